@@ -1,0 +1,82 @@
+"""The journal's vocabulary: every kind of event, how grave it is, and one numbered event."""
+
+import enum
+import logging
+from dataclasses import dataclass, field
+from typing import Any
+
+
+class Kind(enum.StrEnum):
+    """What can happen, as operators (`clusterd events`) and tests read it."""
+
+    # the master and its sockets
+    STARTED = "started"
+    LISTENING = "listening"
+    UNBOUND = "unbound"
+    SIGNALLED = "signalled"
+    ORDERED = "ordered"  # a control command was taken
+    READY = "ready"  # the first time the whole size is ready
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    PAUSED = "paused"
+    RESUMED = "resumed"
+    SCALED = "scaled"
+    REOPENED = "reopened"
+    GAVE_UP = "gave_up"
+    # zygotes
+    ZYGOTE_SPAWNED = "zygote_spawned"
+    ZYGOTE_READIED = "zygote_readied"
+    ZYGOTE_FAILED = "zygote_failed"
+    ZYGOTE_EXITED = "zygote_exited"
+    # workers
+    SPAWNED = "spawned"
+    SPAWN_FAILED = "spawn_failed"
+    READIED = "readied"
+    WORKER_FAILED = "worker_failed"  # it said why before it left: lifespan, import
+    LEAVING = "leaving"  # it asked to be replaced
+    RETIRED = "retired"
+    KILLED = "killed"
+    EXITED = "exited"
+    BACKED_OFF = "backed_off"
+    DUMPED = "dumped"
+    # rollouts
+    RELOAD_REFUSED = "reload_refused"
+    ROLLOUT_STARTED = "rollout_started"
+    CANARY_READIED = "canary_readied"
+    ROLLOUT_FINISHED = "rollout_finished"
+    ROLLOUT_FAILED = "rollout_failed"
+    # trouble of our own that we live through
+    TROUBLE = "trouble"
+
+
+WARNINGS = frozenset({Kind.BACKED_OFF, Kind.KILLED, Kind.SPAWN_FAILED, Kind.DUMPED, Kind.TROUBLE})
+ERRORS = frozenset(
+    {
+        Kind.ZYGOTE_FAILED,
+        Kind.WORKER_FAILED,
+        Kind.RELOAD_REFUSED,
+        Kind.ROLLOUT_FAILED,
+        Kind.GAVE_UP,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One numbered line of history. `time` is wall-clock seconds, for people only."""
+
+    number: int
+    time: float
+    kind: Kind
+    fields: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def level(self) -> int:
+        """The `logging` level that this event is logged at."""
+        if self.kind in ERRORS or self.fields.get("fault"):
+            return logging.ERROR
+        return logging.WARNING if self.kind in WARNINGS else logging.INFO
+
+    def flat(self) -> dict[str, Any]:
+        """The event as one flat JSON object: n, time, kind, then its fields."""
+        return {"n": self.number, "time": self.time, "kind": str(self.kind), **self.fields}

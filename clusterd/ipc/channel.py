@@ -1,0 +1,104 @@
+"""One message a packet over `SOCK_SEQPACKET`, descriptors alongside."""
+
+import dataclasses
+import json
+import os
+import socket
+from collections.abc import Sequence
+from typing import Self
+
+from clusterd.core.errors import Bug
+from clusterd.ipc.messages import WIRE, Message
+
+LIMIT = 64 * 1024  # bytes a packet; a socketpair's default buffer holds three such
+MAX_FDS = 253  # SCM_MAX_FD, unix(7)
+CUT = socket.MSG_TRUNC | socket.MSG_CTRUNC
+FD_SPACE = socket.CMSG_SPACE(MAX_FDS * 4)
+
+
+class Closed:
+    """What `receive` answers once the other end is closed."""
+
+
+CLOSED = Closed()
+
+
+def encode(message: Message) -> bytes:
+    """The packet of a message; raises Bug where it would not fit."""
+    body = json.dumps([type(message).__name__, dataclasses.asdict(message)]).encode()
+    if len(body) >= LIMIT:
+        raise Bug(f"a {type(message).__name__} of {len(body)} bytes does not fit a packet")
+    return body
+
+
+class Channel:
+    """Both ends speak `Message`s. EOF means that the peer is gone.
+
+    Sending never blocks: `send` answers False when the packet did not go (buffer full, or the
+    peer is gone). State is sent again by whoever holds it; news is dropped.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+
+    @classmethod
+    def pair(cls) -> tuple[Self, socket.socket]:
+        """A channel, and the socket to give to the other process."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        return cls(ours), theirs
+
+    @classmethod
+    def of(cls, fd: int) -> Self:
+        """The channel over an inherited or received descriptor, which it owns from now on."""
+        return cls(socket.socket(fileno=fd))
+
+    def fileno(self) -> int:
+        return self.sock.fileno()
+
+    def close(self) -> None:
+        self.sock.close()
+
+    def send(self, message: Message, fds: Sequence[int] = ()) -> bool:
+        """Send without blocking; False when it did not go."""
+        body = encode(message)
+        flags = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
+        try:
+            if fds:
+                socket.send_fds(self.sock, [body], list(fds), flags)
+            else:
+                self.sock.send(body, flags)
+        except (BlockingIOError, ConnectionError, OSError):
+            return False
+        return True
+
+    def receive(self, block: bool = True) -> tuple[Message, list[int]] | Closed | None:
+        """The next message and its descriptors (close-on-exec); CLOSED at EOF; None: none now.
+
+        `socket.recv_fds` would hand out inheritable descriptors, hence our own `recvmsg`.
+        """
+        flags = socket.MSG_CMSG_CLOEXEC | (0 if block else socket.MSG_DONTWAIT)
+        try:
+            body, ancillary, seen, _ = self.sock.recvmsg(LIMIT, FD_SPACE, flags)
+        except BlockingIOError:
+            return None
+        except ConnectionError:
+            return CLOSED
+        fds = [
+            fd
+            for level, kind, data in ancillary
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS)
+            for fd in memoryview(data[: len(data) - len(data) % 4]).cast("i")
+        ]
+        if seen & CUT:
+            close_all(fds)
+            raise Bug("a message was cut short")
+        if not body:
+            return CLOSED
+        kind, fields = json.loads(body)
+        return WIRE[kind](**fields), fds
+
+
+def close_all(fds: Sequence[int]) -> None:
+    """Close descriptors that came with a message and are not wanted."""
+    for fd in fds:
+        os.close(fd)

@@ -1,0 +1,178 @@
+"""The closed list of messages between master, zygotes and workers.
+
+Frozen dataclasses, sent as JSON (never pickle: the master must not execute what a worker says).
+Descriptors travel beside a message; each docstring says which, in order.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+# master → zygote
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """The first message to a fresh child. fds: the scoreboard, then the log.
+
+    `config` is `Config.to_wire()`; `sockets` names the socket files to unlink, with their inode,
+    should the master die (`[path, inode]` pairs).
+    """
+
+    generation: int
+    config: dict[str, Any]
+    sockets: list[tuple[str, int]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Spawn:
+    """Fork a worker. fds: its channel, its dump pipe, the hand-over pair (read, write), listeners.
+
+    `listeners` are the addresses of the listeners, in the order of their descriptors.
+    """
+
+    slot: int
+    row: int
+    generation: int
+    listeners: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Sockets:
+    """The socket files to unlink should the master die: replaces the list sent before."""
+
+    sockets: list[tuple[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """A zygote is no longer needed: exit 0."""
+
+
+# zygote → master
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The application is imported. `unsafe` says why workers cannot be forked from it, or ''."""
+
+    generation: int
+    fingerprint: str
+    seconds: float
+    unsafe: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The end of this process, said before it leaves: the stage, and the app's own traceback."""
+
+    stage: str
+    reason: str
+    traceback: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unspawned:
+    """The zygote could not fork the worker of this row."""
+
+    row: int
+    reason: str
+
+
+# worker → master
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """A newborn exists and is the master's child."""
+
+    pid: int
+    slot: int
+    row: int
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The worker accepts connections."""
+
+    pid: int
+    slot: int
+    generation: int
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """The worker wants to go and goes on serving until it is retired: replace it first."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dumped:
+    """Stacks of a worker, asked for by `Dump`, as text."""
+
+    text: str
+
+
+# master → worker
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Stop accepting, finish what is in hand, leave within `within` seconds.
+
+    `why`: "reload", "scale", "stop", "pause", … for the app's notice and the log.
+    `last`: nobody serves these listeners after us: empty the accept queue before letting go.
+    `handover`: idle connections may be handed to a sibling.
+    """
+
+    why: str
+    within: float
+    last: bool = False
+    handover: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Quit:
+    """Leave now; whatever is in hand is dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dump:
+    """Answer with `Dumped`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reopen:
+    """The log was reopened. fds: the new log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cover:
+    """Serve these listeners too, which no worker serves now. fds: the listeners."""
+
+    listeners: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Uncover:
+    """Let go of these listeners: their own worker is back."""
+
+    listeners: list[str]
+
+
+Message = (
+    Boot
+    | Spawn
+    | Sockets
+    | Leave
+    | Loaded
+    | Failed
+    | Unspawned
+    | Hello
+    | Ready
+    | Leaving
+    | Dumped
+    | Drain
+    | Quit
+    | Dump
+    | Reopen
+    | Cover
+    | Uncover
+)
+
+WIRE: dict[str, type[Message]] = {cls.__name__: cls for cls in Message.__args__}  # type: ignore[attr-defined]
