@@ -1,0 +1,25 @@
+"""What a worker is born with: everything it holds for life, handed over by whoever forked it."""
+
+import socket
+from dataclasses import dataclass
+
+from clusterd.config.settings import Config
+from clusterd.ipc.channel import Channel
+from clusterd.ipc.scoreboard import Scoreboard
+
+
+@dataclass(frozen=True, slots=True)
+class Birth:
+    """Made by the entry file in the newborn. The worker owns every descriptor in it."""
+
+    channel: Channel  # ours, for life; EOF there means that the master is gone
+    board: Scoreboard
+    slot: int
+    row: int
+    generation: int
+    config: Config
+    listeners: list[tuple[str, socket.socket]]  # (canonical address, non-blocking listener)
+    handover: tuple[socket.socket, socket.socket] | None  # SEQPACKET, shared: (read, write) end
+    dump_fd: int  # a pipe which the master polls: faulthandler writes there
+    log_fd: int
+    fingerprint: str
