@@ -1,0 +1,113 @@
+"""Addresses to listen on: read from text, written back in one canonical form."""
+
+import ipaddress
+import re
+from dataclasses import dataclass
+
+from clusterd.core.errors import ConfigError
+
+ALLOWED = "HOST:PORT, [IPV6]:PORT, unix:PATH[,mode=OCTAL] or fd:NUMBER"
+MODE = 0o660  # a Unix socket's, unless told: the owner and its group, say the proxy's
+LONGEST_PATH = 107  # bytes that fit sun_path beside its NUL, unix(7)
+HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,252})", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Tcp:
+    """A host, as number or name, and a port; port 0 lets the kernel choose."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Unix:
+    """A socket file and the permissions it gets."""
+
+    path: str
+    mode: int = MODE
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}" + ("" if self.mode == MODE else f",mode={self.mode:o}")
+
+
+@dataclass(frozen=True, slots=True)
+class Fd:
+    """A listening socket that we were started with."""
+
+    number: int
+
+    def __str__(self) -> str:
+        return f"fd:{self.number}"
+
+
+Address = Tcp | Unix | Fd
+
+
+def parse_bind(text: str) -> Address:
+    """The address that a text means; raises ConfigError."""
+    text = text.strip()
+    if text.startswith("unix:"):
+        return _unix(text)
+    if text.startswith("fd:"):
+        number = text.removeprefix("fd:")
+        if not _digits(number):
+            raise ConfigError(f"{text!r} is no address: after fd: comes a descriptor's number")
+        return Fd(int(number))
+    return _tcp(text)
+
+
+def _unix(text: str) -> Unix:
+    path, comma, option = text.removeprefix("unix:").partition(",")
+    mode = MODE
+    if comma:
+        key, _, octal = option.partition("=")
+        if key != "mode" or not re.fullmatch(r"0?o?[0-7]{3}", octal, re.ASCII):
+            raise ConfigError(f"{text!r} is no address: after the path comes ,mode= and e.g. 660")
+        mode = int(octal[-3:], 8)
+    if not path or "\0" in path or path.startswith("@"):
+        raise ConfigError(f"{text!r} is no address: after unix: comes the path of a file")
+    if (length := len(path.encode("utf-8", "surrogateescape"))) > LONGEST_PATH:
+        raise ConfigError(
+            f"the path of {text!r} has {length} bytes, and a Unix socket's has at most "
+            f"{LONGEST_PATH}"
+        )
+    return Unix(path, mode)
+
+
+def _tcp(text: str) -> Tcp:
+    host, colon, port = text.rpartition(":")
+    if not colon and _digits(text):
+        host, port = "127.0.0.1", text
+    elif not colon:
+        raise ConfigError(f"{text!r} is no address: the port is missing ({ALLOWED})")
+    elif not host:
+        host = "0.0.0.0"
+    if "//" in text:
+        raise ConfigError(f"{text!r} is a URL, and an address is wanted: {ALLOWED}")
+    if not _digits(port) or int(port) > 65535:
+        raise ConfigError(f"{text!r} is no address: a port is a number from 0 to 65535")
+    return Tcp(_host(host, text), int(port))
+
+
+def _host(host: str, text: str) -> str:
+    if host.startswith("[") and host.endswith("]"):
+        try:
+            return str(ipaddress.IPv6Address(host[1:-1]))
+        except ValueError:
+            raise ConfigError(f"{text!r} is no address: {host} is no IPv6 address") from None
+    if ":" in host:
+        raise ConfigError(
+            f"{text!r} is no address: write IPv6 as [{host}]:{text.rpartition(':')[2]}"
+        )
+    if not HOST.fullmatch(host):
+        raise ConfigError(f"{text!r} is no address: {host!r} is no host ({ALLOWED})")
+    return host
+
+
+def _digits(text: str) -> bool:
+    return text.isascii() and text.isdigit()

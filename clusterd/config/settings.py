@@ -1,0 +1,295 @@
+"""The one table of settings: frozen dataclasses whose fields say everything about a setting.
+
+The name of a field is the key in the file; `--its-name` is the option and `CLUSTERD_ITS_NAME` the
+environment variable. Durations are seconds, sizes bytes.
+"""
+
+import dataclasses
+import enum
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+
+class Kind(enum.StrEnum):
+    """How a setting's value is written and read."""
+
+    TEXT = "text"
+    CHOICE = "choice"
+    SWITCH = "switch"
+    COUNT = "count"
+    BYTES = "bytes"
+    SECONDS = "seconds"
+    WORKERS = "workers"
+    ADDRESSES = "addresses"
+    APP = "app"
+    PATH = "path"
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What is known of a setting beside its name, type and default."""
+
+    help: str
+    kind: Kind
+    short: str = ""  # the one-letter option
+    metavar: str = ""
+    choices: tuple[str, ...] = ()
+    low: float = 0
+    high: float = 0  # 0: no upper limit
+    shown: str = ""  # the default, where the field's own says little
+
+
+def setting(default: Any, help: str, kind: Kind, **more: Any) -> Any:
+    """A field of the table."""
+    return field(default=default, metadata={"about": About(help, kind, **more)})
+
+
+@dataclass(frozen=True, slots=True)
+class AppSettings:
+    """Application"""
+
+    app: str = setting(
+        "",
+        "The application, as module:attribute; a bare module means module:app, and "
+        "module:make() calls a factory.",
+        Kind.APP,
+        metavar="MODULE:APP",
+    )
+    app_dir: str = setting(
+        ".",
+        "Directory that the application is imported from.",
+        Kind.PATH,
+        metavar="DIR",
+        shown="current directory",
+    )
+    factory: bool = setting(
+        False, "The attribute is a function that returns the application.", Kind.SWITCH
+    )
+    preload: str = setting(
+        "auto",
+        "Import once and fork workers from that image: auto does so unless the import left "
+        "threads or event loops behind, always refuses to start then, never imports in each "
+        "worker.",
+        Kind.CHOICE,
+        choices=("auto", "always", "never"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ListenSettings:
+    """Listening"""
+
+    bind: tuple[str, ...] = setting(
+        ("127.0.0.1:8000",),
+        "Address to listen on: HOST:PORT, [IPV6]:PORT, unix:PATH[,mode=OCTAL] or fd:NUMBER. "
+        "May be given more than once.",
+        Kind.ADDRESSES,
+        short="-b",
+        metavar="ADDRESS",
+    )
+    backlog: int = setting(
+        2048,
+        "Connections that the kernel queues for one socket.",
+        Kind.COUNT,
+        low=1,
+        high=2**16,
+    )
+    balance: str = setting(
+        "shared",
+        "shared: one socket, and new connections go to the least busy worker. "
+        "reuseport: a socket a worker, the kernel spreads by hash; for more than 32 workers.",
+        Kind.CHOICE,
+        choices=("shared", "reuseport"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class FleetSettings:
+    """Workers"""
+
+    workers: int = setting(
+        0,
+        "Number of worker processes; auto is the CPUs that this process may use, by affinity "
+        "and cgroup quota. WEB_CONCURRENCY is honoured.",
+        Kind.WORKERS,
+        short="-w",
+        metavar="N|auto",
+        low=1,
+        high=480,
+        shown="auto",
+    )
+    startup_timeout: float = setting(
+        60.0,
+        "Time that an application may take to import, and a worker to become ready.",
+        Kind.SECONDS,
+        low=0.1,
+    )
+    graceful_timeout: float = setting(
+        25.0,
+        "Time that a worker may take to finish what it has when it is asked to leave.",
+        Kind.SECONDS,
+    )
+    stream_grace: float = setting(
+        5.0,
+        "Time after which a leaving worker ends streams that have no end of their own.",
+        Kind.SECONDS,
+    )
+    min_ready: float = setting(
+        1.0,
+        "Time that the first worker of new code must stay alive before the others follow.",
+        Kind.SECONDS,
+    )
+    rollback_keep: float = setting(
+        600.0,
+        "Time that the previous code is kept in memory for an instant rollback.",
+        Kind.SECONDS,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class HttpSettings:
+    """HTTP"""
+
+    keep_alive: float = setting(
+        65.0, "Time that an idle connection is kept open between requests.", Kind.SECONDS
+    )
+    max_requests_per_connection: int = setting(
+        1000, "Requests after which a connection is closed; 0 for no limit.", Kind.COUNT
+    )
+    header_timeout: float = setting(
+        10.0, "Time that a client may take to send a request's head.", Kind.SECONDS, low=0.1
+    )
+    body_timeout: float = setting(
+        30.0, "Time that a request's body may make no progress.", Kind.SECONDS, low=0.1
+    )
+    write_timeout: float = setting(
+        30.0, "Time that an answer may make no progress.", Kind.SECONDS, low=0.1
+    )
+    limit_request_line: int = setting(
+        8192, "Longest request line; beyond it 414.", Kind.BYTES, low=64, high=2**20
+    )
+    limit_headers: int = setting(
+        65536, "Longest block of request headers; beyond it 431.", Kind.BYTES, low=256, high=2**24
+    )
+    limit_fields: int = setting(
+        100, "Most request headers; beyond it 431.", Kind.COUNT, low=1, high=10_000
+    )
+    limit_body: int = setting(0, "Longest request body; beyond it 413. 0 for no limit.", Kind.BYTES)
+    max_connections: int = setting(
+        1000, "Open connections that a worker holds at most.", Kind.COUNT, low=1, high=1_000_000
+    )
+    access_log: bool = setting(False, "Log one line a request.", Kind.SWITCH)
+    server_header: bool = setting(True, "Send the header Server: clusterd.", Kind.SWITCH)
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """Logs"""
+
+    log_file: str = setting(
+        "",
+        "File that log lines are appended to; reopened on USR1.",
+        Kind.PATH,
+        metavar="FILE",
+        shown="standard error",
+    )
+    log_format: str = setting(
+        "auto",
+        "text for people, json for machines; auto is text at a terminal and json elsewhere.",
+        Kind.CHOICE,
+        choices=("auto", "text", "json"),
+    )
+    log_level: str = setting(
+        "info",
+        "Least grave lines to log.",
+        Kind.CHOICE,
+        choices=("debug", "info", "warning", "error"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceSettings:
+    """Control"""
+
+    name: str = setting(
+        "clusterd",
+        "Name of this cluster: of its control socket and in process titles.",
+        Kind.TEXT,
+        metavar="NAME",
+    )
+    runtime_dir: str = setting(
+        "",
+        "Directory of the control socket, which commands find the cluster by.",
+        Kind.PATH,
+        metavar="DIR",
+        shown="$RUNTIME_DIRECTORY, else $XDG_RUNTIME_DIR/clusterd, else none",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything that was decided, and for each setting where its value came from."""
+
+    app: AppSettings = AppSettings()
+    listen: ListenSettings = ListenSettings()
+    fleet: FleetSettings = FleetSettings(workers=1)
+    http: HttpSettings = HttpSettings()
+    log: LogSettings = LogSettings()
+    place: PlaceSettings = PlaceSettings()
+    origins: dict[str, str] = field(default_factory=dict)
+
+    def to_wire(self) -> dict[str, Any]:
+        """As JSON can carry it, for `Boot`."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_wire(cls, wire: dict[str, Any]) -> Self:
+        """The inverse of `to_wire`, also after a trip through JSON (tuples became lists)."""
+        sections = {name: make(**wire[name]) for name, make in SECTIONS.items()}
+        listen = sections["listen"]
+        sections["listen"] = dataclasses.replace(listen, bind=tuple(listen.bind))
+        return cls(**sections, origins=dict(wire["origins"]))
+
+
+SECTIONS: dict[str, type[Any]] = {
+    "app": AppSettings,
+    "listen": ListenSettings,
+    "fleet": FleetSettings,
+    "http": HttpSettings,
+    "log": LogSettings,
+    "place": PlaceSettings,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One row of the table."""
+
+    name: str
+    section: str
+    default: Any
+    about: About
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        return "CLUSTERD_" + self.name.upper()
+
+
+def settings() -> Iterator[Setting]:
+    """The rows of the table, in the order in which they are shown."""
+    for section, make in SECTIONS.items():
+        for entry in dataclasses.fields(make):
+            yield Setting(entry.name, section, entry.default, entry.metadata["about"])
+
+
+TABLE: dict[str, Setting] = {row.name: row for row in settings()}
+
+
+def title(section: str) -> str:
+    """The heading that a section is shown under."""
+    return str(SECTIONS[section].__doc__)
