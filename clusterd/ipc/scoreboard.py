@@ -8,10 +8,9 @@ is one slice and one C loop (2 µs for 64 rows).
 """
 
 import enum
-import mmap
-import os
 
 from clusterd.core.errors import Bug
+from clusterd.kernel import memory
 
 ROWS = 1024
 NOBODY = 2**63  # a gate cell that nobody should yield to: free, draining, dead or not yet ready
@@ -70,17 +69,14 @@ class Scoreboard:
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
-        self._map = mmap.mmap(fd, SIZE)
-        self.cells = memoryview(self._map).cast("Q")
+        self.cells = memory.map_cells(fd, SIZE)
         self.header = self.cells[:HEADER]
         self.gate = self.cells[HEADER : HEADER + ROWS]  # connections a row, or NOBODY
 
     @classmethod
     def create(cls) -> "Scoreboard":
         """A fresh board in a memfd that outlives no process that maps it."""
-        fd = os.memfd_create("clusterd-scoreboard", os.MFD_CLOEXEC)
-        os.ftruncate(fd, SIZE)
-        board = cls(fd)
+        board = cls(memory.create("clusterd-scoreboard", SIZE))
         for row in range(ROWS):
             board.gate[row] = NOBODY
         return board

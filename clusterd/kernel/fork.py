@@ -1,0 +1,81 @@
+"""The one way to fork: signals wait until the child has let go of its parent's bell.
+
+The wake-up descriptor is inherited: without this a signal for the *child* would appear in the
+*parent's* pipe, as if the parent had received it.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from clusterd.core.exits import Exit
+from clusterd.kernel.process import set_parent_death_signal
+
+_ORPHANED = signal.SIGUSR1  # blocked while it is used, so that its disposition does not matter
+_PATIENCE = 5.0  # seconds to wait for the intermediate's exit; it exits at once
+
+
+def fork_into(body: Callable[[], int]) -> int:
+    """Fork; the child runs `body`, exits with what it returns and never comes back here."""
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        pid = os.fork()
+        if pid == 0:
+            _become_child(body, blocked)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    return pid
+
+
+def _become_child(body: Callable[[], int], mask: set[signal.Signals]) -> NoReturn:
+    code: int = Exit.BUG
+    try:
+        signal.set_wakeup_fd(-1)
+        for sig in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGQUIT):
+            signal.signal(sig, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        code = body()
+    except BaseException:
+        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+    finally:
+        _flush()
+        os._exit(code)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            continue
+
+
+def fork_orphan(body: Callable[[], int]) -> None:
+    """Double-fork, so that the nearest subreaper adopts the child. Raises OSError from fork.
+
+    `body` runs once the child's parent is its adopter: a newborn often runs before its
+    intermediate parent is gone, and would be known under the wrong parent. It asks the kernel
+    for a signal at that parent's death and looks at getppid() after having asked: either the
+    signal comes or the parent has changed already (PR_SET_PDEATHSIG, prctl(2)).
+    """
+
+    def intermediate() -> int:
+        mine = os.getpid()
+        fork_into(lambda: (_await_adoption(mine), body())[1])
+        return 0
+
+    status = os.waitstatus_to_exitcode(os.waitpid(fork_into(intermediate), 0)[1])
+    if status != 0:
+        raise BlockingIOError(11, "the second fork failed")  # EAGAIN: the pids limit, as a rule
+
+
+def _await_adoption(intermediate: int) -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {_ORPHANED})
+    set_parent_death_signal(_ORPHANED)
+    if os.getppid() == intermediate:
+        signal.sigtimedwait({_ORPHANED}, _PATIENCE)
+    set_parent_death_signal(0)
+    signal.sigtimedwait({_ORPHANED}, 0)  # it may have come between the question and now
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {_ORPHANED})

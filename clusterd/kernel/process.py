@@ -1,0 +1,69 @@
+"""What a process can do to itself, and how to know another for certain.
+
+prctl(2) has no wrapper in the standard library, hence ctypes.
+"""
+
+import ctypes
+import os
+import signal
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def _prctl(option: int, value: int) -> None:
+    if _LIBC.prctl(option, value, 0, 0, 0) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+
+
+def become_subreaper() -> None:
+    """Orphans among our descendants become our children (PR_SET_CHILD_SUBREAPER, Linux 3.4)."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def set_parent_death_signal(number: int) -> None:
+    """Have `number` sent to us when our parent goes (PR_SET_PDEATHSIG); 0 takes it back."""
+    _prctl(_PR_SET_PDEATHSIG, number)
+
+
+def start_ticks(pid: int) -> int:
+    """When a process started, in clock ticks since boot: with the pid, its identity.
+
+    Field 22 of /proc/<pid>/stat (proc(5)); 0 when there is no such process. The command's name
+    may hold spaces and brackets, hence the cut at the last one.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[19])
+    except (OSError, IndexError):
+        return 0
+
+
+def is_alive(pid: int, ticks: int) -> bool:
+    """Is this very process still there (a pid may have been given to another)?"""
+    return pid > 0 and ticks > 0 and start_ticks(pid) == ticks
+
+
+def open_pidfd(pid: int, ticks: int) -> int | None:
+    """A descriptor for this very process, or None when it is gone (pidfd_open(2)).
+
+    The identity is checked after opening: from then on the descriptor can mean nobody else.
+    """
+    try:
+        fd = os.pidfd_open(pid)
+    except OSError:
+        return None
+    if is_alive(pid, ticks):
+        return fd
+    os.close(fd)
+    return None
+
+
+def kill_pidfd(fd: int) -> None:
+    """SIGKILL the process behind a pidfd; nothing where it is gone."""
+    try:
+        signal.pidfd_send_signal(fd, signal.SIGKILL)
+    except ProcessLookupError:
+        return

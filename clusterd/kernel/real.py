@@ -1,0 +1,133 @@
+"""The real kernel: what the master asks of the operating system, each call as thin as it can be."""
+
+import os
+import selectors
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from clusterd.kernel.process import become_subreaper
+from clusterd.kernel.signals import Wakeup
+
+HANDLED = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGHUP,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGWINCH,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+    signal.SIGCHLD,
+)
+
+
+class Source(Protocol):
+    """Anything with a descriptor that can be waited for."""
+
+    def fileno(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """A reaped child: its pid, and its exit status or minus the signal's number."""
+
+    pid: int
+    code: int
+
+
+class Kernel:
+    """The seam: the master reaches the operating system through this and nothing else."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._wakeup = Wakeup(HANDLED)
+
+    def adopt(self) -> None:
+        """Take signals, and the orphans among our descendants; SIGPIPE is ignored for good."""
+        become_subreaper()
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        self._wakeup.__enter__()
+        self.watch(self._wakeup, "signals")
+
+    def now(self) -> float:
+        """Monotonic seconds. They stand still while the machine sleeps, and so do deadlines."""
+        return time.monotonic()
+
+    def wall(self) -> float:
+        """Wall-clock seconds, for people only."""
+        return time.time()
+
+    def signals(self) -> dict[signal.Signals, int]:
+        """Signals that arrived since the last call, in order."""
+        return self._wakeup.drain()
+
+    def watch(self, source: Source, key: object, write: bool = False) -> None:
+        """Have `wait` report `key` when `source` is readable (or writable, if asked)."""
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if write else 0)
+        try:
+            self._selector.modify(source, events, key)
+        except KeyError:
+            self._selector.register(source, events, key)
+
+    def unwatch(self, source: Source) -> None:
+        """Forget a source; nothing when it is not watched."""
+        try:
+            self._selector.unregister(source)
+        except (KeyError, ValueError):
+            return
+
+    def wait(self, timeout: float | None) -> list[object]:
+        """Block until something happens; the keys of what did. The master's only wait."""
+        return [key.data for key, _ in self._selector.select(timeout)]
+
+    def pair(self) -> tuple[socket.socket, socket.socket]:
+        """Two ends of a packet channel, close-on-exec."""
+        return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+    def pipe(self) -> tuple[int, int]:
+        """A pipe (read, write), close-on-exec; the read end does not block."""
+        read, write = os.pipe()
+        os.set_blocking(read, False)
+        return read, write
+
+    def spawn(self, argv: Sequence[str], keep: Iterable[int], directory: str) -> int:
+        """Start a fresh process that inherits `keep`; the master goes to `directory` first.
+
+        A descriptor duplicated onto itself stays open in the child (posix_spawn, glibc 2.29).
+        """
+        os.chdir(directory)  # a symlink deploy: today's directory behind the same name
+        actions = [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in keep]
+        sys.stdout.flush()
+        return os.posix_spawn(
+            argv[0],
+            list(argv),
+            os.environ,
+            file_actions=actions,
+            setsigmask=(),
+            setsigdef=(*HANDLED, signal.SIGPIPE),
+        )
+
+    def kill(self, pid: int, number: int) -> None:
+        """Signal a child. Only pids that we have not reaped are passed, so it cannot be another."""
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            return
+
+    def reap(self) -> list[Death]:
+        """Everyone who died, strangers included (pid 1 and subreapers get those too)."""
+        dead = []
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return dead
+            if pid == 0:
+                return dead
+            dead.append(Death(pid, os.waitstatus_to_exitcode(status)))
