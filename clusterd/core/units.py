@@ -1,10 +1,10 @@
 """Durations and sizes as people write them: `500ms`, `2m`, `64KiB`."""
 
 import re
+from collections.abc import Mapping
 
 SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 BYTES = {
-    "": 1,
     "b": 1,
     **{unit: 2**10 for unit in ("k", "kb", "kib")},
     **{unit: 2**20 for unit in ("m", "mb", "mib")},
@@ -15,14 +15,14 @@ NUMBER = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)", re.ASCII)
 
 def parse_seconds(text: str) -> float:
     """Seconds from `30`, `0.5`, `500ms`, `2m` or `1h`; raises ValueError."""
-    number, unit = _split(text)
-    return number * SECONDS[unit or "s"] if (unit or "s") in SECONDS else _refuse(text)
+    number, worth = _split(text, SECONDS, "s")
+    return number * worth
 
 
 def parse_bytes(text: str) -> int:
     """Bytes from `8192`, `64KiB` or `16M` (all powers of 1024); raises ValueError."""
-    number, unit = _split(text)
-    return int(number * BYTES[unit]) if unit in BYTES else int(_refuse(text))
+    number, worth = _split(text, BYTES, "b")
+    return int(number * worth)
 
 
 def show_seconds(seconds: float) -> str:
@@ -54,13 +54,9 @@ def show_bytes(number: float) -> str:
     return f"{number:.1f}".removesuffix(".0") + " GiB"
 
 
-def _split(text: str) -> tuple[float, str]:
+def _split(text: str, units: Mapping[str, float], bare: str) -> tuple[float, float]:
+    """The number, and how much its unit is worth."""
     match = NUMBER.fullmatch(text.strip().lower())
-    if match is None:
-        _refuse(text)
-        raise AssertionError  # _refuse always raises
-    return float(match[1]), match[2]
-
-
-def _refuse(text: str) -> float:
-    raise ValueError(f"{text!r} is no amount")
+    if match is None or (match[2] or bare) not in units:
+        raise ValueError(f"{text!r} is no amount")
+    return float(match[1]), units[match[2] or bare]
