@@ -4,6 +4,7 @@ The wake-up descriptor is inherited: without this a signal for the *child* would
 *parent's* pipe, as if the parent had received it.
 """
 
+import errno
 import os
 import signal
 import sys
@@ -63,12 +64,21 @@ def fork_orphan(body: Callable[[], int]) -> None:
 
     def intermediate() -> int:
         mine = os.getpid()
-        fork_into(lambda: (_await_adoption(mine), body())[1])
+
+        def newborn() -> int:
+            _await_adoption(mine)
+            return body()
+
+        try:
+            fork_into(newborn)
+        except OSError as error:
+            return error.errno or errno.EAGAIN
         return 0
 
     status = os.waitstatus_to_exitcode(os.waitpid(fork_into(intermediate), 0)[1])
     if status != 0:
-        raise BlockingIOError(11, "the second fork failed")  # EAGAIN: the pids limit, as a rule
+        code = status if status > 0 else errno.EAGAIN
+        raise OSError(code, os.strerror(code))
 
 
 def _await_adoption(intermediate: int) -> None:
