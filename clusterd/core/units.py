@@ -4,11 +4,12 @@ import re
 from collections.abc import Mapping
 
 SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+KIB, MIB, GIB = 2**10, 2**20, 2**30
 BYTES = {
     "b": 1,
-    **{unit: 2**10 for unit in ("k", "kb", "kib")},
-    **{unit: 2**20 for unit in ("m", "mb", "mib")},
-    **{unit: 2**30 for unit in ("g", "gb", "gib")},
+    "k": KIB, "kb": KIB, "kib": KIB,
+    "m": MIB, "mb": MIB, "mib": MIB,
+    "g": GIB, "gb": GIB, "gib": GIB,
 }
 NUMBER = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)", re.ASCII)
 

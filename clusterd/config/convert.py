@@ -1,0 +1,188 @@
+"""Values of settings: from what people write to what rooms use, and back."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from clusterd.config.address import parse_bind
+from clusterd.config.settings import Kind, Setting
+from clusterd.core.errors import ConfigError
+from clusterd.core.units import parse_bytes, parse_seconds, show_bytes, show_seconds
+
+ON = {"true", "yes", "on", "1"}
+OFF = {"false", "no", "off", "0"}
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", re.ASCII)
+AUTO = 0  # workers, until the CPUs are counted
+
+
+def convert(row: Setting, raw: Any) -> Any:
+    """The value that a text, or what TOML made of it, means; raises ConfigError."""
+    return READERS[row.about.kind](row, raw)
+
+
+def show(row: Setting, value: Any) -> str:
+    """A value as people would write it."""
+    match row.about.kind:
+        case Kind.SECONDS:
+            return show_seconds(value).replace(".0s", "s")
+        case Kind.BYTES:
+            return show_bytes(value) if value else "0"
+        case Kind.SWITCH:
+            return "true" if value else "false"
+        case Kind.ADDRESSES:
+            return " ".join(value)
+    return str(value)
+
+
+def allowed(row: Setting) -> str:
+    """What may be written for a setting, in a few words."""
+    about = row.about
+    match about.kind:
+        case Kind.CHOICE:
+            return ", ".join(about.choices)
+        case Kind.SWITCH:
+            return "true, false"
+        case Kind.WORKERS:
+            return f"auto, or {about.low:g} to {about.high:g}"
+        case Kind.SECONDS:
+            return f"a duration{_range(row)} such as 30, 500ms or 2m"
+        case Kind.BYTES:
+            return f"a size{_range(row)} such as 8192, 64KiB or 1M"
+        case Kind.COUNT:
+            return f"a whole number{_range(row)}"
+        case Kind.APP:
+            return "module:attribute, e.g. shop.main:app"
+    return "a text"
+
+
+def _range(row: Setting) -> str:
+    low, high = row.about.low, row.about.high
+    if low and high:
+        return f" from {low:g} to {high:.0f}"
+    return f" of at least {low:g}" if low else f" up to {high:.0f}" if high else ""
+
+
+def _refuse(row: Setting, raw: Any) -> ConfigError:
+    return ConfigError(f"{_written(raw)} is not allowed; allowed: {allowed(row)}")
+
+
+def _written(raw: Any) -> str:
+    """A value as it was written: TOML and the shell say true, Python would say True."""
+    return str(raw).lower() if isinstance(raw, bool) else repr(raw)
+
+
+def _amount(row: Setting, raw: Any, parse: Callable[[str], float]) -> float:
+    """A number within the setting's limits."""
+    if isinstance(raw, bool) or not isinstance(raw, (int, float, str)):
+        raise _refuse(row, raw)
+    try:
+        value = parse(str(raw))
+    except (ValueError, OverflowError):
+        raise _refuse(row, raw) from None
+    about = row.about
+    # Beyond about ten years a deadline means nothing, and the kernel's timers overflow.
+    limit = about.high or (3e8 if about.kind is Kind.SECONDS else 2**62)
+    if not about.low <= value <= limit:
+        raise _refuse(row, raw)
+    return value
+
+
+def _whole(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError(text)
+    return int(text)
+
+
+def _count(row: Setting, raw: Any) -> int:
+    return int(_amount(row, raw, _whole))
+
+
+def _bytes(row: Setting, raw: Any) -> int:
+    return int(_amount(row, raw, parse_bytes))
+
+
+def _seconds(row: Setting, raw: Any) -> float:
+    return float(_amount(row, raw, parse_seconds))
+
+
+def _workers(row: Setting, raw: Any) -> int:
+    return AUTO if raw == "auto" else _count(row, raw)
+
+
+def _switch(row: Setting, raw: Any) -> bool:
+    if isinstance(raw, bool):
+        return raw
+    word = str(raw).lower()
+    if word not in ON | OFF:
+        raise _refuse(row, raw)
+    return word in ON
+
+
+def _text(row: Setting, raw: Any) -> str:
+    if not isinstance(raw, str) or not NAME.fullmatch(raw):
+        raise ConfigError(
+            f"{_written(raw)} is not allowed; allowed: up to 64 letters, digits, dots, dashes "
+            "and underscores"
+        )
+    return raw
+
+
+def _path(row: Setting, raw: Any) -> str:
+    if not isinstance(raw, str) or "\0" in raw:
+        raise ConfigError(f"{_written(raw)} is not allowed; allowed: a path")
+    return raw
+
+
+def _choice(row: Setting, raw: Any) -> str:
+    word = str(raw).lower()
+    if isinstance(raw, bool) or word not in row.about.choices:
+        raise _refuse(row, raw)
+    return word
+
+
+def _addresses(row: Setting, raw: Any) -> tuple[str, ...]:
+    texts = raw.split() if isinstance(raw, str) else raw
+    if not isinstance(texts, (list, tuple)) or not all(isinstance(text, str) for text in texts):
+        raise ConfigError(f"{_written(raw)} is not allowed; allowed: a text or a list of texts")
+    found = [str(parse_bind(text)) for text in texts]
+    if not found:
+        raise ConfigError("there is no address to listen on; allowed: at least one")
+    twice = [text for text in found if found.count(text) > 1 and not text.endswith(":0")]
+    if twice:
+        raise ConfigError(f"{twice[0]!r} is given twice")
+    return tuple(found)
+
+
+def _app(row: Setting, raw: Any) -> str:
+    """Canonical: module:attribute, with () behind it where it was written as a call."""
+    if not isinstance(raw, str):
+        raise _refuse(row, raw)
+    module, colon, attribute = raw.partition(":")
+    if not raw:
+        return ""
+    if module.endswith(".py") or "/" in module:
+        wanted = module.removesuffix(".py").strip("./").replace("/", ".")
+        attribute = attribute or "app"
+        raise ConfigError(f"{raw!r} is a file; a module is wanted: {wanted}:{attribute}")
+    attribute = attribute if colon else "app"
+    if not (_dotted(module) and _dotted(attribute.removesuffix("()"))):
+        raise _refuse(row, raw)
+    return f"{module}:{attribute}"
+
+
+def _dotted(text: str) -> bool:
+    return all(part.isidentifier() for part in text.split("."))
+
+
+READERS: dict[Kind, Callable[[Setting, Any], Any]] = {
+    Kind.TEXT: _text,
+    Kind.CHOICE: _choice,
+    Kind.SWITCH: _switch,
+    Kind.COUNT: _count,
+    Kind.BYTES: _bytes,
+    Kind.SECONDS: _seconds,
+    Kind.WORKERS: _workers,
+    Kind.ADDRESSES: _addresses,
+    Kind.APP: _app,
+    Kind.PATH: _path,
+}

@@ -1,0 +1,100 @@
+"""The blocking client of the control socket: one JSON object a line, request and reply."""
+
+import json
+import socket
+from collections.abc import Iterator
+from typing import Any, Self
+
+from clusterd.core.errors import ClusterdError, NotRunning
+from clusterd.core.exits import Exit
+
+
+class Refused(ClusterdError):
+    """The cluster understood the command and says why it did not happen."""
+
+    exit = Exit.FAILED
+
+    def __init__(self, message: str, remedy: str, reply: dict[str, Any]) -> None:
+        super().__init__(message, remedy)
+        self.reply = reply
+
+
+class Client:
+    """Asks a running master. Every command opens its own connection."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def ask(self, command: str, **args: Any) -> dict[str, Any]:
+        """The reply to a command; raises NotRunning, or Refused with the master's own words.
+
+        It waits as long as the master takes: `reload --wait` answers when the rollout is over.
+        """
+        with _Line(self.path) as line:
+            line.write({"command": command, **args})
+            reply = line.read()
+        if reply is None:
+            raise NotRunning(f"the cluster at {self.path} left before it answered '{command}'")
+        return checked(reply)
+
+    def events(self, since: int = 0, follow: bool = False) -> Iterator[dict[str, Any]]:
+        """Events after number `since`, oldest first; with `follow` until the master leaves."""
+        with _Line(self.path) as line:
+            line.write({"command": "events", "since": since, "follow": follow})
+            while (event := line.read()) is not None:
+                yield checked(event)
+
+
+def checked(reply: dict[str, Any]) -> dict[str, Any]:
+    """The reply, or Refused where the master says no."""
+    if reply.get("ok", True):
+        return reply
+    error = str(reply.get("error") or "the cluster refused without a word")
+    raise Refused(error, str(reply.get("remedy") or ""), reply)
+
+
+class _Line:
+    """A connection that carries one JSON object a line."""
+
+    def __init__(self, path: str) -> None:
+        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        try:
+            self._sock.connect(path)
+        except OSError as error:
+            self._sock.close()
+            raise _nobody(path, error) from None
+        self._file = self._sock.makefile("rb")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        self._sock.close()
+
+    def write(self, request: dict[str, Any]) -> None:
+        try:
+            self._sock.sendall(json.dumps(request).encode() + b"\n")
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # the reply, or its absence, says why
+
+    def read(self) -> dict[str, Any] | None:
+        """The next object; None: the master closed the connection."""
+        try:
+            line = self._file.readline()
+        except ConnectionResetError:
+            return None
+        if not line.endswith(b"\n"):
+            return None  # cut short: it died while it wrote
+        reply = json.loads(line)
+        if not isinstance(reply, dict):
+            raise NotRunning(f"what listens at {self._sock.getpeername()} is no cluster")
+        return reply
+
+
+def _nobody(path: str, error: OSError) -> NotRunning:
+    if isinstance(error, PermissionError):
+        return NotRunning(
+            f"the cluster at {path} belongs to another user", "Run the command as that user."
+        )
+    return NotRunning(f"no cluster runs at {path} ({error.strerror})")
