@@ -1,0 +1,196 @@
+"""Log lines: one line an event, with the same identity everywhere, for people or for machines.
+
+The handler writes to a descriptor, since the log is opened by the master and passed to others. It
+never raises: a full disk or a dead pipe must not cost a request. Fields beside the sentence go
+into a record with `extra=fields(…)`.
+"""
+
+import datetime
+import json
+import logging
+import os
+import stat
+import threading
+from typing import Any
+
+LOGGER = "clusterd"
+COLOURS = {logging.WARNING: ("\x1b[33m", "\x1b[0m"), logging.ERROR: ("\x1b[31m", "\x1b[0m")}
+# What a peer or an app put into a message must neither forge a line nor drive a terminal.
+ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
+PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.:/,@+%")
+
+
+def fields(**named: Any) -> dict[str, Any]:
+    """The `extra=` of a logging call: fields that follow the sentence."""
+    return {"fields": named}
+
+
+def clean(text: str) -> str:
+    """The text on one line, harmless to a terminal."""
+    return text.translate(ESCAPES)
+
+
+def show(value: Any) -> str:
+    """A field's value as `key=value` carries it: quoted only where it must be."""
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    if text and PLAIN.issuperset(text):
+        return text
+    return json.dumps(text, ensure_ascii=False) if isinstance(value, str) else clean(text)
+
+
+class TextFormatter(logging.Formatter):
+    """`2026-11-21 19:32:10.123 INFO worker=3 gen=2 pid=71 the sentence key=value`, tracebacks
+    indented below."""
+
+    def __init__(self, identity: dict[str, Any], colour: bool = False) -> None:
+        super().__init__()
+        self.identity = "".join(f"{key}={show(value)} " for key, value in identity.items())
+        self.colour = colour
+
+    def format(self, record: logging.LogRecord) -> str:
+        when = datetime.datetime.fromtimestamp(record.created).isoformat(" ", "milliseconds")
+        more = getattr(record, "fields", {})
+        tail = "".join(f" {key}={clean(show(value))}" for key, value in more.items())
+        on, off = COLOURS.get(record.levelno, ("", "")) if self.colour else ("", "")
+        name = f"{on}{record.levelname}{off}"
+        line = f"{when} {name} {self.identity}{clean(record.getMessage())}{tail}"
+        trace = traceback_of(self, record)
+        if trace:
+            line += "".join(f"\n    {clean(part)}" for part in trace.splitlines())
+        return line
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time, level, the identity, message, the fields, traceback."""
+
+    def __init__(self, identity: dict[str, Any]) -> None:
+        super().__init__()
+        self.identity = identity
+
+    def format(self, record: logging.LogRecord) -> str:
+        when = datetime.datetime.fromtimestamp(record.created, datetime.UTC)
+        line: dict[str, Any] = {
+            "time": when.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            **self.identity,
+            "message": record.getMessage(),
+        }
+        # A field never replaces what identifies the line.
+        for key, value in getattr(record, "fields", {}).items():
+            line[f"{key}_" if key in line else key] = value
+        trace = traceback_of(self, record)
+        if trace:
+            line["traceback"] = trace
+        return json.dumps(line, default=str, ensure_ascii=True)
+
+
+def traceback_of(formatter: logging.Formatter, record: logging.LogRecord) -> str:
+    """The traceback that belongs to a record, or ''."""
+    if record.exc_info and not record.exc_text:
+        record.exc_text = formatter.formatException(record.exc_info)
+    return record.exc_text or ""
+
+
+class FdHandler(logging.Handler):
+    """Appends whole lines to a descriptor, and survives whatever happens to it.
+
+    The first write that fails is told on standard error, once; lines are counted until one goes
+    through again, and then the log says how many it lacks. A line that was cut short (a full disk
+    takes what still fits) is taken back, or where the log is no file, ended by the next line.
+    """
+
+    def __init__(self, fd: int) -> None:
+        super().__init__()
+        self.fd = fd
+        self.lost = 0
+        self._torn = False
+
+    def createLock(self) -> None:  # noqa: N802  # logging's name
+        """Reentrant, since a signal handler may log while its own thread does."""
+        self.lock = threading.RLock()
+
+    def reopen(self, fd: int) -> None:
+        """Write to another descriptor from now on; the old one is closed unless it is standard."""
+        self.acquire()
+        try:
+            old, self.fd, self._torn = self.fd, fd, False
+            if old > 2 and old != fd:
+                os.close(old)
+        except OSError:
+            pass  # it was closed already: by an app that closes every descriptor, say
+        finally:
+            self.release()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = self.format(record)
+        except Exception as error:  # an argument's own __str__ may raise anything
+            line = f"a log line could not be formatted: {type(error).__name__}"
+        prefix = "\n" if self._torn else ""
+        if self.lost:
+            prefix += f"{self.lost} log lines are missing here\n"
+        try:
+            self._write((prefix + line + "\n").encode("utf-8", "backslashreplace"))
+        except OSError as error:
+            self._lose(error)
+        else:
+            self.lost, self._torn = 0, False
+
+    def _write(self, data: bytes) -> None:
+        """All of it, or an OSError and the log as it was before."""
+        done = 0
+        try:
+            while done < len(data):
+                done += os.write(self.fd, data[done:])
+        except OSError:
+            if done:
+                self._take_back(done)
+            raise
+
+    def _take_back(self, cut: int) -> None:
+        """Remove the piece of a line that a full disk still took."""
+        try:
+            end = os.lseek(self.fd, 0, os.SEEK_CUR)
+            about = os.fstat(self.fd)
+            if stat.S_ISREG(about.st_mode) and about.st_size == end:  # nobody wrote after us
+                os.ftruncate(self.fd, end - cut)
+                os.lseek(self.fd, end - cut, os.SEEK_SET)
+                return
+        except OSError:
+            pass  # a pipe or a terminal
+        self._torn = True
+
+    def _lose(self, error: OSError) -> None:
+        self.lost += 1
+        if self.lost > 1 or self.fd == 2:
+            return
+        try:
+            os.write(2, f"clusterd: cannot write to the log: {error.strerror}\n".encode())
+        except OSError:
+            pass  # nobody is listening at all
+
+
+def formatter(style: str, fd: int, identity: dict[str, Any]) -> logging.Formatter:
+    """The formatter of `--log-format`: auto is text at a terminal, else JSON."""
+    tty = os.isatty(fd)
+    if style == "text" or (style == "auto" and tty):
+        return TextFormatter(identity, colour=tty)
+    return JsonFormatter(identity)
+
+
+def set_up(fd: int, style: str, level: str, identity: dict[str, Any]) -> FdHandler:
+    """Let the `clusterd` logger write to this descriptor, and to nothing else.
+
+    The app may have configured logging while it was imported; what it did to our logger (a
+    `dictConfig` disables those it does not name) is undone, and what it did to its own stays.
+    """
+    handler = FdHandler(fd)
+    handler.setFormatter(formatter(style, fd, identity))
+    logger = logging.getLogger(LOGGER)
+    for old in logger.handlers[:]:
+        logger.removeHandler(old)
+    logger.addHandler(handler)
+    logger.setLevel(level.upper())
+    logger.propagate = False
+    logger.disabled = False
+    return handler
