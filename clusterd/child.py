@@ -1,0 +1,86 @@
+"""What a freshly started child runs: `python -P -m clusterd.child zygote|worker FD`.
+
+The one file that imports inside functions: a zygote loads the worker's modules so that newborns
+find them there, though its room may not import them.
+"""
+
+import os
+import socket
+import sys
+
+from clusterd.core.errors import AppError, Bug
+from clusterd.core.exits import Exit
+from clusterd.ipc.channel import Channel, Closed
+from clusterd.ipc.messages import Boot, Spawn
+from clusterd.ipc.scoreboard import Scoreboard
+from clusterd.zygote.image import Image, build
+from clusterd.zygote.main import Work, Zygote, be_born, failure, ignore_signals
+
+
+def main() -> int:
+    """Take the first message and become what the command line says."""
+    role, channel = sys.argv[1], Channel.of(int(sys.argv[2]))
+    received = channel.receive()
+    if received is None or isinstance(received, Closed):
+        return Exit.OK  # the master is gone already
+    boot, fds = received
+    if not isinstance(boot, Boot):
+        raise Bug(f"the first message was {type(boot).__name__}")
+    os.set_inheritable(channel.fileno(), False)
+    board, log_fd = Scoreboard(fds[0]), fds[1]
+    if role == "zygote":
+        return Zygote(channel, boot, board, _work(boot, board, log_fd)).run()
+    return _solo(channel, boot, board, log_fd)
+
+
+def _solo(channel: Channel, boot: Boot, board: Scoreboard, log_fd: int) -> int:
+    """A worker that imports for itself, where forking from an image is not safe."""
+    received = channel.receive()
+    if received is None or isinstance(received, Closed):
+        return Exit.OK
+    order, fds = received
+    if not isinstance(order, Spawn):
+        raise Bug(f"the second message was {type(order).__name__}")
+    channel.close()  # the order carries it once more, so that both kinds of birth are alike
+    ignore_signals()
+    return be_born(order, fds, None, _work(boot, board, log_fd))
+
+
+def _work(boot: Boot, board: Scoreboard, log_fd: int) -> Work:
+    from clusterd.config.settings import Config
+    from clusterd.worker.birth import Birth
+    from clusterd.worker.main import run
+
+    config = Config.from_wire(boot.config)
+
+    def work(order: Spawn, channel: Channel, fds: list[int], image: Image | None) -> int:
+        dump_fd, take, give, *listeners = fds
+        if image is None:
+            try:
+                image = build(config.app)
+            except AppError as error:
+                channel.send(failure("import", error))
+                return Exit.NEVER_READY
+        birth = Birth(
+            channel=channel,
+            board=board,
+            slot=order.slot,
+            row=order.row,
+            generation=order.generation,
+            config=config,
+            listeners=[
+                (address, socket.socket(fileno=fd))
+                for address, fd in zip(order.listeners, listeners, strict=True)
+            ],
+            handover=(socket.socket(fileno=take), socket.socket(fileno=give)),
+            dump_fd=dump_fd,
+            log_fd=log_fd,
+            fingerprint=image.fingerprint,
+        )
+        return run(birth, image.app)
+
+    return work
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,130 @@
+"""The zygote's life: import, say so, then fork on order until told to leave."""
+
+import os
+import signal
+from collections.abc import Callable
+
+import setproctitle
+
+from clusterd.config.settings import Config
+from clusterd.core.errors import AppError
+from clusterd.core.exits import Exit
+from clusterd.ipc.channel import Channel, Closed, close_all
+from clusterd.ipc.messages import (
+    Boot,
+    Failed,
+    Hello,
+    Leave,
+    Loaded,
+    Message,
+    Sockets,
+    Spawn,
+    Unspawned,
+)
+from clusterd.ipc.scoreboard import Scoreboard
+from clusterd.kernel.fork import fork_orphan
+from clusterd.zygote.image import Image, build
+from clusterd.zygote.safety import unsafe_to_fork
+from clusterd.zygote.undertaker import bury
+
+TRACEBACK_LIMIT = 32 * 1024  # bytes; a packet holds twice that
+
+# What a terminal or an operator sends to the whole process group. A handler that does nothing
+# rather than SIG_IGN, which the application's own children would inherit.
+IGNORED = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
+
+Work = Callable[[Spawn, Channel, list[int], Image | None], int]
+
+def ignore_signals() -> None:
+    """Leave the group's signals to the master."""
+    for number in IGNORED:
+        signal.signal(number, lambda *_: None)
+
+class Zygote:
+    """One generation's process. `work` is the worker's main, which this room may not import."""
+
+    def __init__(self, channel: Channel, boot: Boot, board: Scoreboard, work: Work) -> None:
+        self.channel = channel
+        self.board = board
+        self.work = work
+        self.generation = boot.generation
+        self.sockets = [(path, inode) for path, inode in boot.sockets]
+        self.config = Config.from_wire(boot.config)
+        self.image: Image | None = None
+
+    def run(self) -> int:
+        """Load, then serve orders; the exit status."""
+        ignore_signals()
+        self._title("loading")
+        if not self._load():
+            return Exit.NEVER_READY
+        self._title("ready")
+        while True:
+            received = self.channel.receive()
+            if received is None:
+                continue
+            if isinstance(received, Closed):
+                self._title("undertaker")
+                bury(self.board, self.sockets, self.config.fleet.graceful_timeout)
+                return Exit.OK
+            if isinstance(received[0], Leave):
+                return Exit.OK
+            self._obey(*received)
+
+    def _title(self, phase: str) -> None:
+        app = self.config.app.app
+        setproctitle.setproctitle(f"clusterd: zygote g{self.generation} {phase} {app}")
+
+    def _load(self) -> bool:
+        if self.config.app.preload == "never":
+            # It stays nevertheless: as the undertaker, and so that all generations look alike.
+            self.channel.send(Loaded(self.generation, "", 0.0, "preload is never"))
+            return True
+        try:
+            self.image = build(self.config.app)
+        except AppError as error:
+            self.channel.send(failure("import", error))
+            return False
+        unsafe = unsafe_to_fork()
+        if unsafe and self.config.app.preload == "always":
+            remedy = "start threads and loops in lifespan startup, or set preload to auto"
+            self.channel.send(Failed("import", f"forking is not safe: {unsafe}; {remedy}"))
+            return False
+        image = self.image
+        self.channel.send(Loaded(self.generation, image.fingerprint, image.seconds, unsafe))
+        return True
+
+    def _obey(self, message: Message, fds: list[int]) -> None:
+        match message:
+            case Sockets(sockets=sockets):
+                self.sockets = [(path, inode) for path, inode in sockets]
+            case Spawn():
+                self._fork(message, fds)
+                close_all(fds)
+            case _:
+                close_all(fds)
+
+    def _fork(self, order: Spawn, fds: list[int]) -> None:
+        try:
+            fork_orphan(lambda: self._newborn(order, fds))
+        except OSError as error:
+            self.channel.send(Unspawned(order.row, str(error)))
+
+    def _newborn(self, order: Spawn, fds: list[int]) -> int:
+        self.channel.close()  # or this worker would hide the zygote's death from the master
+        return be_born(order, fds, self.image, self.work)
+
+def be_born(order: Spawn, fds: list[int], image: Image | None, work: Work) -> int:
+    """Say hello on the newborn's own channel and start its life."""
+    channel = Channel.of(fds[0])
+    channel.send(Hello(os.getpid(), order.slot, order.row, order.generation))
+    return work(order, channel, fds[1:], image)
+
+def failure(stage: str, error: AppError) -> Failed:
+    """The message that carries an application's error, cut to fit."""
+    text = getattr(error, "traceback", "") or ""
+    if len(text.encode()) > TRACEBACK_LIMIT:
+        text = "…\n" + text.encode()[-TRACEBACK_LIMIT:].decode("utf-8", "ignore")
+    return Failed(stage, str(error), text)
+
+__all__ = ["CLOSED", "Work", "Zygote", "be_born", "failure", "ignore_signals"]
