@@ -150,7 +150,10 @@ class Cover:
 
 @dataclass(frozen=True, slots=True)
 class Uncover:
-    """Let go of these listeners: their own worker is back."""
+    """Let go of these listeners: their own worker is back, or nobody is to serve them any more.
+
+    What is in their queues is accepted first, so that closing them resets nobody.
+    """
 
     listeners: list[str]
 

@@ -117,7 +117,8 @@ class Zygote:
 def be_born(order: Spawn, fds: list[int], image: Image | None, work: Work) -> int:
     """Say hello on the newborn's own channel and start its life."""
     channel = Channel.of(fds[0])
-    channel.send(Hello(os.getpid(), order.slot, order.row, order.generation))
+    if not channel.send(Hello(os.getpid(), order.slot, order.row, order.generation)):
+        return Exit.OK  # the master no longer waits for us: our row may be another's by now
     return work(order, channel, fds[1:], image)
 
 def failure(stage: str, error: AppError) -> Failed:
