@@ -7,7 +7,7 @@ from typing import Any
 from clusterd.config.address import parse_bind
 from clusterd.config.settings import Kind, Setting
 from clusterd.core.errors import ConfigError
-from clusterd.core.units import parse_bytes, parse_seconds, show_bytes, show_seconds
+from clusterd.core.units import GIB, KIB, MIB, SECONDS, parse_bytes, parse_seconds
 
 ON = {"true", "yes", "on", "1"}
 OFF = {"false", "no", "off", "0"}
@@ -24,13 +24,29 @@ def show(row: Setting, value: Any) -> str:
     """A value as people would write it."""
     match row.about.kind:
         case Kind.SECONDS:
-            return show_seconds(value).replace(".0s", "s")
+            return _seconds_text(value)
         case Kind.BYTES:
-            return show_bytes(value) if value else "0"
+            return _bytes_text(value)
         case Kind.SWITCH:
             return "true" if value else "false"
         case Kind.ADDRESSES:
             return " ".join(value)
+    return str(value)
+
+
+def _seconds_text(value: float) -> str:
+    """In the largest unit that needs no fraction: 10m, 65s, 500ms."""
+    for unit in ("h", "m", "s"):
+        if value >= SECONDS[unit] and value % SECONDS[unit] == 0:
+            return f"{value / SECONDS[unit]:.0f}{unit}"
+    return f"{value:g}s" if value > 1 or not value else f"{value * 1000:g}ms"
+
+
+def _bytes_text(value: int) -> str:
+    """In the largest unit that needs no fraction: 1MiB, 64KiB, 1000."""
+    for unit, worth in (("GiB", GIB), ("MiB", MIB), ("KiB", KIB)):
+        if value and value % worth == 0:
+            return f"{value // worth}{unit}"
     return str(value)
 
 

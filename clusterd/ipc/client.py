@@ -38,11 +38,19 @@ class Client:
         return checked(reply)
 
     def events(self, since: int = 0, follow: bool = False) -> Iterator[dict[str, Any]]:
-        """Events after number `since`, oldest first; with `follow` until the master leaves."""
-        with _Line(self.path) as line:
-            line.write({"command": "events", "since": since, "follow": follow})
-            while (event := line.read()) is not None:
-                yield checked(event)
+        """Events after number `since`, oldest first; with `follow` until the master leaves.
+
+        Asked at the call, not at the first `next`: whoever then makes something happen sees it.
+        """
+        line = _Line(self.path)
+        line.write({"command": "events", "since": since, "follow": follow})
+        return _each(line)
+
+
+def _each(line: "_Line") -> Iterator[dict[str, Any]]:
+    with line:
+        while (event := line.read()) is not None:
+            yield checked(event)
 
 
 def checked(reply: dict[str, Any]) -> dict[str, Any]:

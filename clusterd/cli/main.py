@@ -1,0 +1,63 @@
+"""`clusterd`: finds the command, runs it, and turns every failure into one line and a status."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from clusterd import __version__
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(args: Sequence[str]) -> int:
+    """The exit status of a command line."""
+    if list(args) == ["--version"]:  # click alone would take longer than all of this
+        print(f"clusterd {__version__}")
+        return 0
+    import click
+
+    from clusterd.cli.commands import clusterd
+    from clusterd.core.errors import ClusterdError
+    from clusterd.core.exits import Exit
+
+    try:
+        return int(clusterd.main(list(args), "clusterd", standalone_mode=False) or Exit.OK)
+    except ClusterdError as error:
+        complain(str(error))
+        return error.exit
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message(), file=sys.stderr)
+        return Exit.CONFIG
+    except click.ClickException as error:
+        print(_usage(error), file=sys.stderr)
+        return Exit.CONFIG
+    except (click.Abort, KeyboardInterrupt):
+        return 130  # as the shell says of a process that SIGINT ended
+    except BrokenPipeError:
+        # Whoever read our output has enough, e.g. `head`. The interpreter flushes once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return Exit.OK
+
+
+def complain(text: str) -> None:
+    """One line a failure on standard error, a second one for the remedy."""
+    first, *rest = text.splitlines() or [""]
+    print(f"clusterd: {first}", *rest, sep="\n", file=sys.stderr)
+
+
+def _usage(error: object) -> str:
+    """Bad usage in one line: which command, what is wrong, where to read on."""
+    from click import UsageError
+
+    message = " ".join(getattr(error, "format_message", error.__str__)().split())
+    if isinstance(error, UsageError) and error.ctx is not None:
+        path = error.ctx.command_path
+        return f"{path}: {message[:1].lower()}{message[1:]} ('{path} --help' explains)"
+    return f"clusterd: {message}"
+
+
+if __name__ == "__main__":
+    main()

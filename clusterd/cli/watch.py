@@ -1,0 +1,54 @@
+"""Commands that show what a running cluster does."""
+
+import json
+from typing import Any
+
+import click
+
+from clusterd.cli.here import client
+from clusterd.cli.options import which_cluster
+from clusterd.observe.line import event_line
+from clusterd.observe.snapshot import Snapshot
+from clusterd.observe.table import table
+
+
+@click.command()
+@which_cluster
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
+def status(as_json: bool, **values: Any) -> None:
+    """Show the workers and what they do.
+
+    CONNS are open connections and BUSY requests in flight; PULSE is how long ago the worker's
+    event loop last turned, which grows past a second or two only when something blocks it.
+    """
+    reply = client(values).ask("status")
+    click.echo(json.dumps(reply, indent=2) if as_json else table(Snapshot.of(reply)))
+
+
+@click.command()
+@which_cluster
+@click.option("-f", "--follow", is_flag=True, help="Go on showing events as they happen.")
+@click.option("--since", type=int, default=0, metavar="N", help="Only events after number N.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
+def events(follow: bool, since: int, as_json: bool, **values: Any) -> None:
+    """Show what happened, and with --follow what happens.
+
+    Events are numbered and the latest few thousand are kept, so a watcher that comes back with
+    --since misses none.
+    """
+    for event in client(values).events(since, follow):
+        click.echo(json.dumps(event) if as_json else event_line(event))
+
+
+@click.command()
+@which_cluster
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
+def dump(as_json: bool, **values: Any) -> None:
+    """Show where each worker is in the code right now."""
+    reply = client(values).ask("dump")
+    if as_json:
+        click.echo(json.dumps(reply, indent=2))
+        return
+    for one in reply.get("dumps", ()):
+        click.echo(f"worker={one.get('slot')} gen={one.get('generation')} pid={one.get('pid')}")
+        click.echo(str(one.get("text", "")).rstrip() + "\n")
