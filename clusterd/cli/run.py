@@ -1,0 +1,82 @@
+"""`clusterd run`: the composition root. Puts the master together and gives it the process.
+
+What is imported here stays in the master for life: no asyncio, no ssl, no psutil, no application.
+"""
+
+import functools
+import os
+import sys
+
+import click
+
+from clusterd import __version__
+from clusterd.cli.here import directory
+from clusterd.cli.options import Grouped, every_setting
+from clusterd.config.resolve import load
+from clusterd.config.settings import TABLE, Config
+from clusterd.core import log
+from clusterd.core.errors import ConfigError
+from clusterd.kernel import faulty
+from clusterd.kernel.real import Kernel
+from clusterd.master import run as master
+
+LOG_MODE = 0o640  # the log may hold what users sent: not for everybody
+
+
+@click.command(cls=Grouped)
+@every_setting
+@click.option("--ready-fd", type=int, hidden=True, help="Gets one byte once commands are taken.")
+def run(ready_fd: int | None, **values: object) -> int:
+    """Serve an application on every core, in the foreground.
+
+    \b
+      clusterd run shop.main:app
+      clusterd run shop.main:app -b 0.0.0.0:8000 -b '[::]:8000' -w 4
+      clusterd run 'shop.main:make()' --app-dir src -b unix:/run/shop.sock,mode=660
+
+    Each option can also be set as CLUSTERD_ITS_NAME in the environment, or as its_name in
+    clusterd.toml or the [tool.clusterd] table of pyproject.toml; 'clusterd config' shows what
+    counts. TIME is 30, 500ms, 2m or 1h; SIZE is 8192, 64KiB or 1MiB.
+
+    Ends with 0 when it was asked to, 3 when no worker ever became ready, 4 for a wrong setting,
+    5 for an address that cannot be had.
+    """
+    reread = functools.partial(decide, dict(values))
+    config = reread()
+    descriptor = open_log(config.log.log_file)
+    log.set_up(descriptor, config.log.log_format, config.log.log_level, {"name": config.place.name})
+    if os.isatty(2):
+        greet(config)
+    return master.run(config, reread, ready_fd, faulty.wrap(Kernel()))
+
+
+def decide(values: dict[str, object]) -> Config:
+    """Every source read, now and again at each reload; the application must be named."""
+    config = load(values, os.environ, directory())
+    if not config.app.app:
+        raise ConfigError(
+            "run: no application is named; allowed: module:attribute, e.g. shop.main:app",
+            "Try 'clusterd run clusterd.demo:app' to see it work.",
+        )
+    return config
+
+
+def open_log(path: str) -> int:
+    """The descriptor that log lines go to."""
+    if not path:
+        return 2
+    try:
+        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, LOG_MODE)
+    except OSError as error:
+        flag = TABLE["log_file"].flag
+        raise ConfigError(f"{flag}: {path} cannot be opened: {error.strerror}") from None
+
+
+def greet(config: Config) -> None:
+    """What a person at a terminal wants to know before the import is through."""
+    count = config.fleet.workers
+    print(
+        f"clusterd {__version__}: importing {config.app.app} for {count} "
+        f"worker{'s' * (count != 1)} on {', '.join(config.listen.bind)}; Ctrl-C stops",
+        file=sys.stderr,
+    )
