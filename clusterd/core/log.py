@@ -25,6 +25,11 @@ def fields(**named: Any) -> dict[str, Any]:
     return {"fields": named}
 
 
+def block(text: str, **named: Any) -> dict[str, Any]:
+    """The `extra=` of a logging call: lines that go below the sentence, as a traceback does."""
+    return {"block": text, "fields": named}
+
+
 def clean(text: str) -> str:
     """The text on one line, harmless to a terminal."""
     return text.translate(ESCAPES)
@@ -85,10 +90,10 @@ class JsonFormatter(logging.Formatter):
 
 
 def traceback_of(formatter: logging.Formatter, record: logging.LogRecord) -> str:
-    """The traceback that belongs to a record, or ''."""
+    """The traceback, or other lines, that belong to a record, or ''."""
     if record.exc_info and not record.exc_text:
         record.exc_text = formatter.formatException(record.exc_info)
-    return record.exc_text or ""
+    return record.exc_text or getattr(record, "block", "")
 
 
 class FdHandler(logging.Handler):

@@ -1,0 +1,191 @@
+"""Leaving: stop accepting, finish what is in hand, hand over the rest, all within a time."""
+
+import asyncio
+import fcntl
+import logging
+import struct
+import termios
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from clusterd.core.log import fields
+from clusterd.ipc.messages import Drain as Order
+from clusterd.worker.accept import Acceptor
+from clusterd.worker.handover import Handover
+
+logger = logging.getLogger("clusterd.drain")
+
+TICK = 0.05  # s between two looks at what is left
+SILENCE = 5.0  # s without a request, after which a connection that nobody took is closed
+LAST_SILENCE = 1.0  # the same at a stop: since its last byte, so that old idle ones go at once
+UNREAD = struct.Struct("i")
+
+
+def reserve(within: float) -> float:
+    """The end of the time that is kept for cancelled tasks and the app's own shutdown."""
+    return min(2.0, within / 5)
+
+
+class Connection(Protocol):
+    """What a drain asks of a connection."""
+
+    idle: bool
+    since: float  # loop time of its last byte, either way
+    transport: Any
+
+    def release(self) -> int | None: ...
+    def close_when_idle(self) -> None: ...
+    def abort(self) -> None: ...
+    def cancel(self) -> None: ...
+
+
+class Host(Protocol):
+    """What a drain asks of the server."""
+
+    connections: set[Any]
+    when_empty: Callable[[], None] | None
+
+    def drain_begins(self) -> None: ...
+
+
+class Drain:
+    """One worker's way out. A later order can only hurry it."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        host: Host,
+        acceptor: Acceptor,
+        handover: Handover | None,
+        order: Order,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.handed_over = 0
+        self._loop = loop
+        self._host = host
+        self._acceptor = acceptor
+        self._handover = handover
+        self._clock = clock
+        self._why = order.why
+        self._last = order.last
+        self._hands_over = order.handover and not order.last and handover is not None
+        self._began = clock()
+        self._deadline = self._began + order.within
+        self._cut = self._deadline - reserve(order.within)
+        self._wake: asyncio.Event = asyncio.Event()
+
+    @property
+    def left(self) -> float:
+        """Seconds until all must be over."""
+        return max(0.0, self._deadline - self._clock())
+
+    def hurry(self, order: Order) -> None:
+        """A second order: at most as much time as it grants, and no sibling when it is the last."""
+        deadline = self._clock() + order.within
+        if deadline < self._deadline:
+            self._deadline = deadline
+            self._cut = min(self._cut, deadline - reserve(order.within))
+        if order.last and not self._last:
+            self._last, self._hands_over = True, False
+            self._acceptor.sweep()  # what siblings, which leave as well, were handed
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Returns when no connection is left; the app's shutdown is not ours."""
+        self._stop_accepting()
+        host = self._host
+        host.drain_begins()
+        host.when_empty = self._wake.set
+        # Connections just accepted get their `connection_made`, and one look at their bytes.
+        for _ in range(3):
+            await asyncio.sleep(0)
+        while True:
+            self._look()
+            if not host.connections and not self._more():
+                break
+            if self._clock() >= self._cut:
+                await self._cut_off()
+                break
+            await self._pause(min(TICK, max(0.0, self._cut - self._clock())))
+        host.when_empty = None
+        self._acceptor.close()
+        logger.debug("drained", extra=fields(why=self._why, handed_over=self.handed_over))
+
+    def _stop_accepting(self) -> None:
+        """As the last, empty the queues: they were closed to newcomers, and hold clients.
+
+        The listeners stay open a while: a handshake that was half-way then still ends in them.
+        """
+        self._acceptor.stop()
+        if self._last:
+            self._acceptor.sweep()
+        else:
+            self._acceptor.close()
+
+    def _more(self) -> bool:
+        """Whether a last look into the queues found another client."""
+        return self._last and self._acceptor.sweep() > 0
+
+    def _look(self) -> None:
+        """Hand over or close what is idle, as far as that loses nothing."""
+        if self._last:
+            self._acceptor.sweep()
+        now = self._clock()
+        for connection in list(self._host.connections):
+            if not connection.idle:
+                continue
+            if self._hands_over and self._hand_over(connection):
+                continue
+            quiet_for = now - max(connection.since, 0 if self._last else self._began)
+            limit = LAST_SILENCE if self._last else SILENCE
+            if quiet_for >= limit and not unread(connection):
+                connection.abort()
+            else:
+                connection.close_when_idle()
+
+    def _hand_over(self, connection: Connection) -> bool:
+        handover = self._handover
+        if handover is None or not handover.has_room():
+            return False
+        fd = connection.release()
+        if fd is None:
+            return False  # a request has just begun: it is answered here
+        if handover.give(fd):
+            self.handed_over += 1
+        else:
+            self._acceptor.take_back(fd)
+        return True
+
+    async def _cut_off(self) -> None:
+        """Out of time: cancel the tasks, let them see it, then drop what is still there."""
+        host = self._host
+        left = list(host.connections)
+        logger.warning(
+            "requests were cut off: the graceful timeout is over",
+            extra=fields(connections=len(left), why=self._why),
+        )
+        for connection in left:
+            connection.cancel()
+        until = self._clock() + self.left / 4
+        while host.connections and self._clock() < until:
+            await self._pause(TICK)
+        for connection in list(host.connections):
+            connection.abort()
+        await asyncio.sleep(0)
+
+    async def _pause(self, seconds: float) -> None:
+        self._wake.clear()
+        timer = self._loop.call_later(seconds, self._wake.set)
+        await self._wake.wait()
+        timer.cancel()
+
+
+def unread(connection: Connection) -> bool:
+    """Whether the kernel holds bytes of this connection that the loop has not read yet."""
+    sock = connection.transport.get_extra_info("socket")
+    try:
+        buffer = fcntl.ioctl(sock.fileno(), termios.FIONREAD, bytes(UNREAD.size))
+    except (AttributeError, OSError, ValueError):
+        return False
+    return bool(UNREAD.unpack(buffer)[0] > 0)

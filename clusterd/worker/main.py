@@ -1,0 +1,323 @@
+"""The life of a worker: booting, ready, draining, gone. Everything meets here."""
+
+import asyncio
+import logging
+import os
+import random
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import setproctitle
+import uvloop
+
+from clusterd.app.lifespan import Lifespan
+from clusterd.core.errors import AppError
+from clusterd.core.exits import Exit
+from clusterd.core.log import block, fields, set_up
+from clusterd.ipc.channel import Closed, close_all
+from clusterd.ipc.messages import (
+    Cover,
+    Drain,
+    Dump,
+    Dumped,
+    Failed,
+    Leaving,
+    Message,
+    Quit,
+    Ready,
+    Reopen,
+    Uncover,
+)
+from clusterd.ipc.scoreboard import Cell, Stage
+from clusterd.worker import drain, dump
+from clusterd.worker.accept import Acceptor, Listener, Queue
+from clusterd.worker.birth import Birth
+from clusterd.worker.gate import Gate
+from clusterd.worker.handover import Handover
+from clusterd.worker.pulse import Pulse
+from clusterd.worker.server import Server
+
+logger = logging.getLogger("clusterd.worker")
+
+SAY_AGAIN = 0.1  # s until state that the channel did not take is sent again
+# Not SIG_IGN: what the app starts would inherit that. USR1 is for the master, who reopens for us.
+MEANINGLESS = (signal.SIGINT, signal.SIGHUP, signal.SIGWINCH, signal.SIGUSR1)
+
+
+def run(birth: Birth, app: Any) -> int:
+    """Be a worker until told to leave, or until the master is gone. Returns the exit status."""
+    reseed()
+    life = Life(birth, app)
+    try:
+        return life.run()
+    except Exception:
+        logger.exception("the worker failed: this is a bug in clusterd")
+        return Exit.BUG
+
+
+def reseed() -> None:
+    """Give this process random numbers of its own.
+
+    Workers are copies of one image: without this, every worker of a generation would draw the
+    same "random" session keys and jitter. CPython reseeds its own generator after `os.fork`, but
+    a worker may be born in other ways; numpy's legacy generator is reseeded by nobody.
+    """
+    random.seed()
+    numpy = sys.modules.get("numpy.random")
+    if numpy is not None:
+        numpy.seed()
+
+
+def start_ticks() -> int:
+    """When this process started: field 22 of its stat, after the name, which may hold anything."""
+    with open("/proc/self/stat", "rb") as file:
+        return int(file.read().rpartition(b")")[2].split()[19])
+
+
+def nothing(_number: int, _frame: FrameType | None) -> None:
+    """A signal that means nothing to a worker."""
+
+
+class Life:
+    """One worker, from its first breath to its exit status."""
+
+    def __init__(self, birth: Birth, app: Any, leave: Callable[[int], Any] = os._exit) -> None:
+        self.birth = birth
+        self.stage = Stage.BOOTING
+        self.row = birth.board.row(birth.row)
+        identity = {"worker": birth.slot, "gen": birth.generation, "pid": os.getpid()}
+        log = birth.config.log
+        self.log = set_up(birth.log_fd, log.log_format, log.log_level, identity)
+        self.loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+        self.gate = Gate(birth.board, birth.row, birth.config.http.max_connections)
+        self.pulse = Pulse(self.loop, self.row)
+        self.lifespan = Lifespan(app)
+        self.handover = Handover(birth.handover) if birth.handover is not None else None
+        self.server: Server = self._make_server(app)
+        self.acceptor = Acceptor(self.loop, self.server, self.gate, self._on_bug)
+        self._leave = leave
+        self._end: asyncio.Future[int] = self.loop.create_future()
+        self._booting: asyncio.Task[None] | None = None
+        self._drain: drain.Drain | None = None
+        self._draining: asyncio.Task[None] | None = None
+        self._asked_to_leave = False
+        self._alone = False  # the master is gone
+
+    def _make_server(self, app: Any) -> Server:
+        server = Server(app, self.birth.config.http, self.loop, self.row, self.lifespan.state)
+        server.on_load = self._on_load
+        return server
+
+    def run(self) -> int:
+        """The whole life, on this thread."""
+        asyncio.set_event_loop(self.loop)
+        self.loop.set_exception_handler(self._on_stray_error)
+        self._set_signals()
+        dump.register(self.birth.dump_fd)
+        main = self.loop.create_task(self._live(), name="clusterd")
+        try:
+            while True:
+                try:
+                    return self.loop.run_until_complete(main)
+                except (SystemExit, KeyboardInterrupt) as exit_:
+                    # It broke out of the loop, but not out of our task: an app's bug costs its
+                    # own task, never a worker.
+                    logger.error("the application called sys.exit in a task", exc_info=exit_)
+                    if main.done():
+                        return Exit.BUG
+        finally:
+            self.server.publish()
+
+    async def _live(self) -> int:
+        self._enter(Stage.BOOTING)
+        self.row[Cell.PID] = os.getpid()
+        self.row[Cell.START_TICKS] = start_ticks()
+        self.row[Cell.SLOT] = self.birth.slot
+        self.row[Cell.GENERATION] = self.birth.generation
+        self.pulse.publish = self.server.publish
+        self.pulse.start()
+        self.loop.add_reader(self.birth.channel.fileno(), self._hear)
+        if not await self._boot():
+            return Exit.OK if self._end.done() else Exit.NEVER_READY
+        self._open()
+        return await self._end
+
+    async def _boot(self) -> bool:
+        """The app's startup. False: it failed, or we were told to leave meanwhile."""
+        self._booting = self.loop.create_task(self.lifespan.startup())
+        try:
+            await self._booting
+        except asyncio.CancelledError:
+            self._finish(Exit.OK)
+            return False
+        except AppError as error:
+            reason, trace = error.message, error.remedy
+            logger.error("%s", reason, extra=block(trace, stage="lifespan"))
+            self._say(Failed("lifespan", dump.fit(reason, 8192), dump.fit(trace, 32768)))
+            return False
+        finally:
+            self._booting = None
+        return True
+
+    def _open(self) -> None:
+        reuseport = self.birth.config.listen.balance == "reuseport"
+        for name, sock in self.birth.listeners:
+            self.acceptor.add(Listener(name, sock, is_gated(sock, name, reuseport)))
+        if self.handover is not None:
+            self.acceptor.add(Queue(self.handover, self._on_taken_over))
+        self.acceptor.start()
+        self._enter(Stage.READY)
+        birth = self.birth
+        self._say(Ready(os.getpid(), birth.slot, birth.generation, birth.fingerprint), keep=True)
+        logger.debug("ready")
+
+    # What the master says.
+
+    def _hear(self) -> None:
+        try:
+            while (received := self.birth.channel.receive(block=False)) is not None:
+                if isinstance(received, Closed):
+                    self._on_master_gone()
+                    return
+                self._obey(*received)
+        except Exception as error:
+            self._on_bug(error)
+
+    def _obey(self, message: Message, fds: list[int]) -> None:
+        match message:
+            case Drain():
+                self._begin_drain(message)
+            case Quit():
+                self._quit()
+            case Dump():
+                self._say(Dumped(dump.fit(dump.stacks(self.loop))))
+            case Reopen() if fds:
+                self.log.reopen(fds.pop(0))
+            case Cover():
+                for name in message.listeners:
+                    self._cover(name, fds.pop(0))
+            case Uncover():
+                for name in message.listeners:
+                    self.acceptor.drop(name)
+            case _:
+                logger.error("a worker is not told %s", type(message).__name__)
+        close_all(fds)
+
+    def _cover(self, name: str, fd: int) -> None:
+        if self.stage is Stage.READY:
+            self.acceptor.add(Listener(name, socket.socket(fileno=fd), gated=False))
+        else:
+            os.close(fd)
+
+    def _on_master_gone(self) -> None:
+        self._alone = True
+        self.loop.remove_reader(self.birth.channel.fileno())
+        if self.stage is not Stage.DRAINING:
+            logger.warning("the master is gone: finishing what is in hand, then leaving")
+        within = self.birth.config.fleet.graceful_timeout
+        self._begin_drain(Drain("master gone", within, last=True, handover=False))
+
+    def _say(self, message: Message, keep: bool = False) -> None:
+        """Tell the master. `keep`: this is state, so it is said again until it went."""
+        if not self.birth.channel.send(message) and keep and not self._alone:
+            self.loop.call_later(SAY_AGAIN, self._say, message, keep)
+
+    # Leaving.
+
+    def _begin_drain(self, order: Drain) -> None:
+        if self._booting is not None:
+            self._booting.cancel()
+        elif self._drain is not None:
+            self._drain.hurry(order)
+        elif not self._end.done():
+            self._enter(Stage.DRAINING)
+            self._drain = drain.Drain(
+                self.loop, self.server, self.acceptor, self.handover, order
+            )
+            self._draining = self.loop.create_task(self._leave_by(self._drain), name="drain")
+
+    async def _leave_by(self, way: drain.Drain) -> None:
+        try:
+            await way.run()
+            await self.lifespan.shutdown(way.left)
+        except Exception as error:
+            self._on_bug(error)
+        else:
+            self._finish(Exit.OK)
+
+    def _finish(self, status: int) -> None:
+        self.pulse.stop()
+        if not self._end.done():
+            self._end.set_result(status)
+
+    def _quit(self) -> None:
+        """Leave now. Not through the loop, which may be stuck in the app."""
+        self.server.publish()
+        self._leave(Exit.OK)
+
+    # Signals. Python runs their handlers between two bytecodes of the main thread, wherever that
+    # is; the loop's wake-up descriptor, which uvloop owns, makes an idle loop run them.
+
+    def _set_signals(self) -> None:
+        for number in MEANINGLESS:
+            signal.signal(number, nothing)
+        signal.signal(signal.SIGTERM, self._on_term)
+        signal.signal(signal.SIGQUIT, lambda _number, _frame: self._quit())
+        signal.signal(signal.SIGUSR2, self._on_usr2)
+
+    def _on_term(self, _number: int, _frame: FrameType | None) -> None:
+        self.loop.call_soon_threadsafe(self._ask_to_leave)
+
+    def _ask_to_leave(self) -> None:
+        """Be replaced first, if there is somebody to do it; the second time, leave at once."""
+        if self._asked_to_leave or self._alone:
+            within = self.birth.config.fleet.graceful_timeout
+            self._begin_drain(Drain("TERM", within))
+        else:
+            self._asked_to_leave = True
+            self._say(Leaving("TERM"), keep=True)
+
+    def _on_usr2(self, _number: int, frame: FrameType | None) -> None:
+        """From the handler itself, so that a loop stuck in Python code shows where."""
+        stacks = dump.stacks(self.loop, frame)
+        logger.warning("stacks, as asked for by USR2", extra=block(stacks))
+
+    # What the pieces tell each other.
+
+    def _enter(self, stage: Stage) -> None:
+        self.stage = stage
+        self.row[Cell.PHASE] = stage
+        birth = self.birth
+        name = birth.config.place.name
+        setproctitle.setproctitle(
+            f"{name}: worker {birth.slot} g{birth.generation} {stage.name.lower()}"
+        )
+
+    def _on_load(self) -> None:
+        """The number of open connections has changed: siblings look at it before they accept."""
+        if self.gate.is_open:
+            self.gate.show(self.server.open)
+
+    def _on_taken_over(self) -> None:
+        self.row[Cell.TAKEN_OVER] += 1
+
+    def _on_bug(self, error: Exception) -> None:
+        logger.error("the worker failed: this is a bug in clusterd", exc_info=error)
+        self.gate.shut()
+        self._finish(Exit.BUG)
+
+    def _on_stray_error(
+        self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]
+    ) -> None:
+        """An error that nobody awaited: nearly always of a task that the app started."""
+        logger.error("%s", context.get("message"), exc_info=context.get("exception"))
+
+
+def is_gated(sock: socket.socket, name: str, reuseport: bool) -> bool:
+    """Whether siblings share this listener, so that who is less busy should go first."""
+    own = reuseport and sock.family != socket.AF_UNIX and not name.startswith("fd:")
+    return not own

@@ -1,0 +1,45 @@
+"""The worker's pulse: once a second, heartbeat, loop lag and counters go to its scoreboard row."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from clusterd.ipc.scoreboard import Cell
+
+PERIOD = 1.0  # seconds; a beat costs some 20 µs, so an idle worker stays under 10 ms a minute
+
+
+class Pulse:
+    """Beats from the loop itself, never from a thread: a blocked loop must look blocked."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        row: memoryview,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.publish: Callable[[], None] | None = None  # the server's, once there is one
+        self._loop = loop
+        self._row = row
+        self._clock = clock
+        self._due = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        self._due = self._clock()
+        self._beat()
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _beat(self) -> None:
+        now = self._clock()
+        row = self._row
+        row[Cell.LOOP_LAG] = max(0, int((now - self._due) * 1e6))
+        row[Cell.HEARTBEAT] = int(now * 1e6)
+        if self.publish is not None:
+            self.publish()
+        self._due = now + PERIOD
+        self._timer = self._loop.call_later(PERIOD, self._beat)
