@@ -7,7 +7,6 @@ lifespan, which is no fault. One that says `startup.failed` does not want to ser
 import asyncio
 import contextlib
 import logging
-import traceback
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -17,6 +16,15 @@ logger = logging.getLogger("clusterd.lifespan")
 
 Event = dict[str, Any]
 App = Callable[[Event, Callable[[], Awaitable[Event]], Callable[[Event], Awaitable[None]]], Any]
+
+
+class StartupFailed(AppError):
+    """The app does not want to serve. `trace` is what it sent, which often is a traceback."""
+
+    def __init__(self, said: str) -> None:
+        lines = said.strip().splitlines() or ["it gave no reason"]
+        super().__init__(f"the application's lifespan startup failed: {lines[-1]}")
+        self.trace = said if len(lines) > 1 else ""
 
 
 class Lifespan:
@@ -32,13 +40,14 @@ class Lifespan:
         self._asked = False  # the app took an event: it knows what a lifespan is
 
     async def startup(self) -> None:
-        """Returns once the app is ready to serve; raises AppError when it says that it is not."""
+        """Returns once the app is ready to serve; raises StartupFailed when it will not be."""
         loop = asyncio.get_running_loop()
         self._answer = loop.create_future()
         self._inbox.put_nowait({"type": "lifespan.startup"})
         self._task = loop.create_task(self._run(), name="lifespan")
         try:
-            await asyncio.wait({self._answer, self._task}, return_when=asyncio.FIRST_COMPLETED)
+            both: set[asyncio.Future[Any]] = {self._answer, self._task}
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
             await self._give_up()
             raise
@@ -48,7 +57,7 @@ class Lifespan:
         failure = self._answer.result()
         if failure:
             await self._give_up()
-            raise AppError(f"the application's lifespan startup failed: {failure}")
+            raise StartupFailed(failure)
         self.supported = True
 
     async def shutdown(self, within: float) -> None:
@@ -103,6 +112,8 @@ class Lifespan:
     def _judge_silence(self, task: asyncio.Task[None]) -> None:
         """It ended without an answer: no lifespan, which is fine, unless it looks like a fault."""
         error = task.exception()
+        if isinstance(error, SystemExit | KeyboardInterrupt):
+            raise StartupFailed(f"it called sys.exit({getattr(error, 'code', '')!r})")
         if error is None or not self._asked:
             why = "" if error is None else f" ({type(error).__name__}: {error})"
             logger.info("the application has no lifespan%s", why)
@@ -121,8 +132,3 @@ class Lifespan:
         if self._task is not None and self._task.done() and not self._task.cancelled():
             with contextlib.suppress(Exception):
                 self._task.result()
-
-
-def traceback_text(error: BaseException) -> str:
-    """The traceback of an error, for a message to the master."""
-    return "".join(traceback.format_exception(error))

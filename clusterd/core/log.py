@@ -93,7 +93,7 @@ def traceback_of(formatter: logging.Formatter, record: logging.LogRecord) -> str
     """The traceback, or other lines, that belong to a record, or ''."""
     if record.exc_info and not record.exc_text:
         record.exc_text = formatter.formatException(record.exc_info)
-    return record.exc_text or getattr(record, "block", "")
+    return record.exc_text or str(getattr(record, "block", ""))
 
 
 class FdHandler(logging.Handler):

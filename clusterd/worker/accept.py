@@ -66,7 +66,7 @@ class Listener:
         return self._sock.fileno()
 
     def take(self) -> int:
-        """`_accept` rather than `accept`: no socket object is wanted, uvloop owns the descriptor."""
+        """`_accept`, since no socket object is wanted: uvloop owns the descriptor."""
         return self._accept()[0]
 
     def family_of(self, fd: int) -> int:
@@ -136,7 +136,8 @@ class Attach:
         family: int,
     ) -> None:
         self._coroutine: Coroutine[Any, Any, Any] = loop.connect_accepted_socket(
-            make, Accepted(fd, family)  # type: ignore[arg-type]  # all that uvloop asks of it
+            make,
+            Accepted(fd, family),  # type: ignore[arg-type]  # all that uvloop asks of it
         )
         self._coroutine.send(None).add_done_callback(self._finish)
 
@@ -334,8 +335,17 @@ def is_passing(error: OSError) -> bool:
 
 PASSING = frozenset(
     {
-        errno.ECONNABORTED, errno.EINTR, errno.EPROTO, errno.EPERM, errno.ENETDOWN,
-        errno.ENOPROTOOPT, errno.EHOSTDOWN, errno.ENONET, errno.EHOSTUNREACH,
-        errno.EOPNOTSUPP, errno.ENETUNREACH, errno.ETIMEDOUT,
+        errno.ECONNABORTED,
+        errno.EINTR,
+        errno.EPROTO,
+        errno.EPERM,
+        errno.ENETDOWN,
+        errno.ENOPROTOOPT,
+        errno.EHOSTDOWN,
+        errno.ENONET,
+        errno.EHOSTUNREACH,
+        errno.EOPNOTSUPP,
+        errno.ENETUNREACH,
+        errno.ETIMEDOUT,
     }
 )

@@ -14,10 +14,9 @@ from typing import Any
 import setproctitle
 import uvloop
 
-from clusterd.app.lifespan import Lifespan
-from clusterd.core.errors import AppError
+from clusterd.app.lifespan import Lifespan, StartupFailed
 from clusterd.core.exits import Exit
-from clusterd.core.log import block, fields, set_up
+from clusterd.core.log import block, set_up
 from clusterd.ipc.channel import Closed, close_all
 from clusterd.ipc.messages import (
     Cover,
@@ -154,8 +153,8 @@ class Life:
         except asyncio.CancelledError:
             self._finish(Exit.OK)
             return False
-        except AppError as error:
-            reason, trace = error.message, error.remedy
+        except StartupFailed as error:
+            reason, trace = error.message, error.trace
             logger.error("%s", reason, extra=block(trace, stage="lifespan"))
             self._say(Failed("lifespan", dump.fit(reason, 8192), dump.fit(trace, 32768)))
             return False
@@ -235,9 +234,7 @@ class Life:
             self._drain.hurry(order)
         elif not self._end.done():
             self._enter(Stage.DRAINING)
-            self._drain = drain.Drain(
-                self.loop, self.server, self.acceptor, self.handover, order
-            )
+            self._drain = drain.Drain(self.loop, self.server, self.acceptor, self.handover, order)
             self._draining = self.loop.create_task(self._leave_by(self._drain), name="drain")
 
     async def _leave_by(self, way: drain.Drain) -> None:
@@ -310,9 +307,7 @@ class Life:
         self.gate.shut()
         self._finish(Exit.BUG)
 
-    def _on_stray_error(
-        self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]
-    ) -> None:
+    def _on_stray_error(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """An error that nobody awaited: nearly always of a task that the app started."""
         logger.error("%s", context.get("message"), exc_info=context.get("exception"))
 
