@@ -25,7 +25,7 @@ PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width">
 <title>clusterd demo</title>
 <style>
-  body { font: 16px/1.5 system-ui, sans-serif; max-width: 42rem; margin: 3rem auto; padding: 0 1rem }
+  body { font: 16px/1.5 system-ui, sans-serif; max-width: 42rem; margin: 3rem auto }
   table { border-collapse: collapse; width: 100% }
   th, td { text-align: right; padding: .2rem .8rem; border-bottom: 1px solid #8884 }
   tr.now { background: #8be8 }

@@ -18,7 +18,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "completion": (RUNNING, "completion:completion", "Print the shell's completion script."),
     "reload": (STEERING, "steer:reload", "Roll in new code and settings, losing no request."),
     "rollback": (STEERING, "steer:rollback", "Return to the previous code at once."),
-    "scale": (STEERING, "steer:scale", "Change the number of workers."),
+    "scale": (STEERING, "steer:scale", "Change the number of workers: to N, or by +N or -N."),
     "pause": (STEERING, "steer:pause", "Let all workers leave; new connections wait."),
     "resume": (STEERING, "steer:resume", "Start the workers again after a pause."),
     "reopen": (STEERING, "steer:reopen", "Reopen the log file, after rotating it."),

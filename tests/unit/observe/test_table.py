@@ -1,0 +1,67 @@
+"""What people read of a running cluster."""
+
+from typing import Any
+
+from clusterd.observe.line import event_line
+from clusterd.observe.snapshot import Snapshot
+from clusterd.observe.table import table
+
+REPLY: dict[str, Any] = {
+    "ok": True,
+    "name": "shop",
+    "app": "shop.main:app",
+    "version": "0.1.0",
+    "pid": 4100,
+    "state": "rolling",
+    "size": 2,
+    "ready": 2,
+    "generation": 1,
+    "uptime": 7500.0,
+    "previous": None,
+    "rollout": {"generation": 2, "stage": "canary"},
+    "listeners": ["127.0.0.1:8000"],
+    "workers": [
+        {"slot": 1, "row": 1, "pid": 4194303, "generation": 1000, "phase": "draining",
+         "uptime": 360000.0, "connections": 100000, "in_flight": 1000, "requests": 123456789,
+         "heartbeat_age": 0.4, "restarts": 3, "of_the_future": True},
+        {"slot": 0, "row": 0, "pid": 4102, "generation": 1, "phase": "ready", "uptime": 7499.0,
+         "connections": 3, "in_flight": 1, "requests": 950, "heartbeat_age": None, "restarts": 0},
+    ],
+    "zygotes": [{"generation": 1, "pid": 4101, "phase": "ready"}],
+    "totals": {"requests": 123457739, "errors": 2},
+    "of_the_future": 1,
+}  # fmt: skip
+
+
+def test_the_table_says_how_it_is_and_lists_workers_by_slot() -> None:
+    lines = table(Snapshot.of(REPLY)).splitlines()
+    assert lines[0] == "shop: shop.main:app is rolling, 2 of 2 ready, generation 1"
+    assert lines[1] == "up 2h05m, master pid 4100, clusterd 0.1.0"
+    assert "rolling to generation 2: canary" in lines
+    assert lines[-1] == "total: requests 123M, errors 2"
+    rows = [line.split() for line in lines if line[:4].strip().isdigit()]
+    assert rows[0] == ["0", "4102", "1", "ready", "2h04m", "3", "1", "950", "-", "0"]
+    assert rows[1][:3] == ["1", "4194303", "1000"]
+
+
+def test_no_line_is_wider_than_a_terminal() -> None:
+    """80 columns, with the largest pid Linux has and a million requests."""
+    assert max(map(len, table(Snapshot.of(REPLY)).splitlines())) <= 80
+
+
+def test_a_paused_cluster_has_no_workers_and_says_so() -> None:
+    text = table(Snapshot.of({**REPLY, "workers": [], "rollout": None, "previous": 3}))
+    assert "no workers" in text
+    assert "generation 3 is kept for 'clusterd rollback'" in text
+
+
+def test_an_event_is_one_line_with_the_workers_identity_first() -> None:
+    event = {"n": 7, "time": 0.0, "kind": "readied", "slot": 3, "generation": 2, "pid": 71,
+             "seconds": 0.0123, "why": "it is back"}  # fmt: skip
+    words = event_line(event).split(" ", 1)[1]
+    assert words == "#7 readied worker=3 gen=2 pid=71 seconds=0.0123 why='it is back'"
+
+
+def test_a_traceback_stands_below_its_event() -> None:
+    event = {"n": 8, "time": 0.0, "kind": "zygote_failed", "traceback": "Traceback:\n  boom\n"}
+    assert event_line(event).splitlines()[1:] == ["    Traceback:", "      boom"]
