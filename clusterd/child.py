@@ -29,7 +29,7 @@ def main() -> int:
     os.set_inheritable(channel.fileno(), False)
     board, log_fd = Scoreboard(fds[0]), fds[1]
     if role == "zygote":
-        return Zygote(channel, boot, board, _work(boot, board, log_fd)).run()
+        return Zygote(channel, boot, board, log_fd, _work(boot, board, log_fd)).run()
     return _solo(channel, boot, board, log_fd)
 
 

@@ -47,7 +47,7 @@ def run(ready_fd: int | None, **values: object) -> int:
     log.set_up(descriptor, config.log.log_format, config.log.log_level, {"name": config.place.name})
     if os.isatty(2):
         greet(config)
-    return master.run(config, reread, ready_fd, faulty.wrap(Kernel()))
+    return master.run(config, reread, ready_fd, faulty.wrap(Kernel()), descriptor)
 
 
 def decide(values: dict[str, object]) -> Config:

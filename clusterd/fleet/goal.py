@@ -4,7 +4,7 @@
 """
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 
@@ -42,8 +42,13 @@ class Goal:
     kept: int | None = None  # the previous generation, kept for a rollback …
     kept_until: float = inf  # … until then
     mode: Mode = Mode.SERVING
+    resuming: bool = False  # a reload ended a pause: slots wait for the candidate, not the old code
     quick: bool = False  # leave at once instead of draining
     why: str = ""  # what to tell those who are retired
+
+    def rolling(self, generation: int) -> "Goal":
+        """The same goal with a generation rolling in; its canary has yet to prove itself."""
+        return replace(self, candidate=generation, proven=False)
 
     @property
     def generations(self) -> set[int]:

@@ -129,6 +129,8 @@ def _serve(out: Plan, roster: Roster, goal: Goal, patience: Patience, now: float
     holders = _holders(roster.live(), goal.size, wanted)
     canary = _canary(out, roster, goal, patience, now)
     stale = [w for w in roster.live() if w is not canary and w is not holders.get(w.slot)]
+    if goal.resuming and not goal.proven:
+        return  # after a pause the old code starts again only if the new one fails
     _fill(out, roster, goal, holders, stale, source, now)
     _retire(out, roster, goal, holders, stale)
 

@@ -25,7 +25,8 @@ CLOSED = Closed()
 
 def encode(message: Message) -> bytes:
     """The packet of a message; raises Bug where it would not fit."""
-    body = json.dumps([type(message).__name__, dataclasses.asdict(message)]).encode()
+    fields = [type(message).__name__, dataclasses.asdict(message)]
+    body = json.dumps(fields, ensure_ascii=False).encode("utf-8", "backslashreplace")
     if len(body) >= LIMIT:
         raise Bug(f"a {type(message).__name__} of {len(body)} bytes does not fit a packet")
     return body

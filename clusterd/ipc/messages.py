@@ -178,4 +178,4 @@ Message = (
     | Uncover
 )
 
-WIRE: dict[str, type[Message]] = {cls.__name__: cls for cls in Message.__args__}  # type: ignore[attr-defined]
+WIRE: dict[str, type[Message]] = {cls.__name__: cls for cls in Message.__args__}

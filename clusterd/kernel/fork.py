@@ -30,7 +30,7 @@ def fork_into(body: Callable[[], int]) -> int:
     return pid
 
 
-def _become_child(body: Callable[[], int], mask: set[signal.Signals]) -> NoReturn:
+def _become_child(body: Callable[[], int], mask: set[int | signal.Signals]) -> NoReturn:
     code: int = Exit.BUG
     try:
         signal.set_wakeup_fd(-1)
@@ -39,7 +39,7 @@ def _become_child(body: Callable[[], int], mask: set[signal.Signals]) -> NoRetur
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         code = body()
     except BaseException:
-        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+        sys.excepthook(*sys.exc_info())
     finally:
         _flush()
         os._exit(code)

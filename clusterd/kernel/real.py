@@ -63,6 +63,14 @@ class Kernel:
         """Wall-clock seconds, for people only."""
         return time.time()
 
+    def has_terminal(self) -> bool:
+        """Do we have a controlling terminal (tty(4)), and is it still there?"""
+        try:
+            os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+        except OSError:
+            return False
+        return True
+
     def signals(self) -> dict[signal.Signals, int]:
         """Signals that arrived since the last call, in order."""
         return self._wakeup.drain()
@@ -122,7 +130,7 @@ class Kernel:
 
     def reap(self) -> list[Death]:
         """Everyone who died, strangers included (pid 1 and subreapers get those too)."""
-        dead = []
+        dead: list[Death] = []
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)

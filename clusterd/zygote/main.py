@@ -1,5 +1,6 @@
 """The zygote's life: import, say so, then fork on order until told to leave."""
 
+import json
 import os
 import signal
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from clusterd.ipc.messages import (
     Leave,
     Loaded,
     Message,
+    Reopen,
     Sockets,
     Spawn,
     Unspawned,
@@ -27,7 +29,7 @@ from clusterd.zygote.image import Image, build
 from clusterd.zygote.safety import unsafe_to_fork
 from clusterd.zygote.undertaker import bury
 
-TRACEBACK_LIMIT = 32 * 1024  # bytes; a packet holds twice that
+PACKET_SHARE = 48 * 1024  # bytes of a packet that a traceback may take; it has 32 KiB at most
 
 # What a terminal or an operator sends to the whole process group. A handler that does nothing
 # rather than SIG_IGN, which the application's own children would inherit.
@@ -43,9 +45,12 @@ def ignore_signals() -> None:
 class Zygote:
     """One generation's process. `work` is the worker's main, which this room may not import."""
 
-    def __init__(self, channel: Channel, boot: Boot, board: Scoreboard, work: Work) -> None:
+    def __init__(
+        self, channel: Channel, boot: Boot, board: Scoreboard, log_fd: int, work: Work
+    ) -> None:
         self.channel = channel
         self.board = board
+        self.log_fd = log_fd
         self.work = work
         self.generation = boot.generation
         self.sockets = [(path, inode) for path, inode in boot.sockets]
@@ -98,6 +103,9 @@ class Zygote:
         match message:
             case Sockets(sockets=sockets):
                 self.sockets = [(path, inode) for path, inode in sockets]
+            case Reopen():
+                os.dup2(fds[0], self.log_fd, inheritable=False)  # for those born from now on
+                close_all(fds)
             case Spawn():
                 self._fork(message, fds)
                 close_all(fds)
@@ -122,10 +130,8 @@ def be_born(order: Spawn, fds: list[int], image: Image | None, work: Work) -> in
     return work(order, channel, fds[1:], image)
 
 def failure(stage: str, error: AppError) -> Failed:
-    """The message that carries an application's error, cut to fit."""
-    text = getattr(error, "traceback", "") or ""
-    if len(text.encode()) > TRACEBACK_LIMIT:
-        text = "…\n" + text.encode()[-TRACEBACK_LIMIT:].decode("utf-8", "ignore")
+    """The message that carries an application's error, its traceback cut to fit a packet."""
+    text = str(getattr(error, "traceback", ""))
+    while len(json.dumps(text, ensure_ascii=False).encode("utf-8", "replace")) > PACKET_SHARE:
+        text = "…\n" + text[len(text) // 4 :]  # escapes may take six bytes each
     return Failed(stage, str(error), text)
-
-__all__ = ["CLOSED", "Work", "Zygote", "be_born", "failure", "ignore_signals"]

@@ -1,0 +1,193 @@
+"""The control socket: one more descriptor in the master's loop. One JSON object a line.
+
+Nobody here is waited for: what a client does not read is kept up to a limit, then it is dropped.
+"""
+
+import json
+import os
+import socket
+import struct
+from typing import Any
+
+from clusterd.core.errors import BindError
+from clusterd.core.events import Event
+from clusterd.kernel.real import Kernel
+from clusterd.master import commands
+from clusterd.master.cluster import Cluster
+from clusterd.master.commands import Reply, Waiter
+from clusterd.master.listener import lock_path, remove_stale
+
+MOST_CLIENTS = 64
+MOST_REQUEST = 64 * 1024  # bytes without a line's end
+MOST_UNREAD = 4 * 1024 * 1024  # bytes; the whole journal is some 1 MiB
+_PEERCRED = struct.Struct("3i")  # pid, uid, gid: SO_PEERCRED, unix(7)
+
+
+class Client:
+    """One connection, its unread output, and what it waits for."""
+
+    def __init__(self, number: int, sock: socket.socket) -> None:
+        self.number = number
+        self.sock = sock
+        self.heard = bytearray()
+        self.unread = bytearray()
+        self.waiter: Waiter | None = None
+        self.follows = False
+        self.closing = False  # once what is unread has gone
+
+
+class Control:
+    """The listening socket and its clients."""
+
+    def __init__(self, cluster: Cluster, path: str) -> None:
+        self.cluster = cluster
+        self.path = path
+        self.clients: dict[int, Client] = {}
+        self._numbers = 0
+        directory = os.path.dirname(path)
+        try:
+            os.makedirs(directory, mode=0o700, exist_ok=True)
+            self._lock = lock_path(path)
+            remove_stale(path)
+            self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            self._listener.bind(path)
+            os.chmod(path, 0o600)  # before listen: nobody can connect before it holds
+            self._listener.listen(MOST_CLIENTS)
+        except OSError as error:
+            raise BindError(f"the control socket {path} cannot be made: {error.strerror}") from error
+        self._listener.setblocking(False)
+        self.inode = os.stat(path).st_ino
+        self._kernel.watch(self._listener, ("control", 0))
+        cluster.journal.listen(self._spread)
+
+    @property
+    def _kernel(self) -> Kernel:
+        return self.cluster.kernel
+
+    def close(self) -> None:
+        """Send off what can be sent, and remove our files while we hold their lock."""
+        for client in list(self.clients.values()):
+            self._flush(client)
+            self._drop(client)
+        self._listener.close()
+        for path in (self.path, f"{self.path}.lock"):
+            try:
+                os.unlink(path)
+            except OSError:
+                continue
+        os.close(self._lock)
+
+    def woke(self, number: int) -> None:
+        """The listener (number 0) or a client is ready."""
+        if number == 0:
+            self._accept()
+            return
+        client = self.clients.get(number)
+        if client is not None:
+            self._flush(client)
+            self._hear(client)
+
+    def _accept(self) -> None:
+        try:
+            sock, _ = self._listener.accept()
+        except OSError:
+            return
+        _, uid, _ = _PEERCRED.unpack(
+            sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEERCRED.size)
+        )
+        if uid not in (0, os.geteuid()) or len(self.clients) >= MOST_CLIENTS:
+            sock.close()
+            return
+        sock.setblocking(False)
+        self._numbers += 1
+        client = Client(self._numbers, sock)
+        self.clients[client.number] = client
+        self._kernel.watch(sock, ("control", client.number))
+
+    def _hear(self, client: Client) -> None:
+        try:
+            data = client.sock.recv(MOST_REQUEST)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._drop(client)
+            return
+        client.heard += data
+        while not client.closing and (end := client.heard.find(b"\n")) >= 0:
+            line = bytes(client.heard[:end])
+            del client.heard[: end + 1]
+            self._obey(client, line)
+        if len(client.heard) > MOST_REQUEST:
+            self._drop(client)
+
+    def _obey(self, client: Client, line: bytes) -> None:
+        try:
+            request = json.loads(line)
+            if not isinstance(request, dict):
+                raise ValueError("an object is wanted")
+        except ValueError as error:
+            self._say(client, commands.refused(f"this is no request: {error}"))
+            return
+        if request.get("command") == "events":
+            self._events(client, request)
+            return
+        reply = commands.answer(self.cluster, request)
+        if callable(reply):
+            client.waiter = reply
+        else:
+            self._say(client, reply)
+
+    def _events(self, client: Client, request: dict[str, Any]) -> None:
+        since = request.get("since", 0)
+        if not isinstance(since, int):
+            self._say(client, commands.refused("events: 'since' is a number"))
+            return
+        for event in self.cluster.journal.since(since):
+            self._say(client, event.flat())
+        client.follows = bool(request.get("follow"))
+        if not client.follows:
+            client.closing = True
+            self._flush(client)
+
+    def _spread(self, event: Event) -> None:
+        """Every event goes to those who follow, and to those who wait for just this."""
+        for client in list(self.clients.values()):
+            if client.follows:
+                self._say(client, event.flat())
+            elif client.waiter is not None:
+                reply = client.waiter(event)
+                if reply is not None:
+                    client.waiter = None
+                    self._say(client, reply)
+
+    def _say(self, client: Client, reply: Reply) -> None:
+        client.unread += json.dumps(reply, default=str).encode() + b"\n"
+        self._flush(client)
+        if len(client.unread) > MOST_UNREAD:
+            self._drop(client)  # it does not read; it may come back with the last number it saw
+
+    def _flush(self, client: Client) -> None:
+        if client.number not in self.clients:
+            return
+        was_stuck = bool(client.unread)
+        try:
+            while client.unread:
+                sent = client.sock.send(client.unread, socket.MSG_NOSIGNAL)
+                del client.unread[:sent]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._drop(client)
+            return
+        if client.unread or was_stuck:
+            key = ("control", client.number)
+            self._kernel.watch(client.sock, key, write=bool(client.unread))
+        if client.closing and not client.unread:
+            self._drop(client)
+
+    def _drop(self, client: Client) -> None:
+        if self.clients.pop(client.number, None) is not None:
+            self._kernel.unwatch(client.sock)
+            client.sock.close()

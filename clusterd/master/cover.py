@@ -1,0 +1,40 @@
+"""With a socket a slot, a socket whose own worker is missing is served by another.
+
+The arrangement is computed from what is, each turn, and only differences are sent.
+"""
+
+from collections.abc import Iterable
+
+from clusterd.fleet.goal import Mode
+from clusterd.fleet.lifecycle import Phase
+from clusterd.ipc.messages import Cover, Uncover
+from clusterd.master.cluster import Cluster
+
+
+def share(orphans: Iterable[int], ready: list[int]) -> dict[int, int]:
+    """Which slot's worker serves which orphaned slot: spread evenly, the same every time. Pure."""
+    return {orphan: ready[i % len(ready)] for i, orphan in enumerate(sorted(orphans))}
+
+
+def arrange(cluster: Cluster) -> None:
+    """Have every per-slot socket served by somebody."""
+    owned = {one.slot for one in cluster.sockets if one.slot is not None}
+    if not owned or cluster.goal.mode is not Mode.SERVING:
+        return
+    ready = {w.slot: w for w in cluster.roster.live() if w.phase is Phase.READY}
+    if not ready:
+        return
+    stands_in = share(owned - ready.keys(), sorted(ready))
+    names: dict[int, set[str]] = {worker.row: set() for worker in ready.values()}
+    for one in cluster.sockets:
+        if one.slot in stands_in:
+            names[ready[stands_in[one.slot]].row].add(one.name)
+    fds = {one.name: one.sock.fileno() for one in cluster.sockets}
+    for row, wanted in names.items():
+        have = cluster.covers.get(row, set())
+        channel = cluster.handles[row].channel
+        if new := sorted(wanted - have):
+            channel.send(Cover(new), [fds[name] for name in new])
+        if old := sorted(have - wanted):
+            channel.send(Uncover(old))
+        cluster.covers[row] = wanted

@@ -1,0 +1,200 @@
+"""One listening socket that the master owns: made, locked where it is a file, closed."""
+
+import contextlib
+import errno
+import fcntl
+import os
+import socket
+import stat
+from dataclasses import dataclass
+
+from clusterd.config.address import Address, Fd, Tcp, Unix
+from clusterd.core.errors import BindError, ConfigError
+from clusterd.master.holder import holder_of
+
+SO_REUSEPORT = socket.SO_REUSEPORT
+
+
+@dataclass(slots=True)
+class Listener:
+    """A socket and its name, as events, `status` and messages use it.
+
+    `slot` is None for a socket that all workers share, else it is served by that slot's worker.
+    """
+
+    name: str
+    sock: socket.socket
+    slot: int | None = None
+    inherited: bool = False  # somebody else's (systemd's, say): it outlives us, as it is
+    path: str = ""  # of a Unix socket, with its inode and the lock beside it
+    inode: int = 0
+    lock: int = -1
+
+    def close(self) -> None:
+        """Close our copy; a socket file that is still ours goes, and then its lock."""
+        self.sock.close()
+        if not self.path:
+            return
+        with contextlib.suppress(OSError):
+            if os.stat(self.path).st_ino == self.inode:
+                os.unlink(self.path)
+            os.unlink(f"{self.path}.lock")
+        os.close(self.lock)
+
+
+def listen(address: Address, backlog: int) -> list[Listener]:
+    """Bind and listen; a host name may give several. Raises BindError or ConfigError."""
+    match address:
+        case Fd():
+            return [_inherited(address)]
+        case Unix():
+            return [_unix(address, backlog)]
+        case Tcp():
+            return _tcp(address, backlog)
+
+
+def _inherited(address: Fd) -> Listener:
+    try:
+        sock = socket.socket(fileno=os.dup(address.number))
+        listening = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    except OSError as error:
+        raise BindError(f"{address} is no socket that we were started with: {error}") from error
+    if not listening:
+        raise BindError(f"{address} is a socket, but it does not listen")
+    sock.setblocking(False)
+    return Listener(str(address), sock, inherited=True)
+
+
+def _tcp(address: Tcp, backlog: int) -> list[Listener]:
+    try:
+        found = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except OSError as error:
+        raise BindError(f"the host of {address} is not known: {error}") from error
+    targets = list(dict.fromkeys((family, where[0]) for family, _, _, _, where in found))
+    made: list[Listener] = []
+    port = address.port
+    try:
+        for family, host in targets:
+            made.append(_tcp_socket(family, str(host), port, backlog, only=len(targets) > 1))
+            port = made[0].sock.getsockname()[1]  # port 0: the same one for every family
+    except BindError:
+        for listener in made:
+            listener.close()
+        raise
+    return made
+
+
+def _tcp_socket(
+    family: socket.AddressFamily, host: str, port: int, backlog: int, only: bool
+) -> Listener:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if only and family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind((host, port))
+        sock.listen(backlog)
+    except OSError as error:
+        sock.close()
+        raise _refused(str(Tcp(host, port)), host, port, error) from error
+    sock.setblocking(False)
+    return Listener(str(Tcp(host, sock.getsockname()[1])), sock)
+
+
+def _refused(name: str, host: str, port: int, error: OSError) -> BindError:
+    if error.errno == errno.EADDRINUSE:
+        who = holder_of(port)
+        return BindError(
+            f"{name} is in use{f' by {who}' if who else ''}",
+            "stop that process, or choose another address with --bind",
+        )
+    if error.errno == errno.EACCES:
+        return BindError(f"{name} is not allowed: ports below 1024 need CAP_NET_BIND_SERVICE")
+    if error.errno == errno.EADDRNOTAVAIL:
+        return BindError(f"{name} cannot be had: {host} is no address of this machine")
+    return BindError(f"{name} cannot be bound: {error.strerror}")
+
+
+def sibling(first: Listener, slot: int, backlog: int) -> Listener:
+    """A further socket on the same port, for one slot (SO_REUSEPORT, socket(7)).
+
+    The option goes onto the first socket only after it was bound: set before, a second instance
+    of clusterd could silently bind the port as well.
+    """
+    first.sock.setsockopt(socket.SOL_SOCKET, SO_REUSEPORT, 1)
+    sock = socket.socket(first.sock.family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.SOL_SOCKET, SO_REUSEPORT, 1)
+        if first.sock.family == socket.AF_INET6:
+            only = first.sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
+        sock.bind(first.sock.getsockname())
+        sock.listen(backlog)
+    except OSError as error:
+        sock.close()
+        raise BindError(f"a socket of slot {slot} on {first.name}: {error.strerror}") from error
+    sock.setblocking(False)
+    return Listener(f"{first.name.partition('#')[0]}#{slot}", sock, slot)
+
+
+def _unix(address: Unix, backlog: int) -> Listener:
+    path = os.path.abspath(address.path)
+    lock = lock_path(path)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        remove_stale(path)
+        sock.bind(path)
+        os.chmod(path, address.mode)  # before listen: nobody can connect before it holds
+        sock.listen(backlog)
+    except OSError as error:
+        sock.close()
+        os.close(lock)
+        raise BindError(f"{address} cannot be bound: {error.strerror}") from error
+    except BindError:
+        sock.close()
+        os.close(lock)
+        raise
+    sock.setblocking(False)
+    inode = os.stat(path).st_ino
+    return Listener(f"unix:{path}", sock, path=path, inode=inode, lock=lock)
+
+
+def lock_path(path: str) -> int:
+    """Lock the file beside a socket's path: who holds it owns the path. Raises BindError.
+
+    Opened and locked in a loop, since the one who held it removes it when it leaves.
+    """
+    name = f"{path}.lock"
+    if len(path.encode()) > 107:
+        raise ConfigError(f"{path} is too long for a Unix socket: at most 107 bytes")
+    try:
+        while True:
+            lock = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                with contextlib.suppress(FileNotFoundError):
+                    if os.stat(name).st_ino == os.fstat(lock).st_ino:
+                        return lock
+            except BlockingIOError:
+                os.close(lock)
+                raise BindError(
+                    f"{path} is in use: another process holds {name}",
+                    "stop it, or choose another path (or --name for a second cluster)",
+                ) from None
+            os.close(lock)
+    except OSError as error:
+        raise BindError(f"{path} cannot be used: {error.strerror}: {name}") from error
+
+
+def remove_stale(path: str) -> None:
+    """Remove a socket file that nobody owns (we hold its lock). Anything else is left alone."""
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise BindError(f"{path} exists and is no socket", "remove it, or choose another path")
+    os.unlink(path)

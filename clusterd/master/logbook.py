@@ -1,0 +1,25 @@
+"""The log is a rendering of the journal: every event becomes one line."""
+
+import logging
+from typing import Any
+
+from clusterd.core.events import Event
+from clusterd.core.log import LOGGER, fields
+
+NAMES = {"slot": "worker", "generation": "gen"}  # an identity, as every line shows it
+
+
+def write(event: Event) -> None:
+    """Log an event: its kind as the sentence, its fields after it, a traceback below."""
+    logger = logging.getLogger(LOGGER)
+    if not logger.isEnabledFor(event.level):
+        return
+    named: dict[str, Any] = {NAMES.get(key, key): value for key, value in event.fields.items()}
+    trace = named.pop("traceback", "")
+    shown = {key: value for key, value in named.items() if value not in (None, "")}
+    sentence = event.kind.replace("_", " ")
+    record = logger.makeRecord(
+        LOGGER, event.level, "", 0, sentence, (), None, extra=fields(**shown)
+    )
+    record.exc_text = trace or None
+    logger.handle(record)

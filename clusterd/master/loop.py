@@ -1,0 +1,114 @@
+"""The loop is three verbs: wait, absorb, perform. No step may block; a roll is many turns."""
+
+from math import inf
+
+from clusterd.core.errors import Bug
+from clusterd.core.events import Kind
+from clusterd.core.exits import Exit
+from clusterd.fleet.goal import Mode
+from clusterd.fleet.plan import plan
+from clusterd.fleet.rollout import hopeless
+from clusterd.kernel.signals import FAULT_SIGNAL
+from clusterd.master import absorb, cover, orders, reload, signals
+from clusterd.master.cluster import Cluster
+from clusterd.master.control import Control
+from clusterd.master.perform import perform
+
+MOST_ROUNDS = 100  # of planning in one turn; two are the rule, more than a few a bug
+
+
+class Loop:
+    """Turns until the cluster has stopped."""
+
+    def __init__(self, cluster: Cluster, control: Control | None = None) -> None:
+        self.cluster = cluster
+        self.control = control
+        self.due = 0.0  # the first turn does not wait
+
+    def run(self) -> Exit:
+        """Turn until nothing of ours is left; why it stopped."""
+        while not self.over:
+            self.turn()
+        return self.cluster.exit
+
+    @property
+    def over(self) -> bool:
+        """Stopped, and every child is gone."""
+        roster = self.cluster.roster
+        stopping = self.cluster.goal.mode is Mode.STOPPING
+        return stopping and not roster.workers and not roster.zygotes
+
+    def turn(self) -> None:
+        """Wait; take in the facts; look at the rollout; do what the plan says."""
+        cluster = self.cluster
+        keys = cluster.kernel.wait(self._timeout())
+        self._absorb(keys)
+        self._give_up()
+        cluster.kernel.now()
+        for _ in range(MOST_ROUNDS):
+            reload.settle(cluster)
+            due = plan(cluster.roster, cluster.goal, cluster.patience, cluster.kernel.now())
+            for action in due.actions:
+                perform(cluster, action)
+            if not due.actions:
+                self.due = min(due.due, cluster.next_deadline())
+                break
+        else:
+            raise Bug(f"the plan does not come to rest: {due.actions}")
+        cover.arrange(cluster)
+
+    def _timeout(self) -> float | None:
+        """Sleep until something is due; for ever when nothing is."""
+        return None if self.due == inf else max(0.0, self.due - self.cluster.kernel.now())
+
+    def _absorb(self, keys: list[object]) -> None:
+        """Facts in an order that makes sense of them.
+
+        Whoever died has said all it ever will before that: so the dead are collected first, and
+        counted after everything that was said has been heard.
+        """
+        cluster = self.cluster
+        rang = "signals" in keys
+        dead = cluster.kernel.reap() if rang else []
+        if dead:
+            unborn = [w.row for w in cluster.roster.workers.values() if w.pid is None]
+            for row in unborn:
+                absorb.worker_spoke(cluster, row)
+        for key in keys:
+            self._heard(key)
+        for death in dead:
+            absorb.died(cluster, death)
+        if rang:
+            for number, count in cluster.kernel.signals().items():
+                signals.obey(cluster, number, count)
+        self._ask_again()
+
+    def _heard(self, key: object) -> None:
+        match key:
+            case ("worker", int(row)):
+                absorb.worker_spoke(self.cluster, row)
+            case ("zygote", int(pid)):
+                absorb.zygote_spoke(self.cluster, pid)
+            case ("dump", int(row)):
+                absorb.dump_arrived(self.cluster, row)
+            case ("control", int(number)) if self.control is not None:
+                self.control.woke(number)
+
+    def _ask_again(self) -> None:
+        """Workers that did not answer from Python: faulthandler answers for them."""
+        cluster, now = self.cluster, self.cluster.kernel.now()
+        for row in [row for row, when in cluster.dumps.items() if when <= now]:
+            del cluster.dumps[row]
+            worker = cluster.roster.workers[row]
+            if worker.pid is not None:
+                cluster.kernel.kill(worker.pid, FAULT_SIGNAL)
+
+    def _give_up(self) -> None:
+        """A first start that leads nowhere ends; a service that once served never does."""
+        cluster = self.cluster
+        reason = hopeless(cluster.roster, cluster.goal, cluster.patience, cluster.kernel.now())
+        if reason:
+            cluster.exit = Exit.NEVER_READY
+            trace = cluster.tracebacks.get(cluster.goal.stable, "")
+            cluster.note(Kind.GAVE_UP, reason=reason, traceback=trace)
+            orders.quit_now(cluster, "no worker ever became ready")

@@ -1,0 +1,110 @@
+"""The master's two halves of a life: before serving anything may fail loudly, after it nothing."""
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+
+import setproctitle
+
+from clusterd.config.place import control_path
+from clusterd.config.settings import Config
+from clusterd.core.errors import BindError, Bug
+from clusterd.core.events import Kind
+from clusterd.core.exits import Exit
+from clusterd.fleet.goal import Goal
+from clusterd.ipc.scoreboard import Scoreboard
+from clusterd.kernel.real import Kernel
+from clusterd.master import logbook
+from clusterd.master.cluster import Cluster
+from clusterd.master.control import Control
+from clusterd.master.loop import Loop
+from clusterd.master.reload import patience_of
+from clusterd.master.sockets import Sockets, somaxconn
+
+
+def run(
+    config: Config,
+    reread: Callable[[], Config],
+    ready_fd: int | None,
+    kernel: Kernel,
+    log_fd: int = 2,
+) -> int:
+    """Serve until stopped; the exit status. Raises BindError or ConfigError before serving."""
+    cluster = assemble(config, reread, kernel, log_fd)
+    control: Control | None = None
+    try:
+        cluster.sockets.add(config.listen, config.fleet.workers)
+        control = open_control(cluster)
+        kernel.adopt()
+        announce(cluster, ready_fd)
+        # From here on we must not die: what fails is journaled and tried again.
+        code = Loop(cluster, control).run()
+    finally:
+        close(cluster, control)
+    return code
+
+
+def assemble(
+    config: Config, reread: Callable[[], Config], kernel: Kernel, log_fd: int = 2
+) -> Cluster:
+    """The cluster before anything runs."""
+    title = f"clusterd: master {config.app.app}"
+    setproctitle.setproctitle(title)
+    cluster = Cluster(
+        config=config,
+        reread=reread,
+        kernel=kernel,
+        board=Scoreboard.create(),
+        sockets=Sockets(),
+        directory=logical_directory(),
+        log_fd=log_fd,
+        terminal=kernel.has_terminal() and os.isatty(2),
+    )
+    cluster.journal.listen(logbook.write)
+    cluster.patience = patience_of(config)
+    generation = cluster.next_generation(config)
+    cluster.goal = replace(Goal(size=config.fleet.workers), stable=generation)
+    return cluster
+
+
+def logical_directory() -> str:
+    """The working directory by the name it was reached by: a deploy may move the symlink."""
+    told = os.environ.get("PWD", "")
+    try:
+        if told.startswith("/") and os.path.samefile(told, "."):
+            return told
+    except OSError:
+        pass
+    return os.getcwd()
+
+
+def open_control(cluster: Cluster) -> Control | None:
+    """The control socket, where there is a place for it."""
+    path = control_path(cluster.config.place, os.environ)
+    return Control(cluster, path) if path else None
+
+
+def announce(cluster: Cluster, ready_fd: int | None) -> None:
+    """Journal what we are; tell whoever started us that commands are taken."""
+    config = cluster.config
+    cluster.note(Kind.STARTED, pid=cluster.pid, app=config.app.app, workers=config.fleet.workers)
+    for one in cluster.sockets:
+        cluster.note(Kind.LISTENING, address=one.name)
+    limit = somaxconn()
+    if 0 < limit < config.listen.backlog:
+        reason = f"backlog {config.listen.backlog} is cut to net.core.somaxconn = {limit}"
+        cluster.note(Kind.TROUBLE, reason=reason, next="raise it with sysctl, or lower --backlog")
+    if ready_fd is not None:
+        os.write(ready_fd, b"\n")
+        os.close(ready_fd)
+
+
+def close(cluster: Cluster, control: Control | None) -> None:
+    """Leave nothing behind."""
+    if cluster.roster.workers:  # an exception of ours ended the loop: our children see EOF
+        cluster.note(Kind.STOPPED, code=int(Exit.BUG), reason=str(Bug.__doc__))
+    else:
+        cluster.note(Kind.STOPPED, code=int(cluster.exit))
+    cluster.sockets.remove(list(cluster.sockets.groups))
+    if control is not None:
+        control.close()

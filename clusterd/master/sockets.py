@@ -1,0 +1,89 @@
+"""The sockets that the cluster listens on: all of them, by address, and by slot."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from clusterd.config.address import Tcp, parse_bind
+from clusterd.config.settings import ListenSettings
+from clusterd.kernel.filters import refuse_newcomers
+from clusterd.master.listener import Listener, listen, sibling
+
+
+class Sockets:
+    """Listeners, grouped by the address they were asked for with."""
+
+    def __init__(self) -> None:
+        self.groups: dict[str, list[Listener]] = {}
+        self.backlog = 0
+
+    def __iter__(self) -> Iterator[Listener]:
+        return (listener for group in self.groups.values() for listener in group)
+
+    def add(self, settings: ListenSettings, size: int) -> list[str]:
+        """Bind what is not bound yet; all or nothing. The addresses added. Raises BindError."""
+        self.backlog = settings.backlog
+        added: list[str] = []
+        try:
+            for text in settings.bind:
+                key = str(parse_bind(text))
+                if key not in self.groups:
+                    self.groups[key] = listen(parse_bind(text), settings.backlog)
+                    added.append(key)
+            if settings.balance == "reuseport":
+                self.widen(size)
+        except BaseException:
+            self.remove(added)
+            raise
+        return added
+
+    def widen(self, size: int) -> None:
+        """A socket for every slot of every TCP address (`--balance reuseport`)."""
+        for key, group in self.groups.items():
+            if not isinstance(parse_bind(key), Tcp):
+                continue
+            firsts = [one for one in group if one.slot in (None, 0)]
+            for first in firsts:
+                name = first.name.partition("#")[0]
+                first.name, first.slot = f"{name}#0", 0
+                have = {one.slot for one in group if one.name.partition("#")[0] == name}
+                group += [sibling(first, s, self.backlog) for s in range(size) if s not in have]
+
+    def remove(self, keys: Iterable[str]) -> None:
+        """Close the listeners of some addresses."""
+        for key in keys:
+            for listener in self.groups.pop(key, ()):
+                listener.close()
+
+    def unwanted(self, settings: ListenSettings) -> list[str]:
+        """Addresses that are bound and that the settings no longer name."""
+        wanted = {str(parse_bind(text)) for text in settings.bind}
+        return [key for key in self.groups if key not in wanted]
+
+    def of_slot(self, slot: int, settings: ListenSettings) -> list[Listener]:
+        """What a new worker of this slot serves."""
+        wanted = {str(parse_bind(text)) for text in settings.bind}
+        return [
+            one
+            for key, group in self.groups.items()
+            if key in wanted
+            for one in group
+            if one.slot in (None, slot)
+        ]
+
+    def files(self) -> list[tuple[str, int]]:
+        """Socket files with their inodes, for the undertaker."""
+        return [(one.path, one.inode) for one in self if one.path]
+
+    def refuse_newcomers(self, listeners: Iterable[Listener]) -> None:
+        """From now on the queues of these only empty. Those that outlive us are left as they are."""
+        for listener in listeners:
+            if not listener.inherited:
+                refuse_newcomers(listener.sock)
+
+
+def somaxconn() -> int:
+    """The kernel's cap on any backlog, or 0 where it cannot be read."""
+    try:
+        return int(Path("/proc/sys/net/core/somaxconn").read_text())
+    except (OSError, ValueError):
+        return 0
