@@ -3,8 +3,12 @@
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from clusterd import __version__
+
+if TYPE_CHECKING:
+    import click
 
 
 def main() -> None:
@@ -48,15 +52,12 @@ def complain(text: str) -> None:
     print(f"clusterd: {first}", *rest, sep="\n", file=sys.stderr)
 
 
-def _usage(error: object) -> str:
+def _usage(error: "click.ClickException") -> str:
     """Bad usage in one line: which command, what is wrong, where to read on."""
-    from click import UsageError
-
-    message = " ".join(getattr(error, "format_message", error.__str__)().split())
-    if isinstance(error, UsageError) and error.ctx is not None:
-        path = error.ctx.command_path
-        return f"{path}: {message[:1].lower()}{message[1:]} ('{path} --help' explains)"
-    return f"clusterd: {message}"
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else "clusterd"
+    message = " ".join(error.format_message().split()).rstrip(".")
+    return f"{path}: {message[:1].lower()}{message[1:]} ('{path} --help' explains)"
 
 
 if __name__ == "__main__":

@@ -38,6 +38,8 @@ def _rolling(name: str, doc: str) -> click.Command:
         generation = reply.get("generation", "?")
         if wait:
             click.echo(f"generation {generation} serves")
+        elif reply.get("queued"):
+            click.echo(f"generation {generation} follows the rollout under way")
         else:
             click.echo(f"{name} to generation {generation} has begun; 'clusterd status' follows it")
 

@@ -68,9 +68,9 @@ class AppSettings:
     )
     preload: str = setting(
         "auto",
-        "Import once and fork workers from that image: auto does so unless the import left "
-        "threads or event loops behind, always refuses to start then, never imports in each "
-        "worker.",
+        "Import once and fork workers from that image. If the import leaves threads or event "
+        "loops behind, which cannot be forked, auto imports in each worker instead and always "
+        "fails; never imports in each worker anyway.",
         Kind.CHOICE,
         choices=("auto", "always", "never"),
     )

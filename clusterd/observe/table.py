@@ -72,6 +72,18 @@ def _line(cells: list[str]) -> str:
 
 
 def _totals(totals: dict[str, int]) -> str:
-    """All requests since the start, workers that are gone included."""
-    parts = [f"{name.replace('_', ' ')} {show_count(number)}" for name, number in totals.items()]
-    return "total: " + ", ".join(parts)
+    """What was served since the start, by workers that are gone too."""
+    parts = [
+        f"{show_count(totals.get('requests', 0))} requests "
+        f"on {show_count(totals.get('accepted', 0))} connections"
+    ]
+    parts += [
+        f"{show_count(totals[key])} {name}"
+        for key, name in (
+            ("answered_4xx", "of them 4xx"),
+            ("answered_5xx", "of them 5xx"),
+            ("app_errors", "app errors"),
+        )
+        if totals.get(key)
+    ]
+    return "served " + ", ".join(parts)

@@ -154,7 +154,7 @@ def test_without_a_runtime_directory_the_option_is_told(
         (["config", "--worker", "3"], "clusterd config: no such option '--worker'"),
         (["cofnig"], "clusterd: no such command 'cofnig'"),
         (["status", "extra"], "clusterd status: got unexpected extra argument"),
-        (["config", "-w"], "clusterd config: option '--workers'"),
+        (["config", "-w"], "clusterd: option '-w' requires an argument"),
         (["config", "-w", "x"], "clusterd: --workers: 'x' is not allowed; allowed: auto"),
         (["config", "--config", "no.toml"], "clusterd: "),
         (["run"], "clusterd: run: no application is named"),

@@ -28,7 +28,7 @@ REPLY: dict[str, Any] = {
          "connections": 3, "in_flight": 1, "requests": 950, "heartbeat_age": None, "restarts": 0},
     ],
     "zygotes": [{"generation": 1, "pid": 4101, "phase": "ready"}],
-    "totals": {"requests": 123457739, "errors": 2},
+    "totals": {"requests": 123457739, "accepted": 999, "answered_5xx": 2, "bytes_in": 7},
     "of_the_future": 1,
 }  # fmt: skip
 
@@ -38,7 +38,7 @@ def test_the_table_says_how_it_is_and_lists_workers_by_slot() -> None:
     assert lines[0] == "shop: shop.main:app is rolling, 2 of 2 ready, generation 1"
     assert lines[1] == "up 2h05m, master pid 4100, clusterd 0.1.0"
     assert "rolling to generation 2: canary" in lines
-    assert lines[-1] == "total: requests 123M, errors 2"
+    assert lines[-1] == "served 123M requests on 999 connections, 2 of them 5xx"
     rows = [line.split() for line in lines if line[:4].strip().isdigit()]
     assert rows[0] == ["0", "4102", "1", "ready", "2h04m", "3", "1", "950", "-", "0"]
     assert rows[1][:3] == ["1", "4194303", "1000"]

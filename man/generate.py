@@ -1,0 +1,166 @@
+"""Writes what the documents take from the code, between their marks: `python man/generate.py`.
+
+The settings of the README and the man pages come from `clusterd.config.settings`, the commands
+from `clusterd.cli.commands`, the worker's life from `clusterd.fleet.lifecycle`, the README's
+figures from `benchmarks/results/`. A test fails when a document has drifted from the code.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from clusterd.cli.commands import COMMANDS  # noqa: E402  # found only through the line above
+from clusterd.cli.options import metavar, shown_default  # noqa: E402
+from clusterd.config.convert import allowed  # noqa: E402
+from clusterd.config.settings import SECTIONS, TABLE, Kind, Setting, title  # noqa: E402
+from clusterd.fleet.lifecycle import LEGAL, MOOT, Cue, Phase  # noqa: E402
+
+BEGIN, END = "made by man/generate.py: ", "end of what man/generate.py made"
+
+
+def sections() -> Iterator[tuple[str, list[Setting]]]:
+    """Headings, and the settings under each."""
+    for section in SECTIONS:
+        yield title(section), [row for row in TABLE.values() if row.section == section]
+
+
+def roff(text: str) -> str:
+    """Plain text as roff takes it; one sentence a line."""
+    text = text.replace("\\", "\\e").replace("-", "\\-").replace("'", "\\(aq")
+    lines = re.sub(r"(?<=\.) (?=[A-Z])", "\n", text).splitlines()
+    return "\n".join("\\&" + line if line.startswith(".") else line for line in lines)
+
+
+def options() -> str:
+    """The options of `clusterd run`, for clusterd(1)."""
+    out: list[str] = []
+    for heading, rows in sections():
+        out.append(f".SS {heading}")
+        for row in rows:
+            out += [".TP", _tag(row), roff(row.about.help)]
+            if row.name != "app":
+                out.append(f"Default: {roff(shown_default(row))}.")
+    return "\n".join(out)
+
+
+def _tag(row: Setting) -> str:
+    """`.BR` sets its arguments bold and roman in turn."""
+    flag = roff(row.flag)
+    if row.name == "app":
+        return f".I {metavar(row)}"
+    if row.about.kind is Kind.SWITCH:
+        return f'.BR {flag} ", " {roff("--no-" + row.flag[2:])}'
+    short = f'{roff(row.about.short)} ", " ' if row.about.short else ""
+    return f'.BR {short}{flag} " \\fI{roff(metavar(row))}\\fR"'
+
+
+def keys() -> str:
+    """The keys of clusterd.toml(5)."""
+    out: list[str] = []
+    for heading, rows in sections():
+        out.append(f".SS {heading}")
+        for row in rows:
+            out += [".TP", f".B {row.name}", roff(row.about.help)]
+            out.append(f"Allowed: {roff(allowed(row))}.")
+            out.append(f"Default: {roff(shown_default(row)) or 'none'}.")
+    return "\n".join(out)
+
+
+def commands() -> str:
+    """The commands of clusterd(1)."""
+    out: list[str] = []
+    for name, (_, _, line) in COMMANDS.items():
+        out += [".TP", f".B {name}", roff(line)]
+    return "\n".join(out)
+
+
+def life() -> str:
+    """The worker's life: a row a phase, a column a cue."""
+    cues = list(Cue)
+    out = [".nf", "phase     " + "".join(f"{cue:<10}" for cue in cues).rstrip()]
+    for phase in Phase:
+        if phase is not Phase.GONE:
+            cells = "".join(f"{_after(phase, cue):<10}" for cue in cues)
+            out.append(f"{phase:<10}{cells}".rstrip())
+    return "\n".join([*out, ".fi"])
+
+
+def _after(phase: Phase, cue: Cue) -> str:
+    if (phase, cue) in LEGAL:
+        return str(LEGAL[phase, cue])
+    return "-" if (phase, cue) in MOOT else "bug"
+
+
+def settings() -> str:
+    """The README's table of settings."""
+    out: list[str] = []
+    for heading, rows in sections():
+        out += [f"**{heading}**", "", "| key | default | what it is |", "|---|---|---|"]
+        for row in rows:
+            default = shown_default(row).replace("|", "\\|")
+            code = f"`{default}`" if default and not row.about.shown else default
+            out.append(f"| `{row.name}` | {code} | {row.about.help.replace('|', chr(92) + '|')} |")
+        out.append("")
+    return "\n".join(out).rstrip()
+
+
+def figures() -> str:
+    """The README's figures, from whatever `python -m benchmarks` has recorded."""
+    out = ["| what | target | measured |", "|---|---|---|"]
+    for path in sorted((ROOT / "benchmarks/results").glob("*.json")):
+        for figure in json.loads(path.read_text())["figures"]:
+            out.append(f"| {figure['what']} | {_target(figure)} | {_measured(figure)} |")
+    if len(out) == 2:
+        return "None is recorded yet: `python -m benchmarks all` measures them."
+    return "\n".join(out)
+
+
+def _target(figure: dict[str, Any]) -> str:
+    if figure["target"] is None:
+        return ""
+    return f"{'≥' if figure['at_least'] else '≤'} {figure['target']:g} {figure['unit']}".strip()
+
+
+def _measured(figure: dict[str, Any]) -> str:
+    text = f"{figure['value']:.3g} {figure['unit']}".strip()
+    return f"**{text}** (missed)" if figure["reached"] is False else text
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "options": options,
+    "keys": keys,
+    "commands": commands,
+    "life": life,
+    "settings": settings,
+    "figures": figures,
+}
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "man").glob("clusterd*.[1-8]"))]
+
+
+def rendered(text: str, only: set[str] | None = None) -> str:
+    """A document with what is between its marks made anew."""
+
+    def make(match: re.Match[str]) -> str:
+        part = match["part"]
+        if only is not None and part not in only:
+            return match[0]
+        return f"{match['begin']}\n{PARTS[part]()}\n{match['end']}"
+
+    marks = rf"(?P<begin>^[^\n]*{BEGIN}(?P<part>\w+)[^\n]*$)\n.*?^(?P<end>[^\n]*{END}[^\n]*$)"
+    return re.sub(marks, make, text, flags=re.DOTALL | re.MULTILINE)
+
+
+def main() -> None:
+    """Write every document anew."""
+    for path in DOCUMENTS:
+        path.write_text(rendered(path.read_text()))
+
+
+if __name__ == "__main__":
+    main()
