@@ -16,8 +16,10 @@ PEERS = ("uvicorn", "httptools", "uvloop", "gunicorn[fast]", "granian", "setproc
 HOME = REPOSITORY / ".bench"
 VERSION = re.compile(r"3\.(\d+)")
 ASK_VERSIONS = """
-import importlib.metadata as metadata, json, platform
-found = {"python": platform.python_version()}
+import importlib.metadata as metadata, json, platform, sysconfig
+options = sysconfig.get_config_var("CONFIG_ARGS") or ""
+kind = " (optimised build)" if "--enable-optimizations" in options else " (plain build)"
+found = {"python": platform.python_version() + kind}
 for name in ("clusterd", "uvicorn", "gunicorn", "gunicorn_h1c", "granian", "uvloop", "httptools"):
     try:
         found[name] = metadata.version(name)

@@ -43,8 +43,8 @@ def record(
         "versions": used.versions,
         "units": outcome.units,
         "samples": {
-            server: {measure: [round(value, 4) for value in values] for measure, values in by.items()}
-            for server, by in outcome.samples.items()
+            server: {measure: [round(x, 4) for x in values] for measure, values in measured.items()}
+            for server, measured in outcome.samples.items()
         },
         "figures": [{**asdict(figure), "reached": figure.reached} for figure in outcome.figures],
         "notes": outcome.notes,

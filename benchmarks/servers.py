@@ -19,50 +19,44 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 APPS = Path(__file__).resolve().parent / "apps"
 START_LIMIT = 60.0
 STOP_LIMIT = 30.0
-ENTRY = "import sys; from clusterd.cli.main import main; sys.exit(main())"
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A row of the table. In `argv` stand {python}, {port}, {workers} and {app} (a module)."""
+    """A row of the table. In the command stand {python}, {port}, {workers} and {app} (a module)."""
 
     name: str
-    argv: tuple[str, ...]
-    distribution: str = ""  # whose version is recorded
+    command: str
     reloads: bool = True  # SIGHUP loads the code anew
-    heavy: bool = True  # serves any app; the floor serves canned bytes only
     env: Mapping[str, str] = field(default_factory=dict)
 
 
 CLUSTERD = Server(
     "clusterd",
-    ("{python}", "-c", ENTRY, "run", "{app}:app", "-b", "127.0.0.1:{port}", "-w", "{workers}"),
-    "clusterd",
+    "{python} -m clusterd.cli.main run {app}:app -b 127.0.0.1:{port} -w {workers}",
 )
 CLUSTERD_UNGATED = Server(
-    "clusterd-ungated", CLUSTERD.argv, "clusterd", env={"CLUSTERD_UNGATED": "1"}
+    "clusterd-ungated",
+    CLUSTERD.command,
+    env={"PYTHONPATH": os.pathsep.join((str(APPS / "ungated"), str(REPOSITORY)))},
 )
 UVICORN = Server(
     "uvicorn",
-    ("{python}", "-m", "uvicorn", "{app}:app", "--port", "{port}", "--workers", "{workers}")
-    + ("--no-access-log", "--log-level", "warning"),
-    "uvicorn",
+    "{python} -m uvicorn {app}:app --port {port} --workers {workers}"
+    " --no-access-log --log-level warning",
 )
 GUNICORN = Server(
     "gunicorn",
-    ("{python}", "-m", "gunicorn", "-k", "asgi", "-w", "{workers}", "-b", "127.0.0.1:{port}")
-    + ("{app}:app",),
-    "gunicorn",
+    "{python} -m gunicorn -k asgi -w {workers} -b 127.0.0.1:{port} {app}:app",
 )
-GUNICORN_PRELOAD = Server("gunicorn-preload", (*GUNICORN.argv, "--preload"), "gunicorn")
+GUNICORN_PRELOAD = Server("gunicorn-preload", GUNICORN.command + " --preload")
 GRANIAN = Server(
     "granian",
-    ("{python}", "-m", "granian", "--interface", "asgi", "--host", "127.0.0.1", "--port", "{port}")
-    + ("--workers", "{workers}", "--log-level", "warning", "{app}:app"),
-    "granian",
+    "{python} -m granian --interface asgi --host 127.0.0.1 --port {port} --workers {workers}"
+    " --respawn-failed-workers --log-level warning {app}:app",
 )
-NODE = Server("node", ("node", "cluster.js", "{port}", "{workers}", "{app}"), reloads=False)
-RAW = Server("raw-uvloop", ("{python}", "raw.py", "{port}"), "uvloop", reloads=False, heavy=False)
+NODE = Server("node", "node cluster.js {port} {workers} {app}", reloads=False)
+RAW = Server("raw-uvloop", "{python} raw.py {port}", reloads=False)  # canned bytes only
 
 TABLE = (CLUSTERD, CLUSTERD_UNGATED, UVICORN, GUNICORN, GUNICORN_PRELOAD, GRANIAN, NODE, RAW)
 
@@ -95,7 +89,7 @@ class Running:
         self.folder = tempfile.TemporaryDirectory(prefix=f"bench-{server.name}-")
         self.log = Path(self.folder.name, "log")
         words = {"python": python, "port": str(self.port), "workers": str(workers), "app": app}
-        argv = [word.format(**words) for word in server.argv]
+        argv = [word.format(**words) for word in server.command.split()]
         environ = {
             **{name: value for name, value in os.environ.items() if name != "WEB_CONCURRENCY"},
             # A runtime directory of its own, so that no cluster of the user's is in the way.

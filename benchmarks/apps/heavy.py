@@ -2,7 +2,7 @@
 
 import time
 
-from plain import app
+from plain import app  # type: ignore[import-not-found]
 
 __all__ = ["app"]
 

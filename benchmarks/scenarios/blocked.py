@@ -1,10 +1,10 @@
-"""p99 of fast requests while 3 % of all requests block their worker for 20 ms, 24 clients, 4 workers.
+"""p99 of fast requests while 3 % of all requests block their worker for 20 ms.
 
-Blocking is a sleep inside the handler (no CPU), as a synchronous database call is. Each client
-asks again as soon as it is answered. Judged with a fresh connection for every request, as clients
-come through a proxy without keep-alive: there a server can choose who takes the request. With
-kept connections, measured too, it can only spread the connections: a request waits for whatever
-its worker is doing.
+24 clients, 4 workers. Blocking is a sleep inside the handler (no CPU), as a synchronous database
+call is. Each client asks again as soon as it is answered. Judged with a fresh connection for every
+request, as clients come through a proxy without keep-alive: there a server can choose who takes
+the request. With kept connections, measured too, it can only spread the connections: a request
+waits for whatever its worker is doing.
 """
 
 import random
@@ -19,12 +19,13 @@ WORKERS = 4
 CLIENTS = 24
 BLOCKING = 0.03
 SECONDS = 4.0
+MEASURES = ("fresh p99", "fresh median", "kept p99", "kept median")
 HEADERS = {"fresh": {"Connection": "close"}, "kept": {"Connection": "keep-alive"}}
 
 
 def run(session: Session) -> Outcome:
     """Load every server in both ways, round by round."""
-    outcome = Outcome({"fresh p99": "ms", "fresh median": "ms", "kept p99": "ms", "kept median": "ms"})
+    outcome = Outcome(dict.fromkeys(MEASURES, "ms"))
     peers = session.among(servers.UVICORN, servers.GUNICORN, servers.GRANIAN, servers.NODE)
     wanted = [*session.among(servers.CLUSTERD), *peers]
     for number in range(session.times(5)):

@@ -37,7 +37,8 @@ class Clients:
     def __init__(self, crowd: load.Crowd, seed: int) -> None:
         self._crowd = crowd
         self._random = random.Random(seed)
-        self._due: dict[load.Connection, float] = {}
+        self._due: dict[load.Connection, float] = {}  # when to ask again
+        self._away: dict[int, float] = {}  # refused clients: when to try again
         self.fresh = self.reused = self.between = self.requests = 0
         self.slowest = 0.0
         self.errors: dict[str, int] = {}
@@ -63,7 +64,10 @@ class Clients:
             for conn in [conn for conn, due in self._due.items() if due <= now]:
                 del self._due[conn]
                 self._crowd.ask(conn, probe.ASK)
-            soonest = min([look, *self._due.values()])
+            for client in [client for client, due in self._away.items() if due <= now]:
+                del self._away[client]
+                self._connect(client)
+            soonest = min([look, *self._due.values(), *self._away.values()])
             for report in self._crowd.turn(soonest - time.perf_counter()):
                 self._take(report)
 
@@ -75,8 +79,10 @@ class Clients:
                 self._fail(conn, report.error)
             else:
                 self.between += 1
-            # A refused client does not storm: it tries again on the next turn of events.
-            self._connect(conn.tag)
+            if conn.answers:
+                self._connect(conn.tag)
+            else:  # refused: it must not storm
+                self._away[conn.tag] = report.at + 0.010
             return
         self.requests += 1
         self.slowest = max(self.slowest, report.at - conn.asked_at)
