@@ -44,7 +44,6 @@ class Loop:
         keys = cluster.kernel.wait(self._timeout())
         self._absorb(keys)
         self._give_up()
-        cluster.kernel.now()
         for _ in range(MOST_ROUNDS):
             reload.settle(cluster)
             due = plan(cluster.roster, cluster.goal, cluster.patience, cluster.kernel.now())
@@ -64,11 +63,12 @@ class Loop:
     def _absorb(self, keys: list[object]) -> None:
         """Facts in an order that makes sense of them.
 
-        Whoever died has said all it ever will before that: so the dead are collected first, and
+        The bell is silenced before the dead are collected: one who dies in between rings again.
+        Whoever died has said all it ever will before that: so the dead are collected next, and
         counted after everything that was said has been heard.
         """
         cluster = self.cluster
-        rang = "signals" in keys
+        rang = cluster.kernel.signals() if "signals" in keys else {}
         dead = cluster.kernel.reap() if rang else []
         if dead:
             unborn = [w.row for w in cluster.roster.workers.values() if w.pid is None]
@@ -78,9 +78,8 @@ class Loop:
             self._heard(key)
         for death in dead:
             absorb.died(cluster, death)
-        if rang:
-            for number, count in cluster.kernel.signals().items():
-                signals.obey(cluster, number, count)
+        for number, count in rang.items():
+            signals.obey(cluster, number, count)
         self._ask_again()
 
     def _heard(self, key: object) -> None:

@@ -36,7 +36,7 @@ def run(
         cluster.sockets.add(config.listen, config.fleet.workers)
         control = open_control(cluster)
         kernel.adopt()
-        announce(cluster, ready_fd)
+        announce(cluster, control, ready_fd)
         # From here on we must not die: what fails is journaled and tried again.
         code = Loop(cluster, control).run()
     finally:
@@ -79,15 +79,28 @@ def logical_directory() -> str:
 
 
 def open_control(cluster: Cluster) -> Control | None:
-    """The control socket, where there is a place for it."""
+    """The control socket, where there is a place for it.
+
+    A place that was asked for must do; one that we only found in the environment may not.
+    """
     path = control_path(cluster.config.place, os.environ)
-    return Control(cluster, path) if path else None
+    if path is None:
+        return None
+    try:
+        return Control(cluster, path)
+    except BindError as error:
+        if cluster.config.place.runtime_dir or "in use" in error.message:
+            raise
+        cluster.note(Kind.TROUBLE, reason=error.message, next="serving without commands")
+        return None
 
 
-def announce(cluster: Cluster, ready_fd: int | None) -> None:
+def announce(cluster: Cluster, control: Control | None, ready_fd: int | None) -> None:
     """Journal what we are; tell whoever started us that commands are taken."""
     config = cluster.config
-    cluster.note(Kind.STARTED, pid=cluster.pid, app=config.app.app, workers=config.fleet.workers)
+    place = control.path if control else "off (--runtime-dir says where)"
+    wanted = {"app": config.app.app, "workers": config.fleet.workers}
+    cluster.note(Kind.STARTED, pid=cluster.pid, **wanted, commands=place)
     for one in cluster.sockets:
         cluster.note(Kind.LISTENING, address=one.name)
     limit = somaxconn()

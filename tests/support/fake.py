@@ -1,0 +1,276 @@
+"""A kernel of obedient, sulking or dying children. Time passes only when the master waits.
+
+Sockets and messages are real (a socketpair is cheap); processes, signals and time are not.
+"""
+
+import heapq
+import itertools
+import os
+import select
+import signal
+import socket
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from clusterd.ipc.channel import Channel, Closed, close_all
+from clusterd.ipc.messages import (
+    Boot,
+    Drain,
+    Dump,
+    Dumped,
+    Failed,
+    Hello,
+    Leave,
+    Loaded,
+    Message,
+    Quit,
+    Ready,
+    Spawn,
+    Unspawned,
+)
+from clusterd.kernel.real import Death, Kernel, Source
+
+
+@dataclass
+class Behaviour:
+    """How the children of one generation behave. Times are seconds after the cue."""
+
+    import_time: float = 0.5
+    import_error: str = ""  # the zygote fails with this
+    import_dies: bool = False  # it exits without a word
+    unsafe: str = ""
+    fingerprint: str = "same"
+    spawn_error: str = ""
+    deaf_zygote: bool = False  # orders pile up in its channel
+    ready_time: float | None = 0.1  # None: never
+    dies_after: float | None = None  # seconds after ready (or after birth, if never ready)
+    drain_time: float | None = 0.2  # None: never leaves by itself
+    answers_dumps: bool = True
+
+
+@dataclass
+class Child:
+    """A fake process: a zygote or a worker."""
+
+    pid: int
+    channel: Channel
+    behaviour: Behaviour
+    role: str
+    generation: int = 0
+    slot: int = -1
+    row: int = -1
+    ready: bool = False
+    alive: bool = True
+    heard: list[Message] = field(default_factory=list)
+
+
+class FakeKernel(Kernel):
+    """Behaves like `Kernel`, with children that live in this process."""
+
+    def __init__(self, behaviour: Callable[[int], Behaviour] | None = None) -> None:
+        self.behaviour = behaviour or (lambda _generation: Behaviour())
+        self.time = 1000.0
+        self.pids = itertools.count(100)
+        self.children: dict[int, Child] = {}
+        self.dead: list[Death] = []
+        self.pending: dict[signal.Signals, int] = {}
+        self.watched: dict[int, tuple[Source, object]] = {}
+        self.timers: list[tuple[float, int, Callable[[], None]]] = []
+        self.order = itertools.count()
+        self.killed: list[tuple[int, int]] = []
+        self.spawned: list[str] = []
+        self.spawn_errors: list[OSError] = []
+        self.terminal = False
+        self.waits = 0
+        self.idle = False  # the last wait would have slept for ever
+
+    # --- what the master calls
+
+    def adopt(self) -> None: ...
+
+    def now(self) -> float:
+        return self.time
+
+    def wall(self) -> float:
+        return self.time
+
+    def has_terminal(self) -> bool:
+        return self.terminal
+
+    def signals(self) -> dict[signal.Signals, int]:
+        pending, self.pending = self.pending, {}
+        return pending
+
+    def watch(self, source: Source, key: object, write: bool = False) -> None:
+        self.watched[source.fileno()] = (source, key)
+
+    def unwatch(self, source: Source) -> None:
+        self.watched.pop(source.fileno(), None)
+
+    def pair(self) -> tuple[socket.socket, socket.socket]:
+        return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+    def spawn(self, argv: Sequence[str], keep: Iterable[int], directory: str) -> int:
+        if self.spawn_errors:
+            raise self.spawn_errors.pop(0)
+        (fd,) = keep
+        pid, role = next(self.pids), argv[-2]
+        self.spawned.append(role)
+        channel = Channel(socket.socket(fileno=os.dup(fd)))
+        self.children[pid] = Child(pid, channel, Behaviour(), role)
+        return pid
+
+    def kill(self, pid: int, number: int) -> None:
+        self.killed.append((pid, number))
+        child = self.children.get(pid)
+        if child is not None and number == signal.SIGKILL:
+            self.end(child, -number)
+
+    def reap(self) -> list[Death]:
+        dead, self.dead = self.dead, []
+        return dead
+
+    def wait(self, timeout: float | None) -> list[object]:
+        """What is ready now; else time jumps to the next thing that happens, or to the timeout."""
+        self.waits += 1
+        self.idle = False
+        end = None if timeout is None else self.time + timeout
+        while True:
+            self.pump()
+            keys = self._ready()
+            if keys:
+                return keys
+            due = self.timers[0][0] if self.timers else None
+            if due is not None and (end is None or due <= end):
+                self.time = max(self.time, due)
+                heapq.heappop(self.timers)[2]()
+                continue
+            if end is None:
+                self.idle = True
+                return []
+            self.time = max(self.time, end)
+            return []
+
+    def _ready(self) -> list[object]:
+        keys: list[object] = []
+        if self.pending:
+            keys.append("signals")
+        poll = select.poll()
+        for fd in self.watched:
+            poll.register(fd, select.POLLIN)
+        return keys + [self.watched[fd][1] for fd, _ in poll.poll(0)]
+
+    # --- what tests call
+
+    def send(self, number: signal.Signals) -> None:
+        self.pending[number] = self.pending.get(number, 0) + 1
+
+    def workers(self, generation: int | None = None) -> list[Child]:
+        return [
+            child
+            for child in self.children.values()
+            if child.role == "worker" and generation in (None, child.generation)
+        ]
+
+    def zygotes(self) -> list[Child]:
+        return [child for child in self.children.values() if child.role == "zygote"]
+
+    def after(self, seconds: float, act: Callable[[], None]) -> None:
+        heapq.heappush(self.timers, (self.time + seconds, next(self.order), act))
+
+    def end(self, child: Child, code: int) -> None:
+        """A child dies: its channel closes, its status waits to be reaped."""
+        if child.alive:
+            child.alive = False
+            self.children.pop(child.pid, None)
+            child.channel.close()
+            self.dead.append(Death(child.pid, code))
+            self.pending[signal.SIGCHLD] = 1
+
+    def close(self) -> None:
+        for child in self.children.values():
+            child.channel.close()
+
+    # --- how children behave
+
+    def pump(self) -> None:
+        """Let every child hear what it was sent, until all is quiet."""
+        heard = True
+        while heard:
+            heard = False
+            for child in list(self.children.values()):
+                deaf = child.role == "zygote" and child.behaviour.deaf_zygote
+                while child.alive and not deaf and (got := child.channel.receive(block=False)) is not None:
+                    if isinstance(got, Closed):
+                        self.end(child, 0)
+                        break
+                    heard = True
+                    self._hear(child, *got)
+
+    def _hear(self, child: Child, message: Message, fds: list[int]) -> None:
+        child.heard.append(message)
+        match message:
+            case Boot():
+                child.generation = message.generation
+                child.behaviour = self.behaviour(message.generation)
+                if child.role == "zygote":
+                    self.after(child.behaviour.import_time, lambda: self._imported(child))
+            case Spawn() if child.role == "zygote":
+                self._fork(child, message, fds)
+            case Spawn():
+                self._born(child, message)
+            case Leave():
+                self.end(child, 0)
+            case Drain():
+                time = child.behaviour.drain_time
+                if time is not None:
+                    self.after(time, lambda: self.end(child, 0))
+            case Quit():
+                if child.behaviour.drain_time is not None:
+                    self.end(child, 0)
+            case Dump() if child.behaviour.answers_dumps:
+                child.channel.send(Dumped(f"stack of {child.pid}"))
+        close_all(fds)
+
+    def _imported(self, zygote: Child) -> None:
+        how = zygote.behaviour
+        if not zygote.alive:
+            return
+        if how.import_error:
+            zygote.channel.send(Failed("import", how.import_error, "Traceback …"))
+            self.end(zygote, 3)
+        elif how.import_dies:
+            self.end(zygote, 1)
+        else:
+            zygote.channel.send(
+                Loaded(zygote.generation, how.fingerprint, how.import_time, how.unsafe)
+            )
+
+    def _fork(self, zygote: Child, order: Spawn, fds: list[int]) -> None:
+        if zygote.behaviour.spawn_error:
+            zygote.channel.send(Unspawned(order.row, zygote.behaviour.spawn_error))
+        else:
+            channel = Channel(socket.socket(fileno=os.dup(fds[0])))
+            pid = next(self.pids)
+            child = Child(pid, channel, self.behaviour(order.generation), "worker")
+            self.children[pid] = child
+            self._born(child, order)
+
+    def _born(self, child: Child, order: Spawn) -> None:
+        child.slot, child.row, child.generation = order.slot, order.row, order.generation
+        child.channel.send(Hello(child.pid, order.slot, order.row, order.generation))
+        how = child.behaviour
+        if how.ready_time is not None:
+            self.after(how.ready_time, lambda: self._ready_now(child))
+        elif how.dies_after is not None:
+            self.after(how.dies_after, lambda: self.end(child, 1))
+
+    def _ready_now(self, child: Child) -> None:
+        if not child.alive:
+            return
+        child.ready = True
+        child.channel.send(Ready(child.pid, child.slot, child.generation))
+        if child.behaviour.dies_after is not None:
+            self.after(child.behaviour.dies_after, lambda: self.end(child, 1))
+
+

@@ -1,0 +1,118 @@
+"""A simulated cluster: the real master loop on a fake kernel, hours of supervision in no time."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from clusterd.config.settings import Config
+from clusterd.core.events import Event, Kind
+from clusterd.fleet.lifecycle import Phase
+from clusterd.master import reload
+from clusterd.master.loop import Loop
+from clusterd.master.run import assemble
+from clusterd.master.sockets import Sockets
+from tests.support.fake import Behaviour, FakeKernel
+
+T = TypeVar("T")
+ENOUGH = 5000  # turns; a reload of four takes some forty
+
+
+def config(workers: int = 2, **fleet: Any) -> Config:
+    """Settings that bind nothing but an ephemeral port."""
+    whole = Config()
+    listen = replace(whole.listen, bind=("127.0.0.1:0",))
+    app = replace(whole.app, app="shop:app")
+    return replace(
+        whole, listen=listen, app=app, fleet=replace(whole.fleet, workers=workers, **fleet)
+    )
+
+
+class Simulation:
+    """The master, the kernel it believes in, and what it wrote to its journal."""
+
+    def __init__(self, whole: Config, behaviour: Callable[[int], Behaviour] | None = None) -> None:
+        self.kernel = FakeKernel(behaviour)
+        self.config = whole
+        self.cluster = assemble(whole, lambda: self.config, self.kernel)
+        self.cluster.sockets.add(whole.listen, whole.fleet.workers)
+        self.loop = Loop(self.cluster)
+        self.fewest: int | None = None  # ready workers, once the whole size was ready
+        self.watching = False
+
+    @property
+    def events(self) -> list[Event]:
+        return self.cluster.journal.since(0)
+
+    def kinds(self) -> list[str]:
+        return [str(event.kind) for event in self.events]
+
+    def find(self, kind: Kind, **fields: Any) -> list[Event]:
+        return [e for e in self.events if e.kind is kind and fields.items() <= e.fields.items()]
+
+    def ready(self, generation: int | None = None) -> int:
+        return sum(
+            w.phase is Phase.READY and generation in (None, w.generation)
+            for w in self.cluster.roster.workers.values()
+        )
+
+    def turn(self) -> None:
+        self.loop.turn()
+        if self.watching:
+            now = self.ready()
+            self.fewest = now if self.fewest is None else min(self.fewest, now)
+
+    def until(self, done: Callable[[], bool]) -> None:
+        """Turn until something holds."""
+        for _ in range(ENOUGH):
+            if done():
+                return
+            self.turn()
+        raise AssertionError(f"it never came to that; saw {self.kinds()[-40:]}")
+
+    def settle(self) -> None:
+        """Turn until the master would sleep for ever, or until what only rollback_keep ends."""
+
+        def quiet() -> bool:
+            return self.kernel.idle or self.loop.over or self.loop.due > self.kernel.time + 500
+
+        self.kernel.idle = False
+        self.turn()
+        self.until(lambda: quiet() and not self.kernel.timers)
+
+    def start(self) -> "Simulation":
+        """To the first moment at which all are ready."""
+        self.until(lambda: self.ready() == self.cluster.goal.size)
+        self.watching = True
+        return self
+
+    def reload(self) -> int | None:
+        return self.order(lambda: reload.begin(self.cluster, "test"))
+
+    def order(self, act: Callable[[], T]) -> T:
+        """Have something happen between two turns, as if the wait had reported it."""
+        self.loop.due = 0.0
+        return act()
+
+    def close(self) -> None:
+        self.kernel.close()
+        for channel in self.cluster.zygote_channels.values():
+            channel.close()
+        for row in list(self.cluster.roster.workers):
+            self.cluster.forget(self.cluster.roster.workers[row])
+        for end in self.cluster.handover:
+            end.close()
+        sockets: Sockets = self.cluster.sockets
+        sockets.remove(list(sockets.groups))
+
+
+@contextmanager
+def simulated(
+    workers: int = 2, behaviour: Callable[[int], Behaviour] | None = None, **fleet: Any
+) -> Iterator[Simulation]:
+    """A simulation that leaves no descriptor behind."""
+    simulation = Simulation(config(workers, **fleet), behaviour)
+    try:
+        yield simulation
+    finally:
+        simulation.close()

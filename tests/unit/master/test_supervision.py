@@ -1,0 +1,326 @@
+"""Supervision over hours, on a fake kernel: deaths, back-off, deadlines, giving up, stopping."""
+
+import errno
+import signal
+
+import pytest
+
+from clusterd.core.events import Kind
+from clusterd.core.exits import Exit
+from clusterd.fleet.lifecycle import Phase
+from clusterd.ipc.messages import Drain, Leaving
+from clusterd.kernel.real import Death
+from clusterd.kernel.signals import FAULT_SIGNAL
+from clusterd.master import orders
+from tests.support.fake import Behaviour
+from tests.support.simulated import Simulation, simulated
+
+
+def test_a_killed_worker_comes_back_in_its_slot_at_once() -> None:
+    with simulated(3) as sim:
+        sim.start()
+        victim = sim.kernel.workers()[1]
+        sim.kernel.kill(victim.pid, signal.SIGKILL)
+        before = sim.kernel.time
+        sim.settle()
+        assert sim.ready() == 3
+        (event,) = sim.find(Kind.EXITED, pid=victim.pid, cause="SIGKILL", asked=False)
+        assert event.fields["slot"] == victim.slot
+        assert sim.find(Kind.READIED)[-1].fields["slot"] == victim.slot
+        assert sim.kernel.time - before < 0.2, "there is no back-off for a first death"
+
+
+def test_a_death_just_after_the_dead_were_collected_is_not_missed() -> None:
+    """Its signal came while we looked: silencing the bell afterwards would lose it for ever."""
+    with simulated(2) as sim:
+        sim.start()
+        first, second = sim.kernel.workers()
+        reap = sim.kernel.reap
+
+        def reap_then_one_more_dies() -> list[Death]:
+            dead = reap()
+            sim.kernel.kill(second.pid, signal.SIGKILL)
+            return dead
+
+        sim.kernel.reap = reap_then_one_more_dies  # type: ignore[method-assign]
+        sim.kernel.kill(first.pid, signal.SIGKILL)
+        sim.turn()
+        sim.kernel.reap = reap  # type: ignore[method-assign]
+        sim.settle()
+        assert len(sim.find(Kind.EXITED)) == 2
+        assert sim.ready() == 2
+
+
+def test_with_nothing_to_do_the_master_sleeps_for_ever() -> None:
+    with simulated(2) as sim:
+        sim.start()
+        sim.settle()
+        waits = sim.kernel.waits
+        sim.turn()
+        assert sim.kernel.idle
+        assert sim.kernel.waits == waits + 1
+
+
+def test_a_slot_that_keeps_dying_young_is_backed_off_up_to_half_a_minute() -> None:
+    """Once a worker was ready nothing is given up; the delays double and stay at their cap."""
+    with simulated(1, lambda _: Behaviour(dies_after=0.0)) as sim:
+        sim.until(lambda: len(sim.find(Kind.EXITED)) == 16)
+        delays = [event.fields["retry_in"] for event in sim.find(Kind.BACKED_OFF)]
+        assert len(delays) == 15, "the first death is replaced at once"
+        for number, delay in enumerate(delays):
+            full = min(30.0, 0.1 * 2**number)
+            assert 0.8 * full - 0.001 <= delay <= full
+
+
+def test_ten_seconds_of_life_are_forgiven() -> None:
+    with simulated(1, lambda _: Behaviour(dies_after=11.0)) as sim:
+        sim.until(lambda: len(sim.find(Kind.EXITED)) == 20)
+        assert not sim.find(Kind.BACKED_OFF)
+
+
+def test_workers_that_never_get_ready_are_tried_three_times_a_slot_then_given_up() -> None:
+    how = Behaviour(ready_time=None, dies_after=0.1)
+    with simulated(2, lambda _: how) as sim:
+        sim.until(lambda: sim.loop.over)
+        assert sim.cluster.exit is Exit.NEVER_READY
+        assert len(sim.find(Kind.SPAWNED)) == 6
+        assert "3 times" in sim.find(Kind.GAVE_UP)[0].fields["reason"]
+
+
+def test_an_import_error_at_first_start_is_given_up_at_once_with_its_traceback() -> None:
+    with simulated(2, lambda _: Behaviour(import_error="no module named tea")) as sim:
+        sim.until(lambda: sim.loop.over)
+        assert sim.cluster.exit is Exit.NEVER_READY
+        (event,) = sim.find(Kind.GAVE_UP)
+        assert "no module named tea" in event.fields["reason"]
+        assert event.fields["traceback"].startswith("Traceback")
+        assert sim.kernel.spawned == ["zygote"]
+
+
+@pytest.mark.parametrize("how", [Behaviour(import_dies=True), Behaviour(import_time=1e9)])
+def test_a_zygote_that_dies_or_hangs_while_importing_ends_a_first_start(how: Behaviour) -> None:
+    with simulated(2, lambda _: how, startup_timeout=60.0) as sim:
+        began = sim.kernel.time
+        sim.until(lambda: sim.loop.over)
+        assert sim.cluster.exit is Exit.NEVER_READY
+        assert sim.kernel.time - began <= 61
+
+
+def test_a_dead_zygote_is_rebuilt_and_workers_serve_on() -> None:
+    with simulated(2) as sim:
+        sim.start()
+        (zygote,) = sim.kernel.zygotes()
+        sim.kernel.kill(zygote.pid, signal.SIGKILL)
+        sim.settle()
+        assert sim.fewest == 2
+        assert [z.generation for z in sim.cluster.roster.zygotes] == [1]
+        assert len(sim.find(Kind.ZYGOTE_READIED)) == 2
+        assert not sim.find(Kind.EXITED)
+
+
+def test_a_rebuilt_zygote_with_other_code_is_a_new_generation_with_a_canary() -> None:
+    prints = iter(["old", "new"])
+    with simulated(2, lambda _: Behaviour(fingerprint=next(prints, "new"))) as sim:
+        # each child asks for its behaviour once; workers do not look at the fingerprint
+        sim.kernel.behaviour = lambda _: Behaviour(
+            fingerprint="old" if sim.kernel.spawned.count("zygote") == 1 else "new"
+        )
+        sim.start()
+        sim.kernel.kill(sim.kernel.zygotes()[0].pid, signal.SIGKILL)
+        sim.settle()
+        assert sim.fewest == 2
+        assert sim.find(Kind.ROLLOUT_FINISHED, generation=2)
+        assert sim.ready(2) == 2
+
+
+def test_a_fork_that_fails_is_tried_again_later_and_the_rest_serve() -> None:
+    failing = Behaviour()
+    with simulated(2, lambda _: failing) as sim:
+        sim.start()
+        failing.spawn_error = "Resource temporarily unavailable"
+        sim.kernel.kill(sim.kernel.workers()[0].pid, signal.SIGKILL)
+        sim.until(lambda: len(sim.find(Kind.SPAWN_FAILED)) == 4)
+        assert sim.ready() == 1
+        failing.spawn_error = ""
+        sim.settle()
+        assert sim.ready() == 2
+
+
+def test_a_zygote_that_takes_orders_and_does_nothing_is_dropped() -> None:
+    how = Behaviour()
+    with simulated(1, lambda _: how) as sim:
+        sim.start()
+        zygote = sim.kernel.zygotes()[0]
+        zygote.behaviour = Behaviour(deaf_zygote=True)
+        sim.kernel.kill(sim.kernel.workers()[0].pid, signal.SIGKILL)
+        began = sim.kernel.time
+        sim.settle()
+        assert (zygote.pid, signal.SIGKILL) in sim.kernel.killed
+        assert sim.ready() == 1
+        assert 10.0 <= sim.kernel.time - began < 13.0
+
+
+def test_no_process_for_a_zygote_is_not_the_end() -> None:
+    with simulated(1) as sim:
+        sim.kernel.spawn_errors = [OSError(errno.EAGAIN, "again")] * 3
+        sim.start()
+        assert sim.ready() == 1
+        assert len(sim.find(Kind.SPAWN_FAILED)) == 3
+
+
+def test_a_worker_that_is_not_ready_in_time_is_killed() -> None:
+    with simulated(1, lambda _: Behaviour(ready_time=None), startup_timeout=5.0) as sim:
+        sim.until(lambda: bool(sim.find(Kind.KILLED)))
+        assert sim.kernel.killed[0][1] == signal.SIGKILL
+        assert "startup timeout" in sim.find(Kind.KILLED)[0].fields["reason"]
+
+
+def test_a_deaf_worker_is_killed_three_seconds_after_the_graceful_timeout() -> None:
+    with simulated(2, lambda _: Behaviour(drain_time=None), graceful_timeout=25.0) as sim:
+        sim.start()
+        began = sim.kernel.time
+        sim.kernel.send(signal.SIGTERM)
+        sim.until(lambda: sim.loop.over)
+        assert sim.kernel.time == pytest.approx(began + 28.0)
+        assert sim.cluster.exit is Exit.OK
+
+
+def test_term_in_the_middle_of_a_boot_stops() -> None:
+    with simulated(2, lambda _: Behaviour(import_time=50.0)) as sim:
+        sim.turn()
+        sim.kernel.send(signal.SIGTERM)
+        began = sim.kernel.time
+        sim.until(lambda: sim.loop.over)
+        assert sim.kernel.time == began
+        assert sim.cluster.exit is Exit.OK
+
+
+def test_a_stop_says_that_nobody_else_serves_these_listeners() -> None:
+    with simulated(1) as sim:
+        sim.start()
+        worker = sim.kernel.workers()[0]
+        sim.kernel.send(signal.SIGTERM)
+        sim.until(lambda: sim.loop.over)
+        (drain,) = [m for m in worker.heard if isinstance(m, Drain)]
+        assert drain.last
+        assert not drain.handover
+
+
+def test_a_second_interrupt_is_quick_and_a_third_kills() -> None:
+    with simulated(2, lambda _: Behaviour(drain_time=None)) as sim:
+        sim.start()
+        began = sim.kernel.time
+        for _ in range(3):
+            sim.kernel.send(signal.SIGINT)
+            sim.turn()
+        sim.until(lambda: sim.loop.over)
+        assert sim.kernel.time == began
+        assert sim.cluster.exit is Exit.OK
+
+
+def test_scaling_up_and_down_never_below_one() -> None:
+    with simulated(2) as sim:
+        sim.start()
+        sim.kernel.send(signal.SIGTTIN)
+        sim.settle()
+        assert sim.ready() == 3
+        sim.kernel.pending[signal.SIGTTOU] = 9
+        sim.settle()
+        assert sim.ready() == 1
+        assert [worker.slot for worker in sim.cluster.roster.workers.values()] == [0]
+
+
+def test_a_worker_that_wants_to_go_is_replaced_before_it_does() -> None:
+    with simulated(2) as sim:
+        sim.start()
+        leaver = sim.kernel.workers()[0]
+        leaver.channel.send(Leaving("TERM"))
+        sim.settle()
+        assert sim.fewest == 2
+        assert leaver.pid not in sim.kernel.children
+        assert sim.find(Kind.RETIRED, pid=leaver.pid, reason="replaced")
+        assert sim.ready() == 2
+
+
+def test_where_forking_is_unsafe_each_worker_imports_for_itself() -> None:
+    with simulated(2, lambda _: Behaviour(unsafe="the thread 'x'")) as sim:
+        sim.start()
+        assert sim.kernel.spawned == ["zygote", "worker", "worker"]
+        sim.kernel.kill(sim.kernel.workers()[0].pid, signal.SIGKILL)
+        sim.settle()
+        assert sim.ready() == 2
+
+
+def test_pause_lets_all_leave_and_resume_brings_them_back() -> None:
+    with simulated(2) as sim:
+        sim.start()
+        sim.kernel.send(signal.SIGWINCH)
+        sim.settle()
+        assert not sim.cluster.roster.workers
+        assert not any(isinstance(m, Drain) and m.last for w in sim.kernel.workers() for m in w.heard)
+        sim.order(lambda: orders.resume(sim.cluster))
+        sim.settle()
+        assert sim.ready(1) == 2
+
+
+def test_winch_at_a_terminal_is_only_a_window_that_changed() -> None:
+    with simulated(1) as sim:
+        sim.cluster.terminal = sim.kernel.terminal = True
+        sim.start()
+        sim.kernel.send(signal.SIGWINCH)
+        sim.settle()
+        assert sim.ready() == 1
+
+
+def test_hup_after_the_terminal_is_gone_means_stop() -> None:
+    with simulated(1) as sim:
+        sim.cluster.terminal = True
+        sim.start()
+        sim.kernel.send(signal.SIGHUP)
+        sim.until(lambda: sim.loop.over)
+        assert sim.cluster.exit is Exit.OK
+
+
+def dumped(sim: Simulation, answers: bool) -> None:
+    sim.start()
+    worker = sim.kernel.workers()[0]
+    worker.behaviour = Behaviour(answers_dumps=answers)
+    sim.order(lambda: orders.dump(sim.cluster, list(sim.cluster.roster.workers)))
+    sim.settle()
+
+
+def test_a_worker_that_answers_a_dump_is_left_alone() -> None:
+    with simulated(1) as sim:
+        dumped(sim, answers=True)
+        assert not sim.kernel.killed
+        assert sim.find(Kind.DUMPED, by="worker")
+
+
+def test_a_worker_that_is_silent_for_a_second_gets_the_fault_signal() -> None:
+    with simulated(1) as sim:
+        dumped(sim, answers=False)
+        assert [number for _, number in sim.kernel.killed] == [FAULT_SIGNAL]
+        assert sim.ready() == 1
+
+
+def test_after_a_long_stop_of_the_master_itself_nobody_is_killed_for_it() -> None:
+    """SIGSTOP, then CONT: the clock jumped, but what was said meanwhile is heard first."""
+    with simulated(2, lambda _: Behaviour(ready_time=0.2), startup_timeout=5.0) as sim:
+        sim.until(lambda: sim.cluster.roster.count(Phase.BOOTING) == 2)
+        sim.until(lambda: all(w.pid for w in sim.cluster.roster.workers.values()))
+        for _, _, act in [sim.kernel.timers.pop() for _ in sim.kernel.timers[:]]:
+            act()
+        sim.kernel.time += 3600
+        sim.turn()
+        assert sim.ready() == 2
+        assert not sim.kernel.killed
+
+
+def test_a_strangers_death_is_reaped_and_nothing_else() -> None:
+    with simulated(1) as sim:
+        sim.start()
+        before = len(sim.events)
+        sim.kernel.dead.append(Death(99999, 1))
+        sim.kernel.send(signal.SIGCHLD)
+        sim.settle()
+        assert len(sim.events) == before
