@@ -1,0 +1,139 @@
+"""Find the application: `module:attribute`, `module` for `module:app`, `module:make()`.
+
+Whatever goes wrong is the application's fault, and its traceback is cut to its own frames: ours
+and the import machinery's say nothing to whoever has to mend it.
+"""
+
+import importlib
+import os
+import sys
+import traceback
+from types import TracebackType
+
+from clusterd.core.errors import AppError
+
+LIMIT = 32 * 1024  # bytes of traceback: it travels in one packet
+CUT = "…\n"
+MACHINERY = ("<frozen importlib", "<frozen runpy", os.path.dirname(importlib.__file__) + os.sep)
+IGNORED = (KeyboardInterrupt, GeneratorExit)
+
+
+class LoadError(AppError):
+    """The application could not be had. `traceback` shows its own frames, or is ''."""
+
+    def __init__(self, message: str, remedy: str = "", traceback: str = "") -> None:
+        super().__init__(message, remedy)
+        self.traceback = traceback
+
+
+def load(app: str, app_dir: str = ".", factory: bool = False) -> object:
+    """Import the application, call it if it is a factory, and return it."""
+    module_name, attribute, called = split(app)
+    directory = os.path.abspath(app_dir)
+    if directory not in sys.path:
+        sys.path.insert(0, directory)
+    found = _attribute(_module(module_name, app, directory), module_name, attribute)
+    if factory or called:
+        found = _call(found, app)
+    if not callable(found):
+        raise LoadError(
+            f"{app}: {attribute} is a {type(found).__name__}, which is not callable",
+            "An ASGI application takes scope, receive and send.",
+        )
+    return found
+
+
+def split(app: str) -> tuple[str, str, bool]:
+    """`pkg.web:make()` → ("pkg.web", "make", True); raises LoadError for what cannot be a name."""
+    module, colon, attribute = app.partition(":")
+    called = attribute.endswith("()")
+    attribute = attribute.removesuffix("()") if colon else "app"
+    names = module.split(".") + attribute.split(".")
+    if not all(name.isidentifier() for name in names):
+        raise LoadError(
+            f"{app!r} does not name an application",
+            "Write module:attribute, for example shop.web:app.",
+        )
+    return module, attribute, called
+
+
+def _module(name: str, app: str, directory: str) -> object:
+    try:
+        return importlib.import_module(name)
+    except IGNORED:
+        raise
+    except ModuleNotFoundError as error:
+        # Missing is what was asked for (or a package above it), not what it imports itself.
+        if error.name and (name == error.name or name.startswith(f"{error.name}.")):
+            raise LoadError(
+                f"there is no module {error.name} to import {app} from",
+                f"Modules are searched in {directory} and in this interpreter's own places; "
+                "see --app-dir.",
+            ) from None
+        raise _failed(f"importing {name} failed", error) from error
+    except BaseException as error:  # also SystemExit: a module may call sys.exit()
+        raise _failed(f"importing {name} failed", error) from error
+
+
+def _attribute(module: object, name: str, attribute: str) -> object:
+    found = module
+    for part in attribute.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError as error:
+            if error.obj is not found or error.name != part:  # raised by the app's own code
+                raise _failed(f"reading {name}:{attribute} failed", error) from error
+            raise LoadError(
+                f"module {name} has no attribute {attribute}",
+                f"Name what it calls its application, as {name}:NAME.",
+            ) from None
+        except IGNORED:
+            raise
+        except BaseException as error:
+            raise _failed(f"reading {name}:{attribute} failed", error) from error
+    return found
+
+
+def _call(factory: object, app: str) -> object:
+    if not callable(factory):
+        raise LoadError(f"{app} is not a factory: a {type(factory).__name__} cannot be called")
+    try:
+        return factory()
+    except IGNORED:
+        raise
+    except BaseException as error:
+        raise _failed(f"the factory {app} failed", error) from error
+
+
+def _failed(what: str, error: BaseException) -> LoadError:
+    reason = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
+    return LoadError(f"{what}: {reason}", traceback=own_traceback(error))
+
+
+def own_traceback(error: BaseException) -> str:
+    """The traceback without our frames and the import machinery's, at most `LIMIT` bytes."""
+    told = traceback.TracebackException(type(error), error, _own(error.__traceback__))
+    inner: traceback.TracebackException | None = told
+    seen: set[int] = set()
+    while inner is not None and id(inner) not in seen:
+        seen.add(id(inner))
+        inner.stack = traceback.StackSummary.from_list(
+            [frame for frame in inner.stack if not _is_machinery(frame.filename)]
+        )
+        inner = inner.__cause__ or inner.__context__
+    data = "".join(told.format()).encode("utf-8", "backslashreplace")
+    if len(data) <= LIMIT:
+        return data.decode()
+    # The end names the error; the beginning is the way there.
+    return CUT + data[-(LIMIT - 8) :].decode("utf-8", "ignore")
+
+
+def _own(trace: TracebackType | None) -> TracebackType | None:
+    """The traceback from the first frame that is not this file's."""
+    while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+        trace = trace.tb_next
+    return trace
+
+
+def _is_machinery(filename: str) -> bool:
+    return filename == __file__ or filename.startswith(MACHINERY)

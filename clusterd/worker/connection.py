@@ -1,0 +1,324 @@
+"""One connection: bytes from the transport to the reader, requests to the app, answers back.
+
+Requests of one connection are answered one after another. While one is being answered, at most one
+chunk of what follows is held, unparsed, and reading is paused. The short way (a small chunk that
+holds whole requests, an app that answers without waiting) makes no object beyond the exchange and
+its task, sets no timer and writes once.
+"""
+
+import asyncio
+from collections.abc import Set
+from typing import cast
+
+from clusterd.app.asgi import ENDED, Exchange
+from clusterd.app.scope import Scope, address, template
+from clusterd.core.errors import PeerError
+from clusterd.wire.request import BODYLESS
+from clusterd.worker.deadlines import NEVER
+from clusterd.worker.ending import Ending
+from clusterd.worker.server import Server
+
+BODY_ROOM = 64 * 1024  # bytes of body that wait for the app before reading is paused
+DRAINED = 64 * 1024  # bytes of an unread body worth reading to keep the connection
+
+
+class Connection(Ending):
+    """Built as `Connection(server)`, then attached to an accepted socket by the loop."""
+
+    __slots__ = ("_drains", "_template", "app", "heads")
+
+    def __init__(self, server: Server) -> None:
+        super().__init__(server)
+        self.app = server.app
+        self.heads = server.heads
+        self._template: Scope = {}
+        self._drains: list[asyncio.Future[None]] = []
+
+    # --- the transport's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self.write = self._transport.write
+        self.write_all = self._transport.writelines
+        self._template = template(
+            address(transport.get_extra_info("peername")),
+            address(transport.get_extra_info("sockname")),
+        )
+        self.server.opened(self)
+        self._wait(self.server.http.header_timeout)
+
+    def data_received(self, data: bytes) -> None:
+        server = self.server
+        self._now = now = server.clock()
+        server.bytes_in += len(data)
+        if self.exchange is not None or self.is_parsing or len(data) > self.short or self.is_closing:
+            self._receive(data)
+            return
+        if now >= server.date_due:
+            server.refresh(now)
+        try:
+            self._held = self.feed_short(data)
+        except PeerError as error:
+            self._refuse(error)
+        if self.exchange is not None:
+            self._serve()
+        elif self.is_parsing and not self.is_closing:
+            self._wait(server.http.header_timeout)
+
+    def eof_received(self) -> bool:
+        """The client closed its side. Most have left; some wait for their answer."""
+        self._peer_ended = True
+        exchange = self.exchange
+        if exchange is None or self.is_closing:
+            return False
+        for waiting in (exchange, *self._queue):
+            waiting.leave(gone=False)
+        return True
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.is_closing = True
+        for exchange in (self.exchange, *self._queue):
+            if exchange is not None:
+                exchange.leave(gone=True)
+                self.server.running.pop(exchange, None)
+        self.exchange = None
+        self._queue.clear()
+        self._held = b""
+        self._wake_drains()
+        self.server.closed(self)
+        # The parser holds our bound methods: without this only the collector would free us.
+        del self._parser, self._feed
+
+    def pause_writing(self) -> None:
+        self.is_paused = True
+        self._unsent = self._transport.get_write_buffer_size()
+        self._wait(self.server.http.write_timeout)
+
+    def resume_writing(self) -> None:
+        self.is_paused = False
+        self._wake_drains()
+        if not self.is_closing:
+            self._rest()
+            if self.exchange is None and (self._queue or self._held):
+                self._advance()
+
+    # --- the reader's side
+
+    def on_request(
+        self,
+        method: str,
+        target: tuple[str, bytes, bytes],
+        headers: list[tuple[bytes, bytes]],
+        length: int,
+    ) -> None:
+        scope = self._template.copy()
+        scope["method"] = method
+        scope["path"], scope["raw_path"], scope["query_string"] = target
+        scope["headers"] = headers
+        scope["state"] = self.server.state.copy()
+        scope["extensions"] = {}
+        self._requests_left -= 1
+        exchange = Exchange(self, scope, self._now, self.keeps and self._requests_left > 0)
+        if self.version != "1.1":
+            scope["http_version"] = self.version
+            exchange.old = True
+        if length != BODYLESS:
+            exchange.complete = False
+            exchange.expects = self.expects
+        if self.exchange is None:
+            self.exchange = exchange
+        else:
+            self._queue.append(exchange)
+
+    def on_body_part(self, data: bytes) -> None:
+        exchange = self._queue[-1] if self._queue else self.exchange
+        if exchange is not None and exchange.stage is not ENDED:
+            exchange.add_body(data)
+
+    def on_request_end(self) -> None:
+        exchange = self._queue[-1] if self._queue else self.exchange
+        if exchange is not None and not exchange.complete:
+            exchange.end_body()
+
+    # --- serving
+
+    def _receive(self, data: bytes) -> None:
+        """The long way: a chunk that is large, or comes while something is in hand."""
+        if self.is_closing:
+            self._discard(data)
+            return
+        exchange = self.exchange
+        if exchange is not None and exchange.complete or self._queue or self.is_paused:
+            self._held += data
+            self._transport.pause_reading()
+            return
+        self.server.refresh_if_due()
+        self._parse(data)
+        if self._is_serving or self.is_closing:
+            return
+        if exchange is None and self.exchange is not None:
+            self._serve()
+        elif exchange is not None:
+            self._body_came(exchange)
+        elif self.due > self._now + self.server.http.header_timeout:
+            self._wait(self.server.http.header_timeout)
+
+    def _parse(self, data: bytes) -> None:
+        """Parse at most to the end of a request and hold the rest."""
+        try:
+            rest = self.feed(data)
+        except PeerError as error:
+            self._refuse(error)
+            return
+        if rest:
+            self._held = rest
+            self._transport.pause_reading()
+
+    def _body_came(self, exchange: Exchange) -> None:
+        """A piece of the body of the request in hand."""
+        if exchange.stage is ENDED:
+            if exchange.complete:
+                self._advance()
+            else:
+                self._rest()
+            return
+        if len(exchange.body) > BODY_ROOM:
+            self._transport.pause_reading()
+        self._rest()
+
+    def _serve(self) -> None:
+        """Answer what is in hand, as long as apps answer at once."""
+        server = self.server
+        self._is_serving = True
+        while (exchange := self.exchange) is not None:
+            task = server.spawn(exchange.run())
+            if not task.done():
+                exchange.task = task
+                server.tasks.add(task)
+            if exchange.stage is not ENDED:
+                server.running[exchange] = None
+                break
+            if not exchange.complete or not self._next():
+                break
+        self._is_serving = False
+        self._rest()
+
+    def _next(self) -> bool:
+        """Turn to the next request, if one is at hand and may begin."""
+        self.exchange = None
+        if self.is_closing:
+            return False
+        if self.is_paused:
+            return False  # who does not read answers gets no more of them
+        if self._queue:
+            self.exchange = self._queue.popleft()
+            return True
+        if self._refusal is not None:
+            self._refuse(self._refusal)
+            return False
+        while self._held and self.exchange is None and not self.is_closing:
+            held, self._held = self._held, b""
+            self._now = self.server.clock()
+            self._parse(held)
+        if not self._held:
+            self._transport.resume_reading()
+        if self.exchange is None and self._peer_ended:
+            self._close()
+        return self.exchange is not None
+
+    def _advance(self) -> None:
+        """Go on after an answer that came later than its request."""
+        if not self._is_serving and not self.is_closing:
+            if self._next():
+                self._serve()
+            else:
+                self._rest()
+
+    def _rest(self) -> None:
+        """Set the deadline that belongs to where we are."""
+        http = self.server.http
+        exchange = self.exchange
+        if self.is_closing or self.is_paused:
+            return
+        if exchange is None:
+            due = self._now + (http.header_timeout if self.is_parsing else http.keep_alive)
+        elif exchange.complete or not self._transport.is_reading():
+            due = NEVER
+        else:
+            due = self._now + http.body_timeout
+        self.due = due
+        if due < self.booked:
+            self.server.wheel.book(self)
+
+    # --- the exchange's side (`app.asgi.Peer`)
+
+    def answered(self, exchange: Exchange, size: int) -> None:
+        """The answer is complete, as far as the app is concerned."""
+        server = self.server
+        self._now = now = server.clock()
+        server.bytes_out += size
+        server.answers[exchange.status // 100] += 1
+        server.latency[int((now - exchange.began) * 1e6).bit_length()] += 1
+        if not server.is_dirty:
+            server.mark_dirty(now)
+        if server.access is not None:
+            server.access.add(exchange.scope, exchange.status, size, now - exchange.began)
+        if exchange.task is not None:
+            server.running.pop(exchange, None)
+        if not exchange.keeps:
+            self._close()
+        elif not self._is_serving:
+            if exchange.complete:
+                server.loop.call_soon(self._advance)
+            elif exchange is self.exchange:
+                exchange.body = b""
+                self._transport.resume_reading()
+                self._rest()
+
+    def abandoned(self, exchange: Exchange, fresh: bool) -> None:
+        """The app will not end this answer. `fresh`: nothing of it was sent."""
+        self.server.app_errors += 1
+        if fresh:
+            has_body = exchange.scope["method"] != "HEAD"
+            data = self.server.answer_of_ours(exchange.status, has_body)
+            self.write(data)
+            self.answered(exchange, len(data))
+        else:
+            # Where only the end of the connection ends the body, a reset tells that it is cut.
+            self.answered(exchange, exchange.sent)
+            self._reset()
+
+    def finished(self, exchange: Exchange) -> None:
+        """The app returned, in a task that outlived the turn it began in."""
+        if exchange.task is not None:
+            self.server.tasks.discard(exchange.task)
+
+    def head_of(self, status: int, without: Set[bytes] = frozenset()) -> bytes:
+        return self.server.head_of(status, without)
+
+    def refresh(self) -> None:
+        self.server.refresh_if_due()
+
+    def body_taken(self) -> None:
+        """The app took what was read of the body."""
+        if not self.is_closing and not self._transport.is_reading():
+            self._now = self.server.clock()
+            self._transport.resume_reading()
+            self._rest()
+
+    def can_drain(self, exchange: Exchange) -> bool:
+        """Whether what is left of the body is little enough to read it and keep the connection."""
+        return not exchange.expects and 0 < self.body_left <= DRAINED
+
+    async def drain(self) -> None:
+        """Return once the client has taken what was written."""
+        if self.is_paused and not self.is_closing:
+            waiter = self.server.loop.create_future()
+            self._drains.append(waiter)
+            await waiter
+
+    def _wake_drains(self) -> None:
+        waiters, self._drains = self._drains, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)

@@ -1,0 +1,231 @@
+"""How a connection ends: deadlines, refusals, the last answer, and its hand-over to a sibling.
+
+Nothing is cut off that the client may still want: a connection whose client is still sending is
+shut on our side first and read for a moment, since closing it with bytes unread would reset it and
+take our answer along.
+"""
+
+import asyncio
+import os
+import socket
+import struct
+from collections import deque
+
+from clusterd.app.asgi import ENDED, STREAMING, Exchange
+from clusterd.core.errors import PeerError
+from clusterd.wire.request import Reader
+from clusterd.worker.deadlines import NEVER
+from clusterd.worker.server import Server
+
+LINGER = 2.0  # seconds in which a client may take our last answer while it is still sending
+LINGER_ROOM = 1024 * 1024  # bytes thrown away meanwhile
+RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with a reset
+
+
+class Ending(Reader, asyncio.Protocol):
+    """The part of a connection that is about its end. `Connection` is the whole."""
+
+    __slots__ = (
+        "_discarded",
+        "_held",
+        "_is_lingering",
+        "_is_serving",
+        "_now",
+        "_peer_ended",
+        "_queue",
+        "_refusal",
+        "_requests_left",
+        "_transport",
+        "_unsent",
+        "booked",
+        "due",
+        "exchange",
+        "is_closing",
+        "is_paused",
+        "server",
+        "write",
+        "write_all",
+    )
+
+    _transport: asyncio.Transport
+
+    def __init__(self, server: Server) -> None:
+        super().__init__(server.limits)
+        self.server = server
+        self.exchange: Exchange | None = None  # being answered, or its body still being read
+        self._queue: deque[Exchange] = deque()  # parsed in the same small chunk, not begun
+        self._held = b""  # read, not parsed
+        self._refusal: PeerError | None = None  # to be answered after those before it
+        self._requests_left = 0 if server.draining else server.requests_each
+        self._is_serving = False
+        self._now = 0.0  # when something last happened here
+        self._peer_ended = False
+        self.is_paused = False  # the transport holds more than it likes
+        self._unsent = 0
+        self.is_closing = False
+        self._is_lingering = False
+        self._discarded = 0
+        self.due = self.booked = NEVER
+
+    # --- for the worker's life
+
+    @property
+    def idle(self) -> bool:
+        """Kept alive with nothing in hand: no request begun, nothing read, nothing to be sent."""
+        return not (
+            self.exchange is not None
+            or self._queue
+            or self._held
+            or self.is_parsing
+            or self.is_closing
+            or self.is_paused
+            or self._peer_ended
+            or self._transport.get_write_buffer_size()
+        )
+
+    def release(self) -> int | None:
+        """Let go of an idle connection: its descriptor, or None if it is not idle after all.
+
+        The client notices nothing: the descriptor is a copy, so closing ours sends no FIN, and what
+        the client sends meanwhile waits in the kernel.
+        """
+        if not self.idle:
+            return None
+        self._transport.pause_reading()
+        try:
+            fd = os.dup(self._fileno())
+        except OSError:  # out of descriptors
+            self._transport.resume_reading()
+            return None
+        self.is_closing = True
+        self._transport.abort()
+        return fd
+
+    def drain_begins(self) -> None:
+        """The next answer, and the one in hand if its head is not sent yet, closes."""
+        self._requests_left = 0
+        for exchange in (self.exchange, *self._queue):
+            if exchange is not None:
+                exchange.keeps = False
+
+    def close_when_idle(self) -> None:
+        """Close now if idle, else after the answer in hand."""
+        if self.idle:
+            self._close()
+        else:
+            self.drain_begins()
+
+    def cancel(self) -> bool:
+        """Cancel the app's task; whether there was one."""
+        task = self.exchange.task if self.exchange is not None else None
+        return task is not None and task.cancel()
+
+    def abort(self) -> None:
+        """Drop the connection, and what was not sent yet."""
+        self.is_closing = True
+        self._transport.abort()
+
+    # --- deadlines
+
+    def overdue(self, now: float) -> None:
+        """The wheel found our deadline passed."""
+        self._now = now
+        exchange = self.exchange
+        if self.is_closing or self.is_paused:
+            self._judge_progress(now)
+        elif exchange is not None:
+            self.due = NEVER
+            if not exchange.complete:
+                self._refuse(PeerError(408, "the request body makes no progress"))
+        elif self.is_parsing:
+            self._refuse(PeerError(408, "the request head came too slowly"))
+        elif self._transport.get_write_buffer_size():
+            self.abort()  # the last answer was never taken
+        else:
+            self._close()
+
+    def _judge_progress(self, now: float) -> None:
+        """Has the client taken anything of what we sent since we last looked?"""
+        unsent = self._transport.get_write_buffer_size()
+        if self._is_lingering or unsent >= self._unsent:
+            self.abort()
+        else:
+            self._unsent = unsent
+            self.due = now + self.server.http.write_timeout
+
+    def _wait(self, seconds: float) -> None:
+        """Set a deadline from now."""
+        self.due = self.server.clock() + seconds
+        if self.due < self.booked:
+            self.server.wheel.book(self)
+
+    # --- closing
+
+    def _close(self) -> None:
+        """End the connection once everything is sent."""
+        if self.is_closing:
+            return
+        self.is_closing = True
+        self._queue.clear()
+        if self.is_parsing or self._held:
+            self._linger()
+            return
+        self._transport.close()
+        self._unsent = self._transport.get_write_buffer_size()
+        self._wait(self.server.http.write_timeout)
+
+    def _linger(self) -> None:
+        """The client is still sending: let it have our answer before the connection goes."""
+        self._is_lingering = True
+        self._held = b""
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        self._transport.resume_reading()
+        self._wait(LINGER)
+
+    def _discard(self, data: bytes) -> None:
+        """Something came after our last answer."""
+        self._discarded += len(data)
+        if self._discarded > LINGER_ROOM:
+            self.abort()
+
+    def _refuse(self, error: PeerError) -> None:
+        """Answer what is no proper request, after those before it, and close."""
+        exchange = self.exchange
+        if self._queue and not self._queue[-1].complete:
+            self._queue.pop()  # its body is malformed, and the app never saw it
+            exchange = self._queue[-1] if self._queue else exchange
+        if exchange is not None and exchange.complete:
+            self._refusal = error
+            return
+        if exchange is not None:
+            self._let_go(exchange)
+            if exchange.stage is ENDED or exchange.stage is STREAMING:
+                self._reset()
+                return
+        self._refusal = None
+        data = self.server.answer_of_ours(error.status)
+        self.server.refused(error.status, len(data))
+        self.write(data)
+        self.is_parsing = True  # what follows means nothing, but may be on its way
+        self._close()
+
+    def _let_go(self, exchange: Exchange) -> None:
+        """The request in hand cannot be completed: its app is told, and its answer goes nowhere."""
+        exchange.leave(gone=True)
+        self.server.running.pop(exchange, None)
+        self.exchange = None
+
+    def _reset(self) -> None:
+        """Close so that the client knows that what it got is cut short."""
+        sock = self._transport.get_extra_info("socket")
+        if sock is not None and not self._transport.get_write_buffer_size():
+            try:
+                with socket.socket(fileno=os.dup(self._fileno())) as copy:
+                    copy.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            except OSError:
+                pass  # it is gone already
+        self.abort()
+
+    def _fileno(self) -> int:
+        return int(self._transport.get_extra_info("socket").fileno())

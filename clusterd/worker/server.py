@@ -1,0 +1,234 @@
+"""What all connections of one worker share: settings, the app, counters, deadlines, the date.
+
+Counters are plain ints and lists, since a store into the shared scoreboard costs four times as
+much as one into a list. They are published in the turn that changed them after a quiet time, and
+every 20 ms at most while requests keep coming.
+"""
+
+import asyncio
+import email.utils
+import functools
+import logging
+import socket
+import sys
+import time
+from collections.abc import Callable, Set
+from typing import TYPE_CHECKING, Any
+
+from clusterd.app.asgi import Exchange
+from clusterd.config.settings import HttpSettings
+from clusterd.ipc.scoreboard import BUCKETS, Cell
+from clusterd.wire.request import Limits
+from clusterd.wire.response import plain_answer
+from clusterd.wire.tables import STATUS_LINES
+from clusterd.worker.access import AccessLog
+from clusterd.worker.deadlines import Wheel
+
+if TYPE_CHECKING:
+    from clusterd.worker.connection import Connection
+
+logger = logging.getLogger("clusterd.worker")
+
+LAG = 0.02  # seconds by which published counters may be late under load
+UNLIMITED = sys.maxsize
+BUSY_ANSWER = plain_answer(503, b"retry-after: 1\r\n")
+
+
+class Server:
+    """One worker's serving half. The life of the worker accepts, attaches connections and drains."""
+
+    def __init__(
+        self,
+        app: Any,
+        http: HttpSettings,
+        loop: asyncio.AbstractEventLoop,
+        row: memoryview,
+        state: dict[str, Any],
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.app = app
+        self.http = http
+        self.loop = loop
+        self.row = row
+        self.state = state
+        self.clock = clock
+        self._wall = wall
+        self.limits = Limits(
+            http.limit_request_line, http.limit_headers, http.limit_fields, http.limit_body
+        )
+        self.requests_each = http.max_requests_per_connection or UNLIMITED
+        self.wheel = Wheel(loop, clock)
+        self.access: AccessLog | None = None
+        self.draining = False
+        self.on_load: Callable[[], None] | None = None
+        self.when_empty: Callable[[], None] | None = None
+        # connections and what runs on them
+        self.connections: set[Connection] = set()
+        self.open = 0
+        self.running: dict[Exchange, None] = {}  # begun and not answered, oldest first
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.spawn = spawner(loop)
+        # counters since the start of the process
+        self.accepted = 0
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.app_errors = 0
+        self.answers = [0] * 10  # by the first digit of the status
+        self.latency = [0] * 64  # by the bit length of microseconds
+        self.is_dirty = False
+        self._published = 0.0
+        # the head's beginning by status, made anew each second
+        self.heads: dict[int, bytes] = {}
+        self.date_due = 0.0
+        self._date = b""
+
+    # --- towards the worker's life
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the worker holds as many connections as it may."""
+        return self.open >= self.http.max_connections
+
+    def drain_begins(self) -> None:
+        """From now on every answer closes its connection."""
+        self.draining = True
+        for connection in self.connections:
+            connection.drain_begins()
+
+    def shed(self) -> bool:
+        """Close what is past its deadline and was not looked at yet; whether that made room."""
+        now = self.clock()
+        late = [connection for connection in self.connections if connection.due <= now]
+        for connection in late:
+            connection.overdue(now)
+        return any(connection.is_closing for connection in late)
+
+    def refuse(self, sock: socket.socket) -> None:
+        """Answer an accepted connection with 503 and close it: every worker is full."""
+        try:
+            sock.setblocking(False)
+            sock.send(BUSY_ANSWER)
+            sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # it left before us
+        finally:
+            sock.close()
+        self.accepted += 1
+        self.answers[5] += 1
+        if not self.is_dirty:
+            self.mark_dirty(self.clock())
+
+    def set_access_log(self, fd: int) -> None:
+        """Log one line a request to this descriptor; again after a reopen."""
+        if self.access is None:
+            self.access = AccessLog(fd, self.loop)
+        else:
+            self.access.reopen(fd)
+
+    def publish(self) -> None:
+        """Write the counters into our row of the scoreboard."""
+        self.is_dirty = False
+        self._published = self.clock()
+        row, answers = self.row, self.answers
+        row[Cell.CONNECTIONS] = self.open
+        row[Cell.IN_FLIGHT] = len(self.running)
+        oldest = next(iter(self.running), None)
+        row[Cell.OLDEST_REQUEST] = 0 if oldest is None else int(oldest.began * 1e6)
+        row[Cell.REQUESTS] = sum(answers)
+        row[Cell.ACCEPTED] = self.accepted
+        row[Cell.BYTES_IN] = self.bytes_in
+        row[Cell.BYTES_OUT] = self.bytes_out
+        row[Cell.ANSWERED_2XX] = answers[2]
+        row[Cell.ANSWERED_3XX] = answers[3]
+        row[Cell.ANSWERED_4XX] = answers[4]
+        row[Cell.ANSWERED_5XX] = sum(answers[5:])
+        row[Cell.APP_ERRORS] = self.app_errors
+        latency = self.latency
+        for bucket in range(BUCKETS - 1):
+            if latency[bucket]:
+                row[Cell.LATENCY + bucket] = latency[bucket]
+        row[Cell.LATENCY + BUCKETS - 1] = sum(latency[BUCKETS - 1 :])
+
+    # --- towards the connections
+
+    def refused(self, status: int, size: int) -> None:
+        """Count what we answered without the app."""
+        self.answers[status // 100] += 1
+        self.bytes_out += size
+        if self.access is not None:
+            self.access.add_line("-", "-", status, size, 0.0)
+        if not self.is_dirty:
+            self.mark_dirty(self.clock())
+
+    def opened(self, connection: "Connection") -> None:
+        self.connections.add(connection)
+        self.open += 1
+        self.accepted += 1
+        self.load_changed()
+
+    def closed(self, connection: "Connection") -> None:
+        self.connections.discard(connection)
+        self.open -= 1
+        self.wheel.forget(connection)
+        self.load_changed()
+        if not self.open and self.when_empty is not None:
+            self.when_empty()
+
+    def load_changed(self) -> None:
+        if self.on_load is not None:
+            self.on_load()
+        if not self.is_dirty:
+            self.mark_dirty(self.clock())
+
+    def mark_dirty(self, now: float) -> None:
+        """See to it that the counters are published."""
+        self.is_dirty = True
+        wait = self._published + LAG - now
+        if wait > 0:
+            self.loop.call_later(wait, self._publish_late)
+        else:
+            self.loop.call_soon(self._publish_late)
+
+    def _publish_late(self) -> None:
+        if self.is_dirty:
+            self.publish()
+
+    def refresh(self, now: float) -> None:
+        """A new second: heads are made with its date."""
+        wall = self._wall()
+        self.date_due = now + 1.0 - wall % 1.0
+        self._date = f"date: {email.utils.formatdate(wall, usegmt=True)}\r\n".encode()
+        self.heads.clear()
+
+    def head_of(self, status: int, without: Set[bytes] = frozenset()) -> bytes:
+        """The status line, Date and Server, less those that the app sends itself."""
+        head = STATUS_LINES[status]
+        if b"date" not in without:
+            head += self._date
+        if b"server" not in without and self.http.server_header:
+            head += b"server: clusterd\r\n"
+        if not without:
+            self.heads[status] = head
+        return head
+
+    def answer_of_ours(self, status: int, has_body: bool = True) -> bytes:
+        """A whole answer without the app, after which the connection is closed."""
+        self.refresh_if_due()
+        return plain_answer(status, self._date + self._server_line(), has_body)
+
+    def _server_line(self) -> bytes:
+        return b"server: clusterd\r\n" if self.http.server_header else b""
+
+    def refresh_if_due(self) -> None:
+        now = self.clock()
+        if now >= self.date_due:
+            self.refresh(now)
+
+
+def spawner(loop: asyncio.AbstractEventLoop) -> Callable[[Any], asyncio.Task[None]]:
+    """How a coroutine becomes a task: eagerly where that is known (3.12), which spares most
+    requests a turn of the loop."""
+    if sys.version_info >= (3, 12):
+        return functools.partial(asyncio.Task, loop=loop, eager_start=True)
+    return loop.create_task
