@@ -29,9 +29,17 @@ SHUT = frozenset({errno.EINVAL, errno.EBADF})  # the listener was shut down, or 
 class Source(Protocol):
     """Where connections come from: a listener, or the hand-over queue."""
 
-    name: str
-    gated: bool
-    stays: bool  # not ours to close
+    @property
+    def name(self) -> str: ...
+    @property
+    def gated(self) -> bool: ...
+    @property
+    def stays(self) -> bool:
+        """It is not ours to close."""
+
+    @property
+    def make(self) -> Callable[[], asyncio.BaseProtocol] | None:
+        """What its connections are, if other than what the acceptor makes."""
 
     def fileno(self) -> int: ...
     def take(self) -> int: ...
@@ -53,6 +61,7 @@ class Listener:
 
     __slots__ = ("_accept", "_family", "_sock", "gated", "name")
     stays = False
+    make = None
 
     def __init__(self, name: str, sock: socket.socket, gated: bool = True) -> None:
         self.name = name
@@ -83,7 +92,13 @@ class Queue:
     gated = True
     stays = True  # who drains goes on writing to it
 
-    def __init__(self, handover: Handover, taken: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        handover: Handover,
+        make: Callable[[], asyncio.BaseProtocol],
+        taken: Callable[[], None],
+    ) -> None:
+        self.make = make
         self._handover = handover
         self._taken = taken
 
@@ -153,9 +168,8 @@ class Host(Protocol):
 
     open: int
 
-    def connect(self) -> asyncio.BaseProtocol: ...
     def shed(self) -> bool: ...
-    def refuse(self, fd: int) -> None: ...
+    def refuse(self, sock: socket.socket) -> None: ...
 
 
 class Acceptor:
@@ -165,6 +179,7 @@ class Acceptor:
         self,
         loop: asyncio.AbstractEventLoop,
         host: Host,
+        connect: Callable[[], asyncio.BaseProtocol],
         gate: Gate,
         on_bug: Callable[[Exception], None],
         clock: Callable[[], float] = time.monotonic,
@@ -174,6 +189,7 @@ class Acceptor:
         self.held_back = 0
         self._loop = loop
         self._host = host
+        self._connect = connect
         self._gate = gate
         self._on_bug = on_bug
         self._clock = clock
@@ -241,11 +257,11 @@ class Acceptor:
         """One connection a turn: with more, this worker would run ahead of what it shows."""
         host = self._host
         mine = host.open
-        if (source.gated or mine >= self._gate.cap) and self._gate.yields(mine):
+        if source.gated and self._gate.yields(mine):
             self.held_back += 1
             self._rest(LOOK_AGAIN)
             return
-        full = mine >= self._gate.cap  # and, since the gate does not yield, so is everybody
+        full = mine >= self._gate.cap  # and so is everybody else who could take it
         try:
             fd = source.take()
         except OSError as error:
@@ -253,13 +269,21 @@ class Acceptor:
             return
         self._pause = FIRST_PAUSE
         if full and not host.shed():
-            host.refuse(fd)
+            host.refuse(socket.socket(fileno=fd))
             return
-        self._adopt(fd, source.family_of)
+        # Shown before the connection is made, which is a turn of the loop away: whatever else is
+        # ready in this one may take long.
+        self._gate.show(mine + 1)
+        self._adopt(fd, source.family_of, source.make)
 
-    def _adopt(self, fd: int, family: Callable[[int], int]) -> None:
+    def _adopt(
+        self,
+        fd: int,
+        family: Callable[[int], int],
+        make: Callable[[], asyncio.BaseProtocol] | None = None,
+    ) -> None:
         try:
-            self._attach(self._loop, self._host.connect, fd, family(fd))
+            self._attach(self._loop, make or self._connect, fd, family(fd))
         except OSError as error:  # the peer has gone, or this is no stream socket
             os.close(fd)
             self._say("a connection could not be taken on: %s", error)
@@ -271,7 +295,7 @@ class Acceptor:
             if error.errno in EXHAUSTED:
                 self._say("the accept queue could not be emptied: %s", error)
             return is_passing(error)
-        self._adopt(fd, source.family_of)
+        self._adopt(fd, source.family_of, source.make)
         return True
 
     def _on_error(self, error: OSError, source: Source) -> None:

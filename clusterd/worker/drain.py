@@ -31,13 +31,13 @@ class Connection(Protocol):
     """What a drain asks of a connection."""
 
     idle: bool
-    since: float  # loop time of its last byte, either way
-    transport: Any
+    since: float  # when something last happened there, 0 for nothing yet
 
+    def fileno(self) -> int: ...
     def release(self) -> int | None: ...
     def close_when_idle(self) -> None: ...
     def abort(self) -> None: ...
-    def cancel(self) -> None: ...
+    def cancel(self) -> object: ...
 
 
 class Host(Protocol):
@@ -73,7 +73,8 @@ class Drain:
         self._began = clock()
         self._deadline = self._began + order.within
         self._cut = self._deadline - reserve(order.within)
-        self._wake: asyncio.Event = asyncio.Event()
+        self._first_seen: dict[Connection, float] = {}  # of those that said nothing yet
+        self._wake = asyncio.Event()
 
     @property
     def left(self) -> float:
@@ -137,11 +138,13 @@ class Drain:
                 continue
             if self._hands_over and self._hand_over(connection):
                 continue
-            quiet_for = now - max(connection.since, 0 if self._last else self._began)
-            limit = LAST_SILENCE if self._last else SILENCE
-            if quiet_for >= limit and not unread(connection):
-                connection.abort()
+            # The server sees to it that the next answer says that it is the last one.
+            silent_since = connection.since or self._first_seen.setdefault(connection, now)
+            if self._last:
+                over = silent_since + LAST_SILENCE
             else:
+                over = max(silent_since, self._began) + SILENCE
+            if now >= over and not unread(connection):
                 connection.close_when_idle()
 
     def _hand_over(self, connection: Connection) -> bool:
@@ -183,9 +186,8 @@ class Drain:
 
 def unread(connection: Connection) -> bool:
     """Whether the kernel holds bytes of this connection that the loop has not read yet."""
-    sock = connection.transport.get_extra_info("socket")
     try:
-        buffer = fcntl.ioctl(sock.fileno(), termios.FIONREAD, bytes(UNREAD.size))
-    except (AttributeError, OSError, ValueError):
+        buffer = fcntl.ioctl(connection.fileno(), termios.FIONREAD, bytes(UNREAD.size))
+    except OSError:
         return False
     return bool(UNREAD.unpack(buffer)[0] > 0)

@@ -83,6 +83,14 @@ class Ending(Reader, asyncio.Protocol):
             or self._transport.get_write_buffer_size()
         )
 
+    @property
+    def since(self) -> float:
+        """When something last happened here, by the server's clock; 0 for nothing yet."""
+        return self._now
+
+    def fileno(self) -> int:
+        return self._fileno()
+
     def release(self) -> int | None:
         """Let go of an idle connection: its descriptor, or None if it is not idle after all.
 

@@ -35,6 +35,7 @@ from clusterd.ipc.scoreboard import Cell, Stage
 from clusterd.worker import drain, dump
 from clusterd.worker.accept import Acceptor, Listener, Queue
 from clusterd.worker.birth import Birth
+from clusterd.worker.connection import Connection
 from clusterd.worker.gate import Gate
 from clusterd.worker.handover import Handover
 from clusterd.worker.pulse import Pulse
@@ -50,9 +51,8 @@ MEANINGLESS = (signal.SIGINT, signal.SIGHUP, signal.SIGWINCH, signal.SIGUSR1)
 def run(birth: Birth, app: Any) -> int:
     """Be a worker until told to leave, or until the master is gone. Returns the exit status."""
     reseed()
-    life = Life(birth, app)
     try:
-        return life.run()
+        return Life(birth, app).run()
     except Exception:
         logger.exception("the worker failed: this is a bug in clusterd")
         return Exit.BUG
@@ -81,6 +81,16 @@ def nothing(_number: int, _frame: FrameType | None) -> None:
     """A signal that means nothing to a worker."""
 
 
+class TakenOver(Connection):
+    """A connection that a sibling handed over: it is kept alive, not new."""
+
+    __slots__ = ()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._wait(self.server.http.keep_alive)
+
+
 class Life:
     """One worker, from its first breath to its exit status."""
 
@@ -97,18 +107,24 @@ class Life:
         self.lifespan = Lifespan(app)
         self.handover = Handover(birth.handover) if birth.handover is not None else None
         self.server: Server = self._make_server(app)
-        self.acceptor = Acceptor(self.loop, self.server, self.gate, self._on_bug)
+        self.acceptor = Acceptor(
+            self.loop, self.server, lambda: Connection(self.server), self.gate, self._on_bug
+        )
         self._leave = leave
         self._end: asyncio.Future[int] = self.loop.create_future()
         self._booting: asyncio.Task[None] | None = None
         self._drain: drain.Drain | None = None
         self._draining: asyncio.Task[None] | None = None
+        self._main: asyncio.Task[int] | None = None
         self._asked_to_leave = False
+        self._taken_over = 0
         self._alone = False  # the master is gone
 
     def _make_server(self, app: Any) -> Server:
         server = Server(app, self.birth.config.http, self.loop, self.row, self.lifespan.state)
         server.on_load = self._on_load
+        if self.birth.config.http.access_log:
+            server.set_access_log(self.birth.log_fd)
         return server
 
     def run(self) -> int:
@@ -117,7 +133,7 @@ class Life:
         self.loop.set_exception_handler(self._on_stray_error)
         self._set_signals()
         dump.register(self.birth.dump_fd)
-        main = self.loop.create_task(self._live(), name="clusterd")
+        main = self._main = self.loop.create_task(self._live(), name="clusterd")
         try:
             while True:
                 try:
@@ -129,7 +145,7 @@ class Life:
                     if main.done():
                         return Exit.BUG
         finally:
-            self.server.publish()
+            self.publish()
 
     async def _live(self) -> int:
         self._enter(Stage.BOOTING)
@@ -137,11 +153,11 @@ class Life:
         self.row[Cell.START_TICKS] = start_ticks()
         self.row[Cell.SLOT] = self.birth.slot
         self.row[Cell.GENERATION] = self.birth.generation
-        self.pulse.publish = self.server.publish
+        self.pulse.publish = self.publish
         self.pulse.start()
         self.loop.add_reader(self.birth.channel.fileno(), self._hear)
         if not await self._boot():
-            return Exit.OK if self._end.done() else Exit.NEVER_READY
+            return self._end.result() if self._end.done() else Exit.NEVER_READY
         self._open()
         return await self._end
 
@@ -167,7 +183,8 @@ class Life:
         for name, sock in self.birth.listeners:
             self.acceptor.add(Listener(name, sock, is_gated(sock, name, reuseport)))
         if self.handover is not None:
-            self.acceptor.add(Queue(self.handover, self._on_taken_over))
+            queue = Queue(self.handover, lambda: TakenOver(self.server), self._on_taken_over)
+            self.acceptor.add(queue)
         self.acceptor.start()
         self._enter(Stage.READY)
         birth = self.birth
@@ -195,7 +212,7 @@ class Life:
             case Dump():
                 self._say(Dumped(dump.fit(dump.stacks(self.loop))))
             case Reopen() if fds:
-                self.log.reopen(fds.pop(0))
+                self._reopen(fds.pop(0))
             case Cover():
                 for name in message.listeners:
                     self._cover(name, fds.pop(0))
@@ -205,6 +222,11 @@ class Life:
             case _:
                 logger.error("a worker is not told %s", type(message).__name__)
         close_all(fds)
+
+    def _reopen(self, fd: int) -> None:
+        if self.server.access is not None:
+            self.server.set_access_log(fd)  # first: it writes what it has to the old one
+        self.log.reopen(fd)
 
     def _cover(self, name: str, fd: int) -> None:
         if self.stage is Stage.READY:
@@ -241,10 +263,20 @@ class Life:
         try:
             await way.run()
             await self.lifespan.shutdown(way.left)
+            await self._end_strays(min(1.0, way.left))
         except Exception as error:
             self._on_bug(error)
         else:
             self._finish(Exit.OK)
+
+    async def _end_strays(self, within: float) -> None:
+        """Cancel what the app left running, as `asyncio.run` would, so that it can clean up."""
+        known = {self._main, asyncio.current_task()}
+        strays = asyncio.all_tasks() - known
+        for task in strays:
+            task.cancel()
+        if strays:
+            await asyncio.wait(strays, timeout=within)
 
     def _finish(self, status: int) -> None:
         self.pulse.stop()
@@ -253,7 +285,7 @@ class Life:
 
     def _quit(self) -> None:
         """Leave now. Not through the loop, which may be stuck in the app."""
-        self.server.publish()
+        self.publish()
         self._leave(Exit.OK)
 
     # Signals. Python runs their handlers between two bytecodes of the main thread, wherever that
@@ -273,7 +305,7 @@ class Life:
         """Be replaced first, if there is somebody to do it; the second time, leave at once."""
         if self._asked_to_leave or self._alone:
             within = self.birth.config.fleet.graceful_timeout
-            self._begin_drain(Drain("TERM", within))
+            self._begin_drain(Drain("TERM", within, handover=False))  # to whom, nobody said
         else:
             self._asked_to_leave = True
             self._say(Leaving("TERM"), keep=True)
@@ -300,12 +332,22 @@ class Life:
             self.gate.show(self.server.open)
 
     def _on_taken_over(self) -> None:
-        self.row[Cell.TAKEN_OVER] += 1
+        self._taken_over += 1
+
+    def publish(self) -> None:
+        """Our counters go to the row: those of connections by the server, ours beside them."""
+        row = self.row
+        row[Cell.HELD_BACK] = self.acceptor.held_back
+        row[Cell.TAKEN_OVER] = self._taken_over
+        row[Cell.HANDED_OVER] = self._drain.handed_over if self._drain is not None else 0
+        self.server.publish()
 
     def _on_bug(self, error: Exception) -> None:
         logger.error("the worker failed: this is a bug in clusterd", exc_info=error)
         self.gate.shut()
         self._finish(Exit.BUG)
+        if self._booting is not None:
+            self._booting.cancel()
 
     def _on_stray_error(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """An error that nobody awaited: nearly always of a task that the app started."""
