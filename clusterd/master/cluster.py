@@ -41,6 +41,7 @@ class Cluster:
     sockets: Sockets
     directory: str  # the logical working directory: today's code may be behind a symlink
     log_fd: int = 2
+    control_file: list[tuple[str, int]] = field(default_factory=list)  # its path and inode
     terminal: bool = False  # started at one
     goal: Goal = field(default_factory=lambda: Goal(size=1))
     patience: Patience = field(default_factory=Patience)
@@ -73,6 +74,10 @@ class Cluster:
     def note(self, kind: Kind, **fields: Any) -> Event:
         """Write to the journal (and thereby to the log and to those who follow)."""
         return self.journal.append(kind, **fields)
+
+    def files(self) -> list[tuple[str, int]]:
+        """Socket files with their inodes: what the undertaker removes should we be killed."""
+        return self.control_file + self.sockets.files()
 
     def use_log(self, fd: int) -> None:
         """Write the log to another descriptor from now on."""

@@ -56,7 +56,7 @@ class Control:
         except OSError as error:
             raise BindError(f"the control socket {path} cannot be made: {error.strerror}") from error
         self._listener.setblocking(False)
-        self.inode = os.stat(path).st_ino
+        cluster.control_file = [(path, os.stat(path).st_ino)]
         self._kernel.watch(self._listener, ("control", 0))
         cluster.journal.listen(self._spread)
 

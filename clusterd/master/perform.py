@@ -43,7 +43,7 @@ def _child(cluster: Cluster, role: str, end: socket.socket) -> int:
 
 def _boot(cluster: Cluster, channel: Channel, generation: int) -> None:
     config = cluster.configs[generation].to_wire()
-    message = Boot(generation, config, cluster.sockets.files())
+    message = Boot(generation, config, cluster.files())
     channel.send(message, [cluster.board.fd, cluster.log_fd])
 
 

@@ -180,4 +180,4 @@ def drop_unwanted(cluster: Cluster) -> None:
 def tell_sockets(cluster: Cluster) -> None:
     """Have every zygote know which socket files to remove, should we be killed."""
     for channel in cluster.zygote_channels.values():
-        channel.send(Sockets(cluster.sockets.files()))
+        channel.send(Sockets(cluster.files()))

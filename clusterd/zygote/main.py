@@ -52,6 +52,7 @@ class Zygote:
         self.board = board
         self.log_fd = log_fd
         self.work = work
+        self.master = os.pidfd_open(os.getppid())
         self.generation = boot.generation
         self.sockets = [(path, inode) for path, inode in boot.sockets]
         self.config = Config.from_wire(boot.config)
@@ -70,7 +71,8 @@ class Zygote:
                 continue
             if isinstance(received, Closed):
                 self._title("undertaker")
-                bury(self.board, self.sockets, self.config.fleet.graceful_timeout)
+                patience = self.config.fleet.graceful_timeout
+                bury(self.board, self.sockets, patience, self.master)
                 return Exit.OK
             if isinstance(received[0], Leave):
                 return Exit.OK
@@ -119,6 +121,7 @@ class Zygote:
             self.channel.send(Unspawned(order.row, str(error)))
 
     def _newborn(self, order: Spawn, fds: list[int]) -> int:
+        os.close(self.master)
         self.channel.close()  # or this worker would hide the zygote's death from the master
         return be_born(order, fds, self.image, self.work)
 

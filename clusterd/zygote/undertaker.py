@@ -14,21 +14,36 @@ from clusterd.ipc.scoreboard import ROWS, USED, Cell, Scoreboard
 from clusterd.kernel.process import kill_pidfd, open_pidfd
 
 
-def bury(board: Scoreboard, sockets: list[tuple[str, int]], patience: float) -> None:
-    """Unlink the socket files that are still ours; after `patience` seconds kill who is left."""
+EXITING = 5.0  # seconds that the kernel may take to close what a killed master had open
+
+
+def bury(
+    board: Scoreboard, sockets: list[tuple[str, int]], patience: float, master: int
+) -> None:
+    """Unlink the socket files that are still ours; after `patience` seconds kill who is left.
+
+    `master` is a pidfd: EOF on our channel comes while the dying master's other descriptors, the
+    locks of these files among them, are still being closed.
+    """
     left = stragglers(board)
+    ended_of([master], EXITING)
     for path, inode in sockets:
         unlink_ours(path, inode)
     deadline = time.monotonic() + patience
     while left and (remaining := deadline - time.monotonic()) > 0:
-        poll = select.poll()
-        for fd in left:
-            poll.register(fd, select.POLLIN)  # readable: the process has ended (pidfd_open(2))
-        for fd, _ in poll.poll(remaining * 1000):
+        for fd in ended_of(left, remaining):
             left.remove(fd)
             os.close(fd)
     for fd in left:
         kill_pidfd(fd)
+
+
+def ended_of(pidfds: list[int], seconds: float) -> list[int]:
+    """Those whose process has ended: their pidfd is readable then (pidfd_open(2))."""
+    poll = select.poll()
+    for fd in pidfds:
+        poll.register(fd, select.POLLIN)
+    return [fd for fd, _ in poll.poll(seconds * 1000)]
 
 
 def stragglers(board: Scoreboard) -> list[int]:
