@@ -150,8 +150,8 @@ def finish(cluster: Cluster, generation: int, before: Goal) -> None:
     cluster.config = cluster.configs[generation]
     cluster.patience = patience_of(cluster.config)
     cluster.goal = replace(cluster.goal, resuming=False)
-    cluster.note(Kind.ROLLOUT_FINISHED, generation=generation, previous=before.stable)
     drop_unwanted(cluster)
+    cluster.note(Kind.ROLLOUT_FINISHED, generation=generation, previous=before.stable)
 
 
 def drop_unwanted(cluster: Cluster) -> None:

@@ -26,7 +26,15 @@ Event = dict[str, Any]
 class Server:
     """`clusterd run` in a session of its own, and its history."""
 
-    def __init__(self, place: Path, app: str, *options: str, env: Mapping[str, str] = {}) -> None:
+    def __init__(
+        self,
+        place: Path,
+        app: str,
+        *options: str,
+        env: Mapping[str, str] = {},
+        from_file: bool = False,  # addresses come from a clusterd.toml
+        cwd: str = "",
+    ) -> None:
         self.place = place
         # A Unix socket's path is short, pytest's directories are not.
         self.runtime = Path(tempfile.mkdtemp(prefix="clusterd-"))
@@ -38,13 +46,13 @@ class Server:
         command += ["--runtime-dir", str(self.runtime), "--ready-fd", str(theirs)]
         if "--app-dir" not in options:
             command += ["--app-dir", str(APPS)]
-        if not {"-b", "--bind"} & set(options):
+        if not {"-b", "--bind"} & set(options) and not from_file:
             command += ["-b", "127.0.0.1:0"]
         with self.stderr.open("wb") as stderr:
             self.process = subprocess.Popen(
                 [*command, *options],
-                cwd=place,
-                env={**os.environ, "PYTHONPATH": str(ROOT), "PWD": str(place), **env},
+                cwd=cwd or place,
+                env={**os.environ, "PYTHONPATH": str(ROOT), "PWD": cwd or str(place), **env},
                 stdin=subprocess.DEVNULL,
                 stderr=stderr,
                 pass_fds=(theirs,),
@@ -202,10 +210,16 @@ def session(leader: int) -> set[int]:
 
 @contextlib.contextmanager
 def serving(
-    place: Path, app: str = "tell:app", *options: str, workers: int = 2, **env: str
+    place: Path,
+    app: str = "tell:app",
+    *options: str,
+    workers: int = 2,
+    cwd: str = "",
+    **env: str,
 ) -> Iterator[Server]:
     """A cluster that is up, and gone without a trace afterwards with exit status 0."""
-    with running(place, app, "-w", str(workers), "--min-ready", "0", *options, **env) as server:
+    options = ("-w", str(workers), "--min-ready", "0", *options)
+    with running(place, app, *options, cwd=cwd, **env) as server:
         server.ready()
         yield server
         if server.process.poll() is None:
@@ -213,9 +227,11 @@ def serving(
 
 
 @contextlib.contextmanager
-def running(place: Path, app: str, *options: str, **env: str) -> Iterator[Server]:
+def running(
+    place: Path, app: str, *options: str, cwd: str = "", **env: str
+) -> Iterator[Server]:
     """A cluster as it is, up or not; killed afterwards if it is still there."""
-    server = Server(place, app, *options, env=env)
+    server = Server(place, app, *options, env=env, cwd=cwd)
     try:
         yield server
     except BaseException:

@@ -1,0 +1,311 @@
+"""Rolling in new code, for real: good code loses nothing, broken code changes nothing."""
+
+import contextlib
+import http.client
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from clusterd.ipc.client import Refused
+from tests.support.gate import descriptors, gate
+from tests.support.server import LIMIT, Server, serving
+
+GOOD = """
+import os
+VERSION = {version!r}
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        while True:
+            message = await receive()
+            await send({{"type": message["type"] + ".complete"}})
+            if message["type"] == "lifespan.shutdown":
+                return
+    body = (VERSION + " " + str(os.getpid())).encode()
+    headers = [(b"content-length", str(len(body)).encode())]
+    await send({{"type": "http.response.start", "status": 200, "headers": headers}})
+    await send({{"type": "http.response.body", "body": body}})
+"""
+
+BROKEN = {
+    "import error": ("import tea_that_is_not_there\n", "tea_that_is_not_there"),
+    "syntax error": ("def app(:\n", "SyntaxError"),
+    "exit during import": ("import sys; sys.exit(0)\n", "SystemExit"),
+    "hard exit during import": ("import os; os._exit(0)\n", "ended while loading"),
+    "import hang": ("import threading; threading.Event().wait()\n", "took too long"),
+    "lifespan failure": (
+        "async def app(scope, receive, send):\n"
+        "    await receive()\n"
+        "    await send({'type': 'lifespan.startup.failed', 'message': 'no tea'})\n",
+        "no tea",
+    ),
+    "dies right after ready": (
+        GOOD.format(version="dead")
+        + "import asyncio, os\nserve = app\n"
+        + "async def app(scope, receive, send):\n"
+        + "    if scope['type'] == 'lifespan':\n"
+        + "        asyncio.get_running_loop().call_later(0.05, os._exit, 7)\n"
+        + "    await serve(scope, receive, send)\n",
+        "status 7",
+    ),
+    "no such attribute": ("application = None\n", "no attribute"),
+}
+
+
+def deploy(place: Path, code: str) -> None:
+    """Put code where the application is imported from, as one atomic step."""
+    fresh = place / "shop.py.new"
+    fresh.write_text(code)
+    fresh.replace(place / "shop.py")
+
+
+@contextlib.contextmanager
+def shop(place: Path, *options: str, workers: int = 2) -> Iterator[Server]:
+    """A cluster that serves the code in its directory."""
+    deploy(place, GOOD.format(version="one"))
+    with serving(place, "shop:app", "--app-dir", str(place), *options, workers=workers) as server:
+        yield server
+
+
+def test_a_reload_brings_today_s_code(tmp_path: Path) -> None:
+    with shop(tmp_path) as server:
+        assert server.get().startswith("one ")
+        deploy(tmp_path, GOOD.format(version="two"))
+        assert server.ask("reload", wait=True)["generation"] == 2
+        assert server.get().startswith("two ")
+        assert {w["generation"] for w in server.workers() if w["phase"] == "ready"} == {2}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_code_leaves_the_old_serving_and_says_why(name: str, tmp_path: Path) -> None:
+    code, reason = BROKEN[name]
+    options = ("--startup-timeout", "2s", "--min-ready", "1s")
+    with shop(tmp_path, *options) as server:
+        before = {w["pid"] for w in server.workers()}
+        deploy(tmp_path, code)
+        with pytest.raises(Refused) as refused:
+            server.ask("reload", wait=True)
+        told = refused.value.message + str(refused.value.reply.get("traceback"))
+        assert reason in told
+        assert {w["pid"] for w in server.workers()} == before
+        assert server.get().startswith("one ")
+        deploy(tmp_path, GOOD.format(version="two"))
+        assert server.ask("reload", wait=True)
+        assert server.get().startswith("two ")
+
+
+def test_rollback_returns_to_the_code_in_memory(tmp_path: Path) -> None:
+    with shop(tmp_path) as server:
+        deploy(tmp_path, GOOD.format(version="two"))
+        server.ask("reload", wait=True)
+        assert server.ask("rollback", wait=True)["generation"] == 1
+        assert server.get().startswith("one ")
+
+
+def test_a_symlink_deploy_is_followed(tmp_path: Path) -> None:
+    for number in ("one", "two"):
+        (tmp_path / number).mkdir()
+        deploy(tmp_path / number, GOOD.format(version=number))
+    current = tmp_path / "current"
+    current.symlink_to("one")
+    with serving(tmp_path, "shop:app", "--app-dir", ".", cwd=str(current)) as server:
+        assert server.get().startswith("one ")
+        current.unlink()
+        current.symlink_to("two")
+        server.ask("reload", wait=True)
+        assert server.get().startswith("two ")
+
+
+class Clients:
+    """Keep-alive and fresh clients that never stop asking, and count what went wrong."""
+
+    def __init__(self, server: Server, count: int = 4) -> None:
+        self.server = server
+        self.done = threading.Event()
+        self.failures: list[str] = []
+        self.answers = 0
+        kinds = [True, False] * (count // 2)
+        self.threads = [threading.Thread(target=self._ask, args=(keep,)) for keep in kinds]
+
+    def _ask(self, keep: bool) -> None:
+        host, port = self.server.address
+        client = http.client.HTTPConnection(host, port, timeout=LIMIT)
+        while not self.done.is_set():
+            try:
+                client.request("GET", "/")
+                assert client.getresponse().read()
+                self.answers += 1
+            except (OSError, http.client.HTTPException) as error:
+                self.failures.append(f"keep={keep} {error!r}")
+            if not keep or self.failures:
+                client.close()
+        client.close()
+
+    def __enter__(self) -> "Clients":
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.done.set()
+        for thread in self.threads:
+            thread.join()
+
+
+def test_ten_reloads_under_load_lose_nothing_and_leave_nothing(tmp_path: Path) -> None:
+    with shop(tmp_path) as server:
+        server.ask("reload", wait=True)
+        before = descriptors(server.pid)
+        with Clients(server) as clients:
+            for _ in range(10):
+                server.ask("reload", wait=True)
+        assert clients.failures == []
+        assert clients.answers > 0
+        left = server.ask("status")
+        drained = [w for w in left["workers"] if w["phase"] == "ready"]
+        assert len(drained) == 2
+        assert len(left["zygotes"]) <= 3
+        while len(server.ask("status")["workers"]) > 2:
+            server.event("exited")
+        while len(server.ask("status")["zygotes"]) > 2:
+            server.event("zygote_exited")
+        assert descriptors(server.pid) == before
+
+
+@pytest.mark.slow
+def test_a_hundred_reloads_leave_the_master_as_it_was(tmp_path: Path) -> None:
+    with shop(tmp_path) as server:
+        for _ in range(5):
+            server.ask("reload", wait=True)
+        before, memory = descriptors(server.pid), resident(server.pid)
+        for _ in range(100):
+            server.ask("reload", wait=True)
+        while len(server.ask("status")["workers"]) > 2:
+            server.event("exited")
+        while len(server.ask("status")["zygotes"]) > 2:
+            server.event("zygote_exited")
+        assert descriptors(server.pid) == before
+        assert resident(server.pid) < memory + 4 * 2**20, "the journal itself may still fill"
+
+
+def resident(pid: int) -> int:
+    """Bytes of memory that a process has (field 2 of statm, proc(5))."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_idle_connections_are_answered_after_a_reload(tmp_path: Path) -> None:
+    """A browser's worth of them: none is reset, and each gets its next answer."""
+    with shop(tmp_path) as server:
+        clients = [server.connect() for _ in range(24)]
+        for client in clients:
+            server.get("/", client)
+        deploy(tmp_path, GOOD.format(version="two"))
+        server.ask("reload", wait=True)
+        for client in clients:
+            assert client.sock is not None, "the server has closed it"
+            assert server.get("/", client).startswith("two ")
+            client.close()
+
+
+def test_term_in_the_middle_of_a_reload_wins(tmp_path: Path) -> None:
+    with shop(tmp_path, "--min-ready", "60s") as server:
+        server.signal(signal.SIGHUP)
+        server.event("canary_readied")
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+        assert server.family() == set()
+
+
+def test_scale_and_death_in_the_middle_of_a_reload(tmp_path: Path) -> None:
+    with shop(tmp_path, "--min-ready", "1s") as server:
+        server.signal(signal.SIGHUP)
+        server.event("canary_readied")
+        old = next(w for w in server.workers() if w["generation"] == 1)
+        os.kill(old["pid"], signal.SIGKILL)
+        server.ask("scale", to=3)
+        server.signal(signal.SIGHUP)
+        server.event("rollout_finished", generation=2)
+        server.event("rollout_finished", generation=3)
+        ready = [w["generation"] for w in server.workers() if w["phase"] == "ready"]
+        assert ready == [3, 3, 3]
+
+
+def test_a_storm_of_hups_is_a_few_rollouts_and_one_generation(tmp_path: Path) -> None:
+    with shop(tmp_path) as server:
+        for _ in range(500):
+            server.signal(signal.SIGHUP)
+        server.signal(signal.SIGTTIN)
+        server.event("scaled", size=3)
+        while server.ask("status")["rollout"]:
+            server.event("rollout_finished")
+        status = server.ask("status")
+        generations = {w["generation"] for w in status["workers"] if w["phase"] == "ready"}
+        assert generations == {status["generation"]}
+        assert status["generation"] <= 4
+
+
+def test_a_changed_bind_is_taken_over_and_the_old_one_emptied(tmp_path: Path) -> None:
+    settings = tmp_path / "clusterd.toml"
+    first, second = tmp_path / "a.sock", tmp_path / "b.sock"
+    settings.write_text(f'bind = ["127.0.0.1:0", "unix:{first}"]\nmin_ready = 0\nworkers = 1\n')
+    deploy(tmp_path, GOOD.format(version="one"))
+    with serving_file(tmp_path) as server:
+        assert first.exists()
+        settings.write_text(f'bind = ["127.0.0.1:0", "unix:{second}"]\nmin_ready = 0\nworkers = 1\n')
+        server.ask("reload", wait=True)
+        assert second.exists()
+        assert not first.exists()
+        settings.write_text('bind = ["no.such.host.invalid:80"]\nworkers = 1\n')
+        with pytest.raises(Refused, match="not known"):
+            server.ask("reload", wait=True)
+        assert server.get().startswith("one ")
+
+
+@contextlib.contextmanager
+def serving_file(place: Path) -> Iterator[Server]:
+    """A cluster whose addresses and size come from the file in its directory."""
+    made = Server(place, "shop:app", "--app-dir", str(place), from_file=True)
+    try:
+        yield made.ready()
+        assert made.stop() == 0
+    finally:
+        made.dispose()
+
+
+def test_a_stream_in_progress_over_a_reload_ends_as_the_app_says(tmp_path: Path) -> None:
+    with gate() as door, serving(tmp_path, GATE=str(door.path)) as server:
+        client = server.connect()
+        client.request("GET", "/stream")
+        visitor = door.next()
+        server.signal(signal.SIGHUP)
+        server.event("retired", pid=visitor.pid)
+        visitor.release()
+        assert client.getresponse().read() == b"first\nlast\n"
+        client.close()
+        server.event("rollout_finished")
+
+
+def test_a_zygote_whose_code_changed_meanwhile_becomes_a_new_generation(tmp_path: Path) -> None:
+    with shop(tmp_path) as server:
+        deploy(tmp_path, GOOD.format(version="two"))
+        (zygote,) = server.ask("status")["zygotes"]
+        os.kill(zygote["pid"], signal.SIGKILL)
+        server.event("rollout_finished", generation=2)
+        assert server.get().startswith("two ")
+
+
+def test_threads_left_by_the_import_mean_one_import_a_worker(tmp_path: Path) -> None:
+    code = GOOD.format(version="threads")
+    code += "import threading\nstop = threading.Event()\n"
+    code += "threading.Thread(target=stop.wait, daemon=True).start()\n"
+    deploy(tmp_path, code)
+    with serving(tmp_path, "shop:app", "--app-dir", str(tmp_path)) as server:
+        (readied,) = server.find("zygote_readied")
+        assert "thread" in readied["import_per_worker"]
+        assert server.get().startswith("threads ")
+        (worker, _) = server.workers()
+        os.kill(worker["pid"], signal.SIGKILL)
+        server.event("readied", slot=worker["slot"])
