@@ -12,6 +12,7 @@ import click
 from clusterd import __version__
 from clusterd.cli.here import directory
 from clusterd.cli.options import Grouped, every_setting
+from clusterd.config.place import control_path
 from clusterd.config.resolve import load
 from clusterd.config.settings import TABLE, Config
 from clusterd.core import log
@@ -58,6 +59,7 @@ def decide(values: dict[str, object]) -> Config:
             "run: no application is named; allowed: module:attribute, e.g. shop.main:app",
             "Try 'clusterd run clusterd.demo:app' to see it work.",
         )
+    control_path(config.place, os.environ)  # raises where it is too long for a socket
     return config
 
 

@@ -31,12 +31,11 @@ def load(
     path. Whether there is an application to run is for the caller to check.
     """
     here = Path(cwd)
-    given = (
-        from_file(find_file(cli_values, environ, here))
-        | from_environment(environ)
-        | from_command_line(cli_values)
+    values, origins = _settle(
+        from_file(find_file(cli_values, environ, here)),
+        from_environment(environ),
+        from_command_line(cli_values),
     )
-    values, origins = _settle(given)
     _finish(values, origins, here)
     sections = {
         section: make(
@@ -69,11 +68,14 @@ def load_place(
     return place, remark
 
 
-def _settle(given: Mapping[str, Given]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Values and origins of all settings; what is not given has its default."""
+def _settle(*sources: Mapping[str, Given]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Values and origins of all settings; a later source wins.
+
+    What is overruled must be right too: it counts on the day when nothing overrules it.
+    """
     values = {name: row.default for name, row in TABLE.items()}
     origins = dict.fromkeys(TABLE, DEFAULT)
-    for name, one in given.items():
+    for name, one in (pair for source in sources for pair in source.items()):
         try:
             values[name] = convert(TABLE[name], one.value)
         except ConfigError as error:

@@ -114,7 +114,9 @@ def announce(cluster: Cluster, control: Control | None, ready_fd: int | None) ->
 
 def close(cluster: Cluster, control: Control | None) -> None:
     """Leave nothing behind."""
-    if cluster.roster.workers:  # an exception of ours ended the loop: our children see EOF
+    if not cluster.journal.last:
+        pass  # it never started, and whoever called us says why
+    elif cluster.roster.workers:  # an exception of ours ended the loop: our children see EOF
         cluster.note(Kind.STOPPED, code=int(Exit.BUG), reason=str(Bug.__doc__))
     else:
         cluster.note(Kind.STOPPED, code=int(cluster.exit))

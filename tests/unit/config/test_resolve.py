@@ -151,6 +151,11 @@ def test_a_wrong_option_names_itself(values: dict[str, Any], start: str, tmp_pat
     assert refusal(values, {}, tmp_path).startswith(start)
 
 
+def test_what_is_overruled_must_be_right_too(tmp_path: Path) -> None:
+    (tmp_path / "clusterd.toml").write_text("workers = 'some'")
+    assert refusal({"workers": "2"}, {}, tmp_path).startswith("clusterd.toml workers: 'some'")
+
+
 def test_an_application_has_one_canonical_name(tmp_path: Path) -> None:
     assert load({"app": "shop"}, {}, tmp_path).app.app == "shop:app"
     made = load({"app": "shop.main:make()"}, {}, tmp_path)
