@@ -372,12 +372,16 @@ class Exchange:
             path = self.scope["path"]
             if isinstance(error, ContractError):
                 logger.error(
-                    "the app broke the ASGI contract: %s", error.message, exc_info=error,
+                    "the app broke the ASGI contract: %s",
+                    error.message,
+                    exc_info=error,
                     extra={"fields": {"method": self.scope["method"], "path": path}},
                 )
             else:
                 logger.error(
-                    "the app failed: %s", type(error).__name__, exc_info=error,
+                    "the app failed: %s",
+                    type(error).__name__,
+                    exc_info=error,
                     extra={"fields": {"method": self.scope["method"], "path": path}},
                 )
         self._abandon(500)
@@ -387,7 +391,8 @@ class Exchange:
         if not self.gone:
             rule = "without an answer" if self.stage is WAITING else "before the end of its answer"
             logger.error(
-                "the app broke the ASGI contract: it returned %s", rule,
+                "the app broke the ASGI contract: it returned %s",
+                rule,
                 extra={"fields": {"method": self.scope["method"], "path": self.scope["path"]}},
             )
         self._abandon(500)
@@ -413,7 +418,9 @@ def _as_list(headers: Any) -> list[Any]:
     try:
         return list(headers)
     except TypeError:
-        raise ContractError(f"headers are a {type(headers).__name__}, not a list of pairs") from None
+        raise ContractError(
+            f"headers are a {type(headers).__name__}, not a list of pairs"
+        ) from None
 
 
 def _has_client_gone(error: BaseException | None) -> bool:

@@ -12,14 +12,10 @@ HOST = re.compile(
     rb"|\[[0-9A-Fa-f:.]+(?:%25[A-Za-z0-9._~-]+)?\](?::([0-9]{0,5}))?"
     rb"|\[v[0-9A-Fa-f]+\.[A-Za-z0-9._~!$&'()*+,;=:-]+\](?::([0-9]{0,5}))?"
 )
+VISIBLE = re.compile(rb"[\x21-\x7e]+")
 ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#]*)([^#]*)")
-MOST = 1024  # entries of each table of what was judged before; beyond it the table starts anew
-LONGEST = 256  # bytes of a target or Host worth remembering
 
 Target = tuple[str, bytes, bytes]  # path, raw path, query string
-
-_hosts: set[bytes] = set()
-_targets: dict[bytes, Target] = {}
 
 
 def check_host(value: bytes) -> None:
@@ -27,30 +23,22 @@ def check_host(value: bytes) -> None:
     match = HOST.fullmatch(value)
     if match is None or int(next(filter(None, match.groups()), b"0")) > 65535:
         raise PeerError(400, "Host is malformed")
-    if len(value) <= LONGEST:
-        if len(_hosts) >= MOST:
-            _hosts.clear()
-        _hosts.add(value)
 
 
 def parse_target(raw: bytes, method: str) -> Target:
     """Path, raw path and query of a request target; raises PeerError. Nothing is normalised."""
+    if not VISIBLE.fullmatch(raw):
+        raise PeerError(400, "the request target is malformed")
     if raw[:1] == b"/":
-        target = _split(raw)
-    elif raw == b"*" and method == "OPTIONS":
-        target = ("*", raw, b"")
-    else:
-        match = ABSOLUTE.fullmatch(raw)
-        if match is None:
-            raise PeerError(400, "the request target is malformed")
-        check_host(match[1])
-        rest = match[2]
-        target = _split(rest if rest[:1] == b"/" else b"/" + rest)
-    if raw[:1] == b"/" and len(raw) <= LONGEST:
-        if len(_targets) >= MOST:
-            _targets.clear()
-        _targets[raw] = target
-    return target
+        return _split(raw)
+    if raw == b"*" and method == "OPTIONS":
+        return "*", raw, b""
+    match = ABSOLUTE.fullmatch(raw)
+    if match is None:
+        raise PeerError(400, "the request target is malformed")
+    check_host(match[1])
+    rest = match[2]
+    return _split(rest if rest[:1] == b"/" else b"/" + rest)
 
 
 def authority(raw: bytes) -> bytes | None:
@@ -63,10 +51,7 @@ def _split(raw: bytes) -> Target:
     if b"#" in raw:
         raise PeerError(400, "a fragment has no place in a request target")
     raw_path, _, query = raw.partition(b"?")
-    try:
-        path = raw_path.decode("ascii")
-    except UnicodeDecodeError:
-        raise PeerError(400, "the request target is not ASCII") from None
+    path = raw_path.decode("ascii")
     if "%" in path:
         path = unquote_to_bytes(raw_path).decode("utf-8", "replace")
     return path, raw_path, query

@@ -13,6 +13,7 @@ from typing import cast
 from clusterd.app.asgi import ENDED, Exchange
 from clusterd.app.scope import Scope, address, template
 from clusterd.core.errors import PeerError
+from clusterd.wire.heads import Pair, RequestLine
 from clusterd.wire.request import BODYLESS
 from clusterd.worker.deadlines import NEVER
 from clusterd.worker.ending import Ending
@@ -51,19 +52,22 @@ class Connection(Ending):
         server = self.server
         self._now = now = server.clock()
         server.bytes_in += len(data)
-        if self.exchange is not None or self.is_parsing or len(data) > self.short or self.is_closing:
+        if (
+            self.exchange is not None
+            or self.is_parsing
+            or self.is_closing
+            or data.find(b"\r\n\r\n") + 4 != len(data)
+        ):
             self._receive(data)
             return
         if now >= server.date_due:
             server.refresh(now)
         try:
-            self._held = self.feed_short(data)
+            self.read_head(data)
         except PeerError as error:
             self._refuse(error)
         if self.exchange is not None:
             self._serve()
-        elif self.is_parsing and not self.is_closing:
-            self._wait(server.http.header_timeout)
 
     def eof_received(self) -> bool:
         """The client closed its side. Most have left; some wait for their answer."""
@@ -71,18 +75,13 @@ class Connection(Ending):
         exchange = self.exchange
         if exchange is None or self.is_closing:
             return False
-        for waiting in (exchange, *self._queue):
-            waiting.leave(gone=False)
+        exchange.leave(gone=False)
         return True
 
     def connection_lost(self, error: Exception | None) -> None:
         self.is_closing = True
-        for exchange in (self.exchange, *self._queue):
-            if exchange is not None:
-                exchange.leave(gone=True)
-                self.server.running.pop(exchange, None)
-        self.exchange = None
-        self._queue.clear()
+        if self.exchange is not None:
+            self._let_go(self.exchange)
         self._held = b""
         self._wake_drains()
         self.server.closed(self)
@@ -99,46 +98,35 @@ class Connection(Ending):
         self._wake_drains()
         if not self.is_closing:
             self._rest()
-            if self.exchange is None and (self._queue or self._held):
+            if self.exchange is None and self._held:
                 self._advance()
 
     # --- the reader's side
 
-    def on_request(
-        self,
-        method: str,
-        target: tuple[str, bytes, bytes],
-        headers: list[tuple[bytes, bytes]],
-        length: int,
-    ) -> None:
+    def on_request(self, line: RequestLine, headers: list[Pair], length: int) -> None:
         scope = self._template.copy()
-        scope["method"] = method
-        scope["path"], scope["raw_path"], scope["query_string"] = target
+        scope["method"], scope["path"], scope["raw_path"], scope["query_string"], old, _ = line
         scope["headers"] = headers
         scope["state"] = self.server.state.copy()
         scope["extensions"] = {}
         self._requests_left -= 1
         exchange = Exchange(self, scope, self._now, self.keeps and self._requests_left > 0)
-        if self.version != "1.1":
-            scope["http_version"] = self.version
+        if old:
+            scope["http_version"] = "1.0"
             exchange.old = True
         if length != BODYLESS:
             exchange.complete = False
             exchange.expects = self.expects
-        if self.exchange is None:
-            self.exchange = exchange
-        else:
-            self._queue.append(exchange)
+        self.exchange = exchange
 
     def on_body_part(self, data: bytes) -> None:
-        exchange = self._queue[-1] if self._queue else self.exchange
+        exchange = self.exchange
         if exchange is not None and exchange.stage is not ENDED:
             exchange.add_body(data)
 
     def on_request_end(self) -> None:
-        exchange = self._queue[-1] if self._queue else self.exchange
-        if exchange is not None and not exchange.complete:
-            exchange.end_body()
+        if self.exchange is not None:
+            self.exchange.end_body()
 
     # --- serving
 
@@ -148,7 +136,7 @@ class Connection(Ending):
             self._discard(data)
             return
         exchange = self.exchange
-        if exchange is not None and exchange.complete or self._queue or self.is_paused:
+        if (exchange is not None and exchange.complete) or self.is_paused:
             self._held += data
             self._transport.pause_reading()
             return
@@ -210,12 +198,6 @@ class Connection(Ending):
             return False
         if self.is_paused:
             return False  # who does not read answers gets no more of them
-        if self._queue:
-            self.exchange = self._queue.popleft()
-            return True
-        if self._refusal is not None:
-            self._refuse(self._refusal)
-            return False
         while self._held and self.exchange is None and not self.is_closing:
             held, self._held = self._held, b""
             self._now = self.server.clock()

@@ -9,7 +9,7 @@ import asyncio
 import os
 import socket
 import struct
-from collections import deque
+from collections.abc import Callable
 
 from clusterd.app.asgi import ENDED, STREAMING, Exchange
 from clusterd.core.errors import PeerError
@@ -32,8 +32,6 @@ class Ending(Reader, asyncio.Protocol):
         "_is_serving",
         "_now",
         "_peer_ended",
-        "_queue",
-        "_refusal",
         "_requests_left",
         "_transport",
         "_unsent",
@@ -48,14 +46,14 @@ class Ending(Reader, asyncio.Protocol):
     )
 
     _transport: asyncio.Transport
+    write: Callable[[bytes], None]
+    write_all: Callable[[list[bytes]], None]
 
     def __init__(self, server: Server) -> None:
         super().__init__(server.limits)
         self.server = server
         self.exchange: Exchange | None = None  # being answered, or its body still being read
-        self._queue: deque[Exchange] = deque()  # parsed in the same small chunk, not begun
         self._held = b""  # read, not parsed
-        self._refusal: PeerError | None = None  # to be answered after those before it
         self._requests_left = 0 if server.draining else server.requests_each
         self._is_serving = False
         self._now = 0.0  # when something last happened here
@@ -74,7 +72,6 @@ class Ending(Reader, asyncio.Protocol):
         """Kept alive with nothing in hand: no request begun, nothing read, nothing to be sent."""
         return not (
             self.exchange is not None
-            or self._queue
             or self._held
             or self.is_parsing
             or self.is_closing
@@ -112,9 +109,8 @@ class Ending(Reader, asyncio.Protocol):
     def drain_begins(self) -> None:
         """The next answer, and the one in hand if its head is not sent yet, closes."""
         self._requests_left = 0
-        for exchange in (self.exchange, *self._queue):
-            if exchange is not None:
-                exchange.keeps = False
+        if self.exchange is not None:
+            self.exchange.keeps = False
 
     def close_when_idle(self) -> None:
         """Close now if idle, else after the answer in hand."""
@@ -174,7 +170,6 @@ class Ending(Reader, asyncio.Protocol):
         if self.is_closing:
             return
         self.is_closing = True
-        self._queue.clear()
         if self.is_parsing or self._held:
             self._linger()
             return
@@ -198,20 +193,13 @@ class Ending(Reader, asyncio.Protocol):
             self.abort()
 
     def _refuse(self, error: PeerError) -> None:
-        """Answer what is no proper request, after those before it, and close."""
+        """Answer what is no proper request, and close. None before it is unanswered."""
         exchange = self.exchange
-        if self._queue and not self._queue[-1].complete:
-            self._queue.pop()  # its body is malformed, and the app never saw it
-            exchange = self._queue[-1] if self._queue else exchange
-        if exchange is not None and exchange.complete:
-            self._refusal = error
-            return
         if exchange is not None:
             self._let_go(exchange)
             if exchange.stage is ENDED or exchange.stage is STREAMING:
                 self._reset()
                 return
-        self._refusal = None
         data = self.server.answer_of_ours(error.status)
         self.server.refused(error.status, len(data))
         self.write(data)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from clusterd.app.asgi import Exchange
 from clusterd.config.settings import HttpSettings
 from clusterd.ipc.scoreboard import BUCKETS, Cell
-from clusterd.wire.request import Limits
+from clusterd.wire.limits import Limits
 from clusterd.wire.response import plain_answer
 from clusterd.wire.tables import STATUS_LINES
 from clusterd.worker.access import AccessLog
@@ -35,7 +35,7 @@ BUSY_ANSWER = plain_answer(503, b"retry-after: 1\r\n")
 
 
 class Server:
-    """One worker's serving half. The life of the worker accepts, attaches connections and drains."""
+    """One worker's serving half. The life of the worker accepts, attaches and drains."""
 
     def __init__(
         self,
