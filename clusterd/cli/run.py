@@ -45,7 +45,7 @@ def run(ready_fd: int | None, **values: object) -> int:
     reread = functools.partial(decide, dict(values))
     config = reread()
     descriptor = open_log(config.log.log_file)
-    log.set_up(descriptor, config.log.log_format, config.log.log_level, {"name": config.place.name})
+    log.set_up(descriptor, config.log.log_format, config.log.log_level, identity(config))
     if os.isatty(2):
         greet(config)
     return master.run(config, reread, ready_fd, faulty.wrap(Kernel()), descriptor)
@@ -61,6 +61,12 @@ def decide(values: dict[str, object]) -> Config:
         )
     control_path(config.place, os.environ)  # raises where it is too long for a socket
     return config
+
+
+def identity(config: Config) -> dict[str, str]:
+    """What the master's lines begin with: the cluster's name, where it was given one."""
+    name = config.place.name
+    return {} if name == TABLE["name"].default else {"name": name}
 
 
 def open_log(path: str) -> int:
