@@ -1,5 +1,6 @@
 """One message a packet over `SOCK_SEQPACKET`, descriptors alongside."""
 
+import array
 import dataclasses
 import json
 import os
@@ -65,7 +66,9 @@ class Channel:
         flags = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
         try:
             if fds:
-                socket.send_fds(self.sock, [body], list(fds), flags)
+                # Not `socket.send_fds`: it forgets the flags (3.11-3.13), and would block.
+                rights = array.array("i", fds)
+                self.sock.sendmsg([body], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)], flags)
             else:
                 self.sock.send(body, flags)
         except (BlockingIOError, ConnectionError, OSError):

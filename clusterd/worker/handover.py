@@ -30,9 +30,10 @@ class Handover:
 
     def give(self, fd: int) -> bool:
         """Send a connection's descriptor; ours is closed when it went. False: it did not go."""
-        flags = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, FD.pack(fd))]
         try:
-            socket.send_fds(self._writer, [PACKET], [fd], flags)
+            # Not `socket.send_fds`: it forgets the flags (seen in 3.11-3.13), and would block.
+            self._writer.sendmsg([PACKET], rights, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
         except OSError:  # full after all, too many in flight (ETOOMANYREFS), or gone
             return False
         os.close(fd)

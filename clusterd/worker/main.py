@@ -21,6 +21,7 @@ from clusterd.ipc.channel import Closed, close_all
 from clusterd.ipc.messages import (
     Cover,
     Drain,
+    Draining,
     Dump,
     Dumped,
     Failed,
@@ -117,7 +118,6 @@ class Life:
         self._draining: asyncio.Task[None] | None = None
         self._main: asyncio.Task[int] | None = None
         self._asked_to_leave = False
-        self._taken_over = 0
         self._alone = False  # the master is gone
 
     def _make_server(self, app: Any) -> Server:
@@ -257,6 +257,8 @@ class Life:
         elif not self._end.done():
             self._enter(Stage.DRAINING)
             self._drain = drain.Drain(self.loop, self.server, self.acceptor, self.handover, order)
+            self.acceptor.stop()
+            self._say(Draining(), keep=True)
             self._draining = self.loop.create_task(self._leave_by(self._drain), name="drain")
 
     async def _leave_by(self, way: drain.Drain) -> None:
@@ -332,13 +334,12 @@ class Life:
             self.gate.show(self.server.open)
 
     def _on_taken_over(self) -> None:
-        self._taken_over += 1
+        self.row[Cell.TAKEN_OVER] += 1  # rare, and the cell is ours alone
 
     def publish(self) -> None:
         """Our counters go to the row: those of connections by the server, ours beside them."""
         row = self.row
         row[Cell.HELD_BACK] = self.acceptor.held_back
-        row[Cell.TAKEN_OVER] = self._taken_over
         row[Cell.HANDED_OVER] = self._drain.handed_over if self._drain is not None else 0
         self.server.publish()
 
