@@ -94,7 +94,10 @@ class _Line:
             return None
         if not line.endswith(b"\n"):
             return None  # cut short: it died while it wrote
-        reply = json.loads(line)
+        try:
+            reply = json.loads(line)
+        except ValueError:
+            reply = None
         if not isinstance(reply, dict):
             raise NotRunning(f"what listens at {self._sock.getpeername()} is no cluster")
         return reply
