@@ -6,6 +6,7 @@ What is imported here stays in the master for life: no asyncio, no ssl, no psuti
 import functools
 import os
 import sys
+from pathlib import Path
 
 import click
 
@@ -42,18 +43,19 @@ def run(ready_fd: int | None, **values: object) -> int:
     Ends with 0 when it was asked to, 3 when no worker ever became ready, 4 for a wrong setting,
     5 for an address that cannot be had.
     """
-    reread = functools.partial(decide, dict(values))
+    home = directory()  # asked once: a deploy that moves its symlink changes what "." is
+    reread = functools.partial(decide, dict(values), home)
     config = reread()
     descriptor = open_log(config.log.log_file)
     log.set_up(descriptor, config.log.log_format, config.log.log_level, identity(config))
     if os.isatty(2):
         greet(config)
-    return master.run(config, reread, ready_fd, faulty.wrap(Kernel()), descriptor)
+    return master.run(config, reread, ready_fd, faulty.wrap(Kernel()), descriptor, str(home))
 
 
-def decide(values: dict[str, object]) -> Config:
+def decide(values: dict[str, object], home: Path) -> Config:
     """Every source read, now and again at each reload; the application must be named."""
-    config = load(values, os.environ, directory())
+    config = load(values, os.environ, home)
     if not config.app.app:
         raise ConfigError(
             "run: no application is named; allowed: module:attribute, e.g. shop.main:app",

@@ -28,7 +28,9 @@ def judge(roster: Roster, goal: Goal, patience: Patience, now: float) -> Verdict
         lived = any(w.since + patience.min_ready <= now for w in ready)
         return Verdict.PROVEN if lived else None
     held = {w.slot for w in ready if not w.leaving}
-    stale = any(w.generation != goal.candidate for w in roster.live())
+    # An old worker that was told to leave may still take one more connection: not finished yet.
+    old = (w for w in roster.workers.values() if w.generation != goal.candidate)
+    stale = any(w.live or w.accepting for w in old)
     complete = held >= set(range(goal.size)) and not stale
     return Verdict.FINISHED if complete else None
 

@@ -23,6 +23,7 @@ class Worker:
     pid: int | None = None
     leaving: bool = False  # it asked to be replaced, and serves until it is
     asked: bool = False  # its going is our wish, not its fault
+    accepting: bool = False  # from ready on, until it says that it drains
 
     @property
     def live(self) -> bool:

@@ -104,6 +104,11 @@ class Leaving:
 
 
 @dataclass(frozen=True, slots=True)
+class Draining:
+    """The worker accepts no more: whoever connects from now on is served by another."""
+
+
+@dataclass(frozen=True, slots=True)
 class Dumped:
     """Stacks of a worker, asked for by `Dump`, as text."""
 
@@ -169,6 +174,7 @@ Message = (
     | Hello
     | Ready
     | Leaving
+    | Draining
     | Dumped
     | Drain
     | Quit

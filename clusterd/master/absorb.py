@@ -11,6 +11,7 @@ from clusterd.fleet.lifecycle import Cue, Phase, step
 from clusterd.fleet.roster import Worker, Zygote, ZygotePhase
 from clusterd.ipc.channel import Channel, Closed, close_all
 from clusterd.ipc.messages import (
+    Draining,
     Dumped,
     Failed,
     Hello,
@@ -78,6 +79,7 @@ def ready(cluster: Cluster, worker: Worker, message: Ready) -> None:
         return
     now = cluster.kernel.now()
     worker.phase, worker.since, worker.deadline = after, now, float("inf")
+    worker.accepting = True
     took = round(now - worker.born, 3)
     cluster.note(Kind.READIED, **cluster.identity(worker), seconds=took)
     cluster.roster.ever_ready = True
@@ -94,6 +96,10 @@ def ready(cluster: Cluster, worker: Worker, message: Ready) -> None:
 def leaving(cluster: Cluster, worker: Worker, message: Leaving) -> None:
     worker.leaving = worker.asked = True
     cluster.note(Kind.LEAVING, **cluster.identity(worker), reason=message.reason)
+
+
+def draining(_cluster: Cluster, worker: Worker, _message: Draining) -> None:
+    worker.accepting = False
 
 
 def dumped(cluster: Cluster, worker: Worker, message: Dumped) -> None:
@@ -160,6 +166,7 @@ TABLE: dict[type[Message], Callable[[Cluster, Any, Any], None]] = {
     Hello: hello,
     Ready: ready,
     Leaving: leaving,
+    Draining: draining,
     Dumped: dumped,
     Failed: failed,
     Loaded: loaded,

@@ -8,9 +8,8 @@ import setproctitle
 
 from clusterd.config.place import control_path
 from clusterd.config.settings import Config
-from clusterd.core.errors import BindError, Bug
+from clusterd.core.errors import BindError
 from clusterd.core.events import Kind
-from clusterd.core.exits import Exit
 from clusterd.fleet.goal import Goal
 from clusterd.ipc.scoreboard import Scoreboard
 from clusterd.kernel.real import Kernel
@@ -28,9 +27,14 @@ def run(
     ready_fd: int | None,
     kernel: Kernel,
     log_fd: int = 2,
+    directory: str = ".",
 ) -> int:
-    """Serve until stopped; the exit status. Raises BindError or ConfigError before serving."""
-    cluster = assemble(config, reread, kernel, log_fd)
+    """Serve until stopped; the exit status. Raises BindError or ConfigError before serving.
+
+    `directory` is the working directory by the name it was reached by: a deploy may move the
+    symlink, and each zygote starts where it points then.
+    """
+    cluster = assemble(config, reread, kernel, log_fd, directory)
     control: Control | None = None
     try:
         cluster.sockets.add(config.listen, config.fleet.workers)
@@ -39,13 +43,20 @@ def run(
         announce(cluster, control, ready_fd)
         # From here on we must not die: what fails is journaled and tried again.
         code = Loop(cluster, control).run()
+        cluster.note(Kind.STOPPED, code=int(code))
     finally:
-        close(cluster, control)
+        cluster.sockets.remove(list(cluster.sockets.groups))
+        if control is not None:
+            control.close()
     return code
 
 
 def assemble(
-    config: Config, reread: Callable[[], Config], kernel: Kernel, log_fd: int = 2
+    config: Config,
+    reread: Callable[[], Config],
+    kernel: Kernel,
+    log_fd: int = 2,
+    directory: str = ".",
 ) -> Cluster:
     """The cluster before anything runs."""
     title = f"clusterd: master {config.app.app}"
@@ -56,7 +67,7 @@ def assemble(
         kernel=kernel,
         board=Scoreboard.create(),
         sockets=Sockets(),
-        directory=logical_directory(),
+        directory=directory,
         log_fd=log_fd,
         terminal=kernel.has_terminal() and os.isatty(2),
     )
@@ -65,17 +76,6 @@ def assemble(
     generation = cluster.next_generation(config)
     cluster.goal = replace(Goal(size=config.fleet.workers), stable=generation)
     return cluster
-
-
-def logical_directory() -> str:
-    """The working directory by the name it was reached by: a deploy may move the symlink."""
-    told = os.environ.get("PWD", "")
-    try:
-        if told.startswith("/") and os.path.samefile(told, "."):
-            return told
-    except OSError:
-        pass
-    return os.getcwd()
 
 
 def open_control(cluster: Cluster) -> Control | None:
@@ -110,16 +110,3 @@ def announce(cluster: Cluster, control: Control | None, ready_fd: int | None) ->
     if ready_fd is not None:
         os.write(ready_fd, b"\n")
         os.close(ready_fd)
-
-
-def close(cluster: Cluster, control: Control | None) -> None:
-    """Leave nothing behind."""
-    if not cluster.journal.last:
-        pass  # it never started, and whoever called us says why
-    elif cluster.roster.workers:  # an exception of ours ended the loop: our children see EOF
-        cluster.note(Kind.STOPPED, code=int(Exit.BUG), reason=str(Bug.__doc__))
-    else:
-        cluster.note(Kind.STOPPED, code=int(cluster.exit))
-    cluster.sockets.remove(list(cluster.sockets.groups))
-    if control is not None:
-        control.close()

@@ -55,6 +55,20 @@ BROKEN = {
 }
 
 
+def ready_pids(server: Server) -> set[int]:
+    """Who serves."""
+    return {w["pid"] for w in server.workers() if w["phase"] == "ready"}
+
+
+def settled(server: Server) -> int:
+    """The master's descriptors once two workers and two zygotes are left of a reload."""
+    while len(server.ask("status")["workers"]) > 2:
+        server.event("exited")
+    while len(server.ask("status")["zygotes"]) > 2:
+        server.event("zygote_exited")
+    return descriptors(server.pid)
+
+
 def deploy(place: Path, code: str) -> None:
     """Put code where the application is imported from, as one atomic step."""
     fresh = place / "shop.py.new"
@@ -84,13 +98,13 @@ def test_broken_code_leaves_the_old_serving_and_says_why(name: str, tmp_path: Pa
     code, reason = BROKEN[name]
     options = ("--startup-timeout", "2s", "--min-ready", "1s")
     with shop(tmp_path, *options) as server:
-        before = {w["pid"] for w in server.workers()}
+        before = ready_pids(server)
         deploy(tmp_path, code)
         with pytest.raises(Refused) as refused:
             server.ask("reload", wait=True)
         told = refused.value.message + str(refused.value.reply.get("traceback"))
         assert reason in told
-        assert {w["pid"] for w in server.workers()} == before
+        assert ready_pids(server) == before
         assert server.get().startswith("one ")
         deploy(tmp_path, GOOD.format(version="two"))
         assert server.ask("reload", wait=True)
@@ -158,21 +172,13 @@ class Clients:
 def test_ten_reloads_under_load_lose_nothing_and_leave_nothing(tmp_path: Path) -> None:
     with shop(tmp_path) as server:
         server.ask("reload", wait=True)
-        before = descriptors(server.pid)
+        before = settled(server)
         with Clients(server) as clients:
             for _ in range(10):
                 server.ask("reload", wait=True)
         assert clients.failures == []
         assert clients.answers > 0
-        left = server.ask("status")
-        drained = [w for w in left["workers"] if w["phase"] == "ready"]
-        assert len(drained) == 2
-        assert len(left["zygotes"]) <= 3
-        while len(server.ask("status")["workers"]) > 2:
-            server.event("exited")
-        while len(server.ask("status")["zygotes"]) > 2:
-            server.event("zygote_exited")
-        assert descriptors(server.pid) == before
+        assert settled(server) == before
 
 
 @pytest.mark.slow
@@ -180,14 +186,10 @@ def test_a_hundred_reloads_leave_the_master_as_it_was(tmp_path: Path) -> None:
     with shop(tmp_path) as server:
         for _ in range(5):
             server.ask("reload", wait=True)
-        before, memory = descriptors(server.pid), resident(server.pid)
+        before, memory = settled(server), resident(server.pid)
         for _ in range(100):
             server.ask("reload", wait=True)
-        while len(server.ask("status")["workers"]) > 2:
-            server.event("exited")
-        while len(server.ask("status")["zygotes"]) > 2:
-            server.event("zygote_exited")
-        assert descriptors(server.pid) == before
+        assert settled(server) == before
         assert resident(server.pid) < memory + 4 * 2**20, "the journal itself may still fill"
 
 

@@ -16,6 +16,7 @@ from clusterd.ipc.channel import Channel, Closed, close_all
 from clusterd.ipc.messages import (
     Boot,
     Drain,
+    Draining,
     Dump,
     Dumped,
     Failed,
@@ -222,6 +223,7 @@ class FakeKernel(Kernel):
             case Leave():
                 self.end(child, 0)
             case Drain():
+                child.channel.send(Draining())
                 time = child.behaviour.drain_time
                 if time is not None:
                     self.after(time, lambda: self.end(child, 0))
@@ -252,7 +254,7 @@ class FakeKernel(Kernel):
         else:
             channel = Channel(socket.socket(fileno=os.dup(fds[0])))
             pid = next(self.pids)
-            child = Child(pid, channel, self.behaviour(order.generation), "worker")
+            child = Child(pid, channel, zygote.behaviour, "worker")
             self.children[pid] = child
             self._born(child, order)
 
