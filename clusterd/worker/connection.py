@@ -52,22 +52,23 @@ class Connection(Ending):
         server = self.server
         self._now = now = server.clock()
         server.bytes_in += len(data)
-        if (
-            self.exchange is not None
-            or self.is_parsing
-            or self.is_closing
-            or data.find(b"\r\n\r\n") + 4 != len(data)
-        ):
+        if self.exchange is not None or self.is_parsing or self.is_closing:
             self._receive(data)
             return
         if now >= server.date_due:
             server.refresh(now)
         try:
-            self.read_head(data)
+            rest = self.read(data)
         except PeerError as error:
             self._refuse(error)
+            return
+        if rest:
+            self._held = rest
+            self._transport.pause_reading()
         if self.exchange is not None:
             self._serve()
+        elif self.is_parsing:
+            self._wait(server.http.header_timeout)
 
     def eof_received(self) -> bool:
         """The client closed its side. Most have left; some wait for their answer."""
