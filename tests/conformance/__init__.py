@@ -1,0 +1,5 @@
+"""Real applications (Starlette, FastAPI, Django) behind a real clusterd, driven by httpx.
+
+Every framework's app offers the same routes, so that one contract is asked of all three; what only
+one of them has is in a file of its own. Nothing here knows how clusterd works inside.
+"""
