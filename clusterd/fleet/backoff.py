@@ -15,19 +15,20 @@ class Backoff:
     until: float = 0.0  # not before this (monotonic seconds)
     first_death: float = 0.0
 
-    def died(self, now: float, uptime: float, jitter: float) -> float:
+    def died(self, now: float, uptime: float, jitter: float, unborn: bool = False) -> float:
         """Count a death; the delay before the next start. `jitter` in 0..1, from the caller.
 
         The first young death is replaced at once: most are one-offs, and a slot's emptiness
-        costs more than a second try.
+        costs more than a second try. What was never born for want of something gets no such
+        free try: what is short stays so for a while.
         """
         if uptime >= GROWN_UP:
             self.deaths = 0
             self.until = now
             return 0.0
-        self.deaths += 1
-        if self.deaths == 1:
+        if self.deaths == 0:
             self.first_death = now
+        self.deaths += 2 if unborn and self.deaths == 0 else 1
         wait = delay(self.deaths, jitter)
         self.until = now + wait
         return wait

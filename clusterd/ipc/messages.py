@@ -133,7 +133,9 @@ class Drain:
 
 @dataclass(frozen=True, slots=True)
 class Quit:
-    """Leave now; whatever is in hand is dropped."""
+    """Leave now; whatever is in hand is dropped. With `dump`, say first where it was."""
+
+    dump: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,15 @@
-"""A kernel that fails on cue, for tests: `spawn@3=EAGAIN` makes the third spawn raise EAGAIN."""
+"""A kernel that fails on cue, for tests: `spawn@3=EAGAIN` makes the third spawn raise EAGAIN.
+
+`zygote.fork_orphan@2=EAGAIN` speaks of a zygote's calls; cues without a role are the master's.
+"""
 
 import collections
 import errno
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from clusterd.core.errors import ConfigError
-from clusterd.kernel.real import Kernel
 
 VARIABLE = "CLUSTERD_TEST_FAULTS"
 
@@ -15,12 +17,15 @@ VARIABLE = "CLUSTERD_TEST_FAULTS"
 class FaultyKernel:
     """Wraps a kernel. The script: `call@n=ERRNO`, or `call@n-m=ERRNO` for a range, by commas."""
 
-    def __init__(self, kernel: Kernel, script: str) -> None:
+    def __init__(self, kernel: object, script: str, role: str = "master") -> None:
         self._kernel = kernel
         self._calls: collections.Counter[str] = collections.Counter()
         self._faults: dict[str, list[tuple[range, int]]] = {}
         for cue in filter(None, script.split(",")):
             where, _, name = cue.partition("=")
+            whose, _, where = where.rpartition(".")
+            if (whose or "master") != role:
+                continue
             call, _, span = where.partition("@")
             first, _, last = span.partition("-")
             getattr(kernel, call)  # a misspelt cue fails here, not silently
@@ -40,10 +45,13 @@ class FaultyKernel:
         return maybe
 
 
-def wrap(kernel: Kernel) -> Kernel:
-    """The kernel, or its faulty twin when the test variable is set."""
+K = TypeVar("K")
+
+
+def wrap(kernel: K, role: str = "master") -> K:
+    """The kernel (or whatever makes a role's calls), or its faulty twin when a test asks for it."""
     script = os.environ.get(VARIABLE, "")
     try:
-        return FaultyKernel(kernel, script) if script else kernel  # type: ignore[return-value]
+        return FaultyKernel(kernel, script, role) if script else kernel  # type: ignore[return-value]
     except (AttributeError, ValueError) as error:
         raise ConfigError(f"{VARIABLE}={script!r} cannot be read: {error}") from error

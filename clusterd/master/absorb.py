@@ -22,9 +22,10 @@ from clusterd.ipc.messages import (
     Unspawned,
 )
 from clusterd.kernel.real import Death
-from clusterd.master.cluster import Cluster, Pipe
+from clusterd.master.cluster import Cluster, Dump, Pipe
 
-DUMP_LIMIT = 64 * 1024  # bytes of a faulthandler dump; a stack of 100 frames has some 8 KiB
+DUMP_PIECE = 64 * 1024  # bytes; a stack of 100 frames has some 8 KiB
+QUIET = 0.1  # seconds without another piece after which faulthandler's dump is whole
 
 
 def listen_to(cluster: Cluster, channel: Channel, speaker: Worker | Zygote) -> bool:
@@ -179,8 +180,7 @@ def unspawned(cluster: Cluster, worker: Worker, reason: str) -> None:
     wait = 0.0
     if not worker.asked:
         tally = cluster.roster.slot(worker.slot)
-        tally.deaths = max(tally.deaths, 1)  # no free first try: what is short stays so a while
-        wait = tally.died(cluster.kernel.now(), 0.0, cluster.jitter())
+        wait = tally.died(cluster.kernel.now(), 0.0, cluster.jitter(), unborn=True)
         blame(cluster, worker.generation, f"no worker could be started: {reason}")
     worker.phase = Phase.GONE
     cluster.note(
@@ -215,6 +215,8 @@ def died(cluster: Cluster, death: Death) -> None:
 def _worker_died(cluster: Cluster, worker: Worker, code: int) -> None:
     worker_spoke(cluster, worker.row)  # its last words explain its death
     dump_arrived(cluster, worker.row)
+    if worker.row in cluster.dumps and cluster.dumps[worker.row].text:
+        dump_over(cluster, worker.row)
     now, was = cluster.kernel.now(), worker.phase
     uptime = now - worker.since if was is Phase.READY else 0.0
     worker.phase = step(was, Cue.EXITED)
@@ -273,17 +275,25 @@ def cause(code: int) -> str:
 
 
 def dump_arrived(cluster: Cluster, row: int) -> None:
-    """faulthandler wrote the stack of a worker that did not answer."""
+    """faulthandler writes the stack of a worker that did not answer, a line at a time."""
     handles, worker = cluster.handles.get(row), cluster.roster.workers.get(row)
     if handles is None or worker is None:
         return
     try:
-        data = os.read(handles.dump, DUMP_LIMIT)
+        data = os.read(handles.dump, DUMP_PIECE)
     except BlockingIOError:
         return
     if not data:
         cluster.kernel.unwatch(Pipe(handles.dump))  # all writers are gone: its death follows
-    else:
-        text = data.decode("utf-8", "replace")
-        cluster.dumps.pop(row, None)
-        cluster.note(Kind.DUMPED, **cluster.identity(worker), by="faulthandler", traceback=text)
+        return
+    dump = cluster.dumps.setdefault(row, Dump())
+    dump.text += data
+    dump.faulted = True
+    dump.deadline = cluster.kernel.now() + QUIET
+
+
+def dump_over(cluster: Cluster, row: int) -> None:
+    """All of faulthandler's dump has come, or nothing came at all."""
+    worker, dump = cluster.roster.workers[row], cluster.dumps.pop(row)
+    text = dump.text.decode("utf-8", "replace") or "it did not even answer the signal"
+    cluster.note(Kind.DUMPED, **cluster.identity(worker), by="faulthandler", traceback=text)

@@ -30,6 +30,15 @@ class Handles:
     dump: int  # the read end of its dump pipe
 
 
+@dataclass(slots=True)
+class Dump:
+    """Stacks that were asked for: of the worker, and past the deadline of faulthandler."""
+
+    deadline: float = 0.0
+    faulted: bool = False  # the signal was sent
+    text: bytearray = field(default_factory=bytearray)
+
+
 @dataclass
 class Cluster:
     """The state that `absorb` and `perform` share. No behaviour beyond keeping it consistent."""
@@ -53,7 +62,7 @@ class Cluster:
     zygote_channels: dict[int, Channel] = field(default_factory=dict)  # by pid
     handover: tuple[socket.socket, socket.socket] = field(init=False)
     covers: dict[int, set[str]] = field(default_factory=dict)  # row → listeners beside its own
-    dumps: dict[int, float] = field(default_factory=dict)  # row → when to stop asking nicely
+    dumps: dict[int, Dump] = field(default_factory=dict)  # by row
     totals: dict[int, int] = field(default_factory=dict)  # of the processes that are gone, by cell
     generations: int = 0  # numbers given out
     again: bool = False  # a reload was asked for while one is rolling
@@ -149,7 +158,7 @@ class Cluster:
 
     def next_deadline(self) -> float:
         """When something of our own is due, beside what the plan said."""
-        return min(self.dumps.values(), default=inf)
+        return min((dump.deadline for dump in self.dumps.values()), default=inf)
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,11 +96,13 @@ class Loop:
     def _ask_again(self) -> None:
         """Workers that did not answer from Python: faulthandler answers for them."""
         cluster, now = self.cluster, self.cluster.kernel.now()
-        for row in [row for row, when in cluster.dumps.items() if when <= now]:
-            del cluster.dumps[row]
-            worker = cluster.roster.workers[row]
-            if worker.pid is not None:
-                cluster.kernel.kill(worker.pid, FAULT_SIGNAL)
+        for row in [row for row, dump in cluster.dumps.items() if dump.deadline <= now]:
+            dump, worker = cluster.dumps[row], cluster.roster.workers[row]
+            if dump.faulted or worker.pid is None:
+                absorb.dump_over(cluster, row)
+                continue
+            dump.faulted, dump.deadline = True, now + orders.DUMP_PATIENCE
+            cluster.kernel.kill(worker.pid, FAULT_SIGNAL)
 
     def _give_up(self) -> None:
         """A first start that leads nowhere ends; a service that once served never does."""

@@ -9,10 +9,10 @@ from clusterd.core.errors import BindError, ConfigError
 from clusterd.core.events import Kind
 from clusterd.fleet.goal import Mode
 from clusterd.fleet.lifecycle import Phase
-from clusterd.ipc.messages import Dump, Quit, Reopen
-from clusterd.ipc.scoreboard import Cell
+from clusterd.ipc.messages import Dump as DumpOrder
+from clusterd.ipc.messages import Quit, Reopen
 from clusterd.master import reload
-from clusterd.master.cluster import Cluster
+from clusterd.master.cluster import Cluster, Dump
 from clusterd.master.perform import QUICK
 
 DUMP_PATIENCE = 1.0  # seconds that a worker has to answer from Python before faulthandler is asked
@@ -34,17 +34,19 @@ def stop(cluster: Cluster, why: str = "stop", graceful: float = inf) -> None:
 
 
 def quit_now(cluster: Cluster, why: str, dumps: bool = False) -> None:
-    """Leave at once; what is in hand is dropped. With `dumps`, busy workers say where they are."""
-    if dumps:
-        busy = [w.row for w in cluster.roster.workers.values() if in_flight(cluster, w.row)]
-        dump(cluster, busy)
+    """Leave at once; what is in hand is dropped. With `dumps`, busy workers say where they are:
+
+    those that hear us by themselves, those that do not by faulthandler, before they are killed.
+    """
     stop(cluster, why)
     cluster.goal = replace(cluster.goal, quick=True)
-    deadline = cluster.kernel.now() + QUICK
+    now = cluster.kernel.now()
     for worker in cluster.roster.workers.values():
+        cluster.handles[worker.row].channel.send(Quit(dump=dumps))
         if worker.phase is Phase.DRAINING:
-            worker.deadline = min(worker.deadline, deadline)
-            cluster.handles[worker.row].channel.send(Quit())
+            worker.deadline = min(worker.deadline, now + QUICK)
+        if dumps and worker.pid is not None:
+            cluster.dumps[worker.row] = Dump(now + QUICK / 2)
 
 
 def kill_all(cluster: Cluster, why: str) -> None:
@@ -53,11 +55,6 @@ def kill_all(cluster: Cluster, why: str) -> None:
     for worker in cluster.roster.workers.values():
         if worker.pid is not None:
             cluster.kernel.kill(worker.pid, signal.SIGKILL)
-
-
-def in_flight(cluster: Cluster, row: int) -> int:
-    """Requests that a worker has in hand, by its own count."""
-    return cluster.board.row(row)[Cell.IN_FLIGHT]
 
 
 def pause(cluster: Cluster) -> None:
@@ -104,8 +101,8 @@ def dump(cluster: Cluster, rows: list[int]) -> list[int]:
     for row in rows:
         worker = cluster.roster.workers[row]
         if worker.pid is not None and worker.phase is not Phase.KILLED:
-            cluster.handles[row].channel.send(Dump())
-            cluster.dumps[row] = cluster.kernel.now() + DUMP_PATIENCE
+            cluster.handles[row].channel.send(DumpOrder())
+            cluster.dumps[row] = Dump(cluster.kernel.now() + DUMP_PATIENCE)
             asked.append(worker.pid)
     return asked
 

@@ -208,6 +208,8 @@ class Life:
             case Drain():
                 self._begin_drain(message)
             case Quit():
+                if message.dump and self.server.running:
+                    self._say(Dumped(dump.fit(dump.stacks(self.loop))))
                 self._quit()
             case Dump():
                 self._say(Dumped(dump.fit(dump.stacks(self.loop))))

@@ -24,7 +24,8 @@ from clusterd.ipc.messages import (
     Unspawned,
 )
 from clusterd.ipc.scoreboard import Scoreboard
-from clusterd.kernel.fork import fork_orphan
+from clusterd.kernel import fork
+from clusterd.kernel.faulty import wrap
 from clusterd.zygote.image import Image, build
 from clusterd.zygote.safety import unsafe_to_fork
 from clusterd.zygote.undertaker import bury
@@ -52,6 +53,7 @@ class Zygote:
         self.board = board
         self.log_fd = log_fd
         self.work = work
+        self.forks = wrap(fork, "zygote")
         self.master = os.pidfd_open(os.getppid())
         self.generation = boot.generation
         self.sockets = [(path, inode) for path, inode in boot.sockets]
@@ -116,7 +118,7 @@ class Zygote:
 
     def _fork(self, order: Spawn, fds: list[int]) -> None:
         try:
-            fork_orphan(lambda: self._newborn(order, fds))
+            self.forks.fork_orphan(lambda: self._newborn(order, fds))
         except OSError as error:
             self.channel.send(Unspawned(order.row, str(error)))
 

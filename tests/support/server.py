@@ -34,6 +34,7 @@ class Server:
         env: Mapping[str, str] = {},
         from_file: bool = False,  # addresses come from a clusterd.toml
         cwd: str = "",
+        wrapper: tuple[str, ...] = (),  # a command that runs ours
     ) -> None:
         self.place = place
         # A Unix socket's path is short, pytest's directories are not.
@@ -43,14 +44,16 @@ class Server:
         self.seen: list[Event] = []
         ready, theirs = os.pipe()
         command = [sys.executable, "-m", "clusterd.cli.main", "run", app]
-        command += ["--runtime-dir", str(self.runtime), "--ready-fd", str(theirs)]
+        command += ["--ready-fd", str(theirs)]
+        if "--runtime-dir" not in options:
+            command += ["--runtime-dir", str(self.runtime)]
         if "--app-dir" not in options:
             command += ["--app-dir", str(APPS)]
         if not {"-b", "--bind"} & set(options) and not from_file:
             command += ["-b", "127.0.0.1:0"]
         with self.stderr.open("wb") as stderr:
             self.process = subprocess.Popen(
-                [*command, *options],
+                [*wrapper, *command, *options],
                 cwd=cwd or place,
                 env={**os.environ, "PYTHONPATH": str(ROOT), "PWD": cwd or str(place), **env},
                 stdin=subprocess.DEVNULL,
@@ -61,7 +64,7 @@ class Server:
         os.close(theirs)
         with open(ready, "rb") as pipe:
             self.started = pipe.read(1) == b"\n"  # EOF: it left before it took commands
-        self._stream = self._follow() if self.started else None
+        self._stream = self._follow() if self.started and self.control.exists() else None
 
     def _follow(self) -> Any:
         sock = socket.socket(socket.AF_UNIX)
@@ -112,6 +115,13 @@ class Server:
         deadline = time.monotonic() + LIMIT
         while self._next(deadline) is not None:
             pass
+        return self.seen
+
+    def rest_so_far(self) -> list[Event]:
+        """Everything up to now."""
+        latest = self.ask("status")["journal"]
+        while not self.seen or self.seen[-1]["n"] < latest:
+            assert self._next(time.monotonic() + LIMIT), self.history()
         return self.seen
 
     def find(self, kind: str, **fields: object) -> list[Event]:
@@ -228,10 +238,15 @@ def serving(
 
 @contextlib.contextmanager
 def running(
-    place: Path, app: str, *options: str, cwd: str = "", **env: str
+    place: Path,
+    app: str,
+    *options: str,
+    cwd: str = "",
+    wrapper: tuple[str, ...] = (),
+    **env: str,
 ) -> Iterator[Server]:
     """A cluster as it is, up or not; killed afterwards if it is still there."""
-    server = Server(place, app, *options, env=env, cwd=cwd)
+    server = Server(place, app, *options, env=env, cwd=cwd, wrapper=wrapper)
     try:
         yield server
     except BaseException:
