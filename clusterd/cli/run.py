@@ -19,6 +19,7 @@ from clusterd.config.settings import TABLE, Config
 from clusterd.core import log
 from clusterd.core.errors import ConfigError
 from clusterd.kernel import faulty
+from clusterd.kernel.process import open_standard_streams
 from clusterd.kernel.real import Kernel
 from clusterd.master import run as master
 
@@ -43,6 +44,7 @@ def run(ready_fd: int | None, **values: object) -> int:
     Ends with 0 when it was asked to, 3 when no worker ever became ready, 4 for a wrong setting,
     5 for an address that cannot be had.
     """
+    open_standard_streams()
     home = directory()  # asked once: a deploy that moves its symlink changes what "." is
     reread = functools.partial(decide, dict(values), home)
     config = reread()

@@ -12,6 +12,16 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
 
+def open_standard_streams() -> None:
+    """Put /dev/null where a standard descriptor is closed.
+
+    Else the next socket would be number 0, 1 or 2, and somebody's print would go into it.
+    """
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, True)
+    os.close(fd)
+
+
 def _prctl(option: int, value: int) -> None:
     if _LIBC.prctl(option, value, 0, 0, 0) != 0:
         code = ctypes.get_errno()

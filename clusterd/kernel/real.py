@@ -1,10 +1,11 @@
 """The real kernel: what the master asks of the operating system, each call as thin as it can be."""
 
+import errno
 import os
+import select
 import selectors
 import signal
 import socket
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -67,8 +68,8 @@ class Kernel:
         """Do we have a controlling terminal (tty(4)), and is it still there?"""
         try:
             os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
-        except OSError:
-            return False
+        except OSError as error:
+            return error.errno in (errno.EMFILE, errno.ENFILE)  # then we cannot know; assume so
         return True
 
     def signals(self) -> dict[signal.Signals, int]:
@@ -94,6 +95,12 @@ class Kernel:
         """Block until something happens; the keys of what did. The master's only wait."""
         return [key.data for key, _ in self._selector.select(timeout)]
 
+    def rest(self, seconds: float) -> None:
+        """Wait for nothing but signals; they are still there for `wait` to report."""
+        poll = select.poll()
+        poll.register(self._wakeup, select.POLLIN)
+        poll.poll(seconds * 1000)
+
     def pair(self) -> tuple[socket.socket, socket.socket]:
         """Two ends of a packet channel, close-on-exec."""
         return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -111,7 +118,6 @@ class Kernel:
         """
         os.chdir(directory)  # a symlink deploy: today's directory behind the same name
         actions = [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in keep]
-        sys.stdout.flush()
         return os.posix_spawn(
             argv[0],
             list(argv),
@@ -125,8 +131,8 @@ class Kernel:
         """Signal a child. Only pids that we have not reaped are passed, so it cannot be another."""
         try:
             os.kill(pid, number)
-        except ProcessLookupError:
-            return
+        except (ProcessLookupError, PermissionError):
+            return  # gone, or it became another user: then it is not ours to signal
 
     def reap(self) -> list[Death]:
         """Everyone who died, strangers included (pid 1 and subreapers get those too)."""

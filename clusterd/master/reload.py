@@ -92,6 +92,9 @@ def rollback(cluster: Cluster) -> int:
     cluster.roster.faults.pop(goal.kept, None)
     cluster.goal = goal.rolling(goal.kept)
     cluster.note(Kind.ROLLOUT_STARTED, generation=goal.kept, previous=goal.stable, reason="rollback")
+    if cluster.fingerprints.get(goal.kept) != cluster.fingerprints.get(goal.stable):
+        reason = "files changed since that code was loaded"
+        cluster.note(Kind.TROUBLE, reason=reason, next="what it imports later comes from the new ones")
     return goal.kept
 
 
@@ -101,15 +104,15 @@ def resume(cluster: Cluster) -> None:
     cluster.note(Kind.RESUMED, generation=cluster.goal.stable)
 
 
-def settle(cluster: Cluster) -> None:
-    """Look at the rollout; act on its news. Called every turn, before the plan."""
+def settle(cluster: Cluster) -> bool:
+    """Look at the rollout; act on its news. Called before each plan; was there any?"""
     now = cluster.kernel.now()
     goal = cluster.goal
     if goal.kept is not None and goal.kept_until <= now and goal.candidate != goal.kept:
         cluster.goal = goal = replace(goal, kept=None, kept_until=inf)
     verdict = judge(cluster.roster, goal, cluster.patience, now)
     if verdict is None:
-        return
+        return False
     generation = goal.candidate
     assert generation is not None
     cluster.goal = after(goal, verdict, now + cluster.config.fleet.rollback_keep)
@@ -118,11 +121,12 @@ def settle(cluster: Cluster) -> None:
     elif verdict is Verdict.FINISHED:
         finish(cluster, generation, goal)
     else:
-        return
+        return True
     cluster.forget_old_generations()
     if cluster.again:
         cluster.again = False
         begin_quietly(cluster, "asked for during the rollout before")
+    return True
 
 
 def begin_quietly(cluster: Cluster, why: str) -> None:

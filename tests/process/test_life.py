@@ -4,7 +4,10 @@ import json
 import os
 import select
 import signal
+import socket
 from pathlib import Path
+
+import pytest
 
 from tests.support.gate import gate, pid_exists
 from tests.support.server import running, serving
@@ -77,6 +80,8 @@ def test_when_the_master_is_killed_workers_finish_and_all_is_gone(tmp_path: Path
         assert not (tmp_path / "s").exists()
         for client in clients:
             client.close()
+        with socket.create_server(server.address):
+            pass  # the port is free
 
 
 def gone(pidfds: list[int]) -> None:
@@ -125,9 +130,27 @@ def test_a_stopped_workers_share_is_taken_by_others(tmp_path: Path) -> None:
             os.kill(victim, signal.SIGCONT)
 
 
+CLOSED = ("sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh")
+DEAD_PIPE = ("sh", "-c", '"$@" 2>&1 | :', "sh")
+
+
 def test_it_runs_with_all_standard_streams_closed(tmp_path: Path) -> None:
-    with running(tmp_path, "tell:app", "-w", "1") as server:
+    with running(tmp_path, "tell:app", "-w", "1", wrapper=CLOSED) as server:
         server.ready()
-        assert server.get("/")
+        assert server.get()
+        server.ask("reload", wait=True)
+        assert server.get()
         assert server.stop() == 0
         assert not pid_exists(server.pid)
+
+
+def test_a_log_that_nobody_reads_any_more_costs_nothing(tmp_path: Path) -> None:
+    with running(tmp_path, "tell:app", "-w", "1", wrapper=DEAD_PIPE) as server:
+        server.ready()
+        with pytest.raises(AssertionError, match="500"):
+            server.get("/fail")
+        assert server.get()
+        server.ask("reload", wait=True)
+        assert server.get()
+        server.ask("stop")
+        server.wait()

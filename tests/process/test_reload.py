@@ -299,6 +299,22 @@ def test_a_zygote_whose_code_changed_meanwhile_becomes_a_new_generation(tmp_path
         assert server.get().startswith("two ")
 
 
+def test_when_all_died_and_the_code_is_broken_it_stays_up_and_heals(tmp_path: Path) -> None:
+    with shop(tmp_path) as server:
+        deploy(tmp_path, BROKEN["import error"][0])
+        (zygote,) = server.ask("status")["zygotes"]
+        workers = ready_pids(server)
+        for pid in (zygote["pid"], *workers):
+            os.kill(pid, signal.SIGKILL)
+        server.event("zygote_failed")
+        server.event("backed_off")
+        waiting = server.connect()
+        waiting.request("GET", "/")
+        deploy(tmp_path, GOOD.format(version="two"))
+        assert waiting.getresponse().read().startswith(b"two ")
+        waiting.close()
+
+
 def test_threads_left_by_the_import_mean_one_import_a_worker(tmp_path: Path) -> None:
     code = GOOD.format(version="threads")
     code += "import threading\nstop = threading.Event()\n"

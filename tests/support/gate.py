@@ -61,5 +61,10 @@ def pid_exists(pid: int) -> bool:
 
 
 def descriptors(pid: int) -> int:
-    """How many descriptors a process has open."""
+    """How many descriptors a process has open, once it sleeps: then it has seen all that happened.
+
+    Closing our end of a connection wakes it at once, so a process that sleeps has closed its own.
+    """
+    while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "S":
+        pass
     return len(os.listdir(f"/proc/{pid}/fd"))
