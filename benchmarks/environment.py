@@ -42,10 +42,10 @@ def prepare(python: str | None, peers: bool) -> Environment:
 
     Without peers (the smoke run) nothing is installed: the current interpreter is used.
     """
-    if not peers:
-        chosen = python or sys.executable
-    else:
-        chosen = str(_install(python or newest()))
+    if python is not None:
+        # Absolute, for servers run elsewhere; not resolved, or a venv's python loses its packages.
+        python = os.path.abspath(shutil.which(python) or python)
+    chosen = str(_install(python or newest())) if peers else python or sys.executable
     return Environment(chosen, versions(chosen))
 
 

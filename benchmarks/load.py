@@ -87,7 +87,8 @@ def saturate(port: int, wanted: bytes, connections: int, requests: int) -> int:
     """Ask again on each connection as soon as it has answered; how many answers there were.
 
     Answers of one server to one request have one length, so a whole answer is known by its size;
-    every status line is looked at.
+    every status line is looked at. A server may close a connection after some number of requests
+    (clusterd and others after 1000): stay below it.
     """
     socks = {}
     poll = select.epoll()
