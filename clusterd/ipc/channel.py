@@ -97,9 +97,14 @@ class Channel:
             close_all(fds)
             raise Bug("a message was cut short")
         if not body:
+            close_all(fds)
             return CLOSED
-        kind, fields = json.loads(body)
-        return WIRE[kind](**fields), fds
+        try:
+            kind, fields = json.loads(body)
+            return WIRE[kind](**fields), fds
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            close_all(fds)
+            raise Bug(f"what came is no message: {body[:100]!r}") from error
 
 
 def close_all(fds: Sequence[int]) -> None:

@@ -30,18 +30,26 @@ QUIET = 0.1  # seconds without another piece after which faulthandler's dump is 
 
 def listen_to(cluster: Cluster, channel: Channel, speaker: Worker | Zygote) -> bool:
     """Take in all that a process has said so far; False once it closed its end."""
-    while True:
-        received = channel.receive(block=False)
+    received: object = None
+    while not isinstance(received, Closed):
+        try:
+            received = channel.receive(block=False)
+        except Bug as error:  # an app that writes to what it inherited: that packet is gone
+            cluster.trouble(error)
+            continue
         if received is None:
             return True
-        if isinstance(received, Closed):
-            return False
-        message, fds = received
-        close_all(fds)  # nobody sends the master descriptors
-        hear = TABLE.get(type(message))
-        if hear is None:
-            raise Bug(f"the master was sent {type(message).__name__}")
-        hear(cluster, speaker, message)
+        if not isinstance(received, Closed):
+            cluster.guard(_hear, cluster, speaker, *received)
+    return False
+
+
+def _hear(cluster: Cluster, speaker: Worker | Zygote, message: Message, fds: list[int]) -> None:
+    close_all(fds)  # nobody sends the master descriptors
+    hear = TABLE.get(type(message))
+    if hear is None:
+        raise Bug(f"the master was sent {type(message).__name__}")
+    hear(cluster, speaker, message)
 
 
 def worker_spoke(cluster: Cluster, row: int) -> None:
@@ -64,6 +72,9 @@ def zygote_spoke(cluster: Cluster, pid: int) -> None:
         return
     if not listen_to(cluster, channel, zygote):
         cluster.kernel.unwatch(channel)
+        # Its death follows; if the import only closed the channel, it is of no use to us.
+        patience = cluster.kernel.now() + cluster.patience.dismissal
+        zygote.deadline = min(zygote.deadline, patience)
 
 
 def hello(cluster: Cluster, worker: Worker, message: Hello) -> None:
@@ -194,7 +205,7 @@ def unspawned(cluster: Cluster, worker: Worker, reason: str) -> None:
 
 
 def blame(cluster: Cluster, generation: int, reason: str, importing: bool = False) -> None:
-    """A generation failed. It counts while it rolls in; at first start, if it cannot be imported."""
+    """A generation failed. It counts while it rolls in; at first start, if it was the import."""
     first = not cluster.roster.ever_ready and generation == cluster.goal.stable
     if generation == cluster.goal.candidate or (first and importing):
         cluster.roster.faults.setdefault(generation, reason)

@@ -4,6 +4,7 @@ import logging
 import os
 import random
 import socket
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
@@ -72,6 +73,7 @@ class Cluster:
     pid: int = field(default_factory=os.getpid)
     exit: Exit = Exit.OK
     started: float = 0.0
+    fault: Exception | None = None  # our own, lived through in this turn
 
     def __post_init__(self) -> None:
         self.journal = Journal(self.kernel.wall)
@@ -83,6 +85,24 @@ class Cluster:
     def note(self, kind: Kind, **fields: Any) -> Event:
         """Write to the journal (and thereby to the log and to those who follow)."""
         return self.journal.append(kind, **fields)
+
+    def guard(self, act: Callable[..., object], *args: object) -> None:
+        """Do a part of a turn. We must not die of what goes wrong in it: it is journaled."""
+        try:
+            act(*args)
+        except Exception as error:
+            self.trouble(error)
+
+    def trouble(self, error: Exception) -> None:
+        """Journal a fault of our own that we live through."""
+        self.fault = error
+        self.note(
+            Kind.TROUBLE,
+            reason=f"{type(error).__name__}: {error}",
+            next="the cluster serves on, and tries again",
+            traceback="".join(traceback.format_exception(error)),
+            fault=True,
+        )
 
     def files(self) -> list[tuple[str, int]]:
         """Socket files with their inodes: what the undertaker removes should we be killed."""

@@ -14,6 +14,7 @@ from clusterd.master.cluster import Cluster
 from clusterd.master.control import Control
 from clusterd.master.perform import perform
 
+REST = 1.0  # seconds after a fault of our own, in which only signals wake us
 MOST_ROUNDS = 100  # of planning in one turn; two are the rule, more than a few a bug
 
 
@@ -29,7 +30,15 @@ class Loop:
         """Turn until nothing of ours is left; why it stopped."""
         while not self.over:
             self.turn()
+            if self.cluster.fault is not None:
+                self._endure()
         return self.cluster.exit
+
+    def _endure(self) -> None:
+        """Something of ours failed, and is journaled: try again, but do not spin on it."""
+        self.cluster.fault = None
+        self.cluster.kernel.rest(REST)
+        self.due = 0.0
 
     @property
     def over(self) -> bool:
@@ -39,22 +48,31 @@ class Loop:
         return stopping and not roster.workers and not roster.zygotes
 
     def turn(self) -> None:
-        """Wait; take in the facts; look at the rollout; do what the plan says."""
+        """Wait; take in the facts; look at the rollout; do what the plan says.
+
+        Each part is guarded by itself, so that one that fails costs no other: what was reaped or
+        signalled is told only once.
+        """
+        guard = self.cluster.guard
+        keys = self.cluster.kernel.wait(self._timeout())
+        guard(self._absorb, keys)
+        guard(self._ask_again)
+        guard(self._give_up)
+        guard(self._act)
+        guard(cover.arrange, self.cluster)
+
+    def _act(self) -> None:
+        """Judge, plan and perform until there is nothing more to do now."""
         cluster = self.cluster
-        keys = cluster.kernel.wait(self._timeout())
-        self._absorb(keys)
-        self._give_up()
         for _ in range(MOST_ROUNDS):
-            reload.settle(cluster)
+            news = reload.settle(cluster)
             due = plan(cluster.roster, cluster.goal, cluster.patience, cluster.kernel.now())
             for action in due.actions:
-                perform(cluster, action)
-            if not due.actions:
+                cluster.guard(perform, cluster, action)
+            if not due.actions and not news:
                 self.due = min(due.due, cluster.next_deadline())
-                break
-        else:
-            raise Bug(f"the plan does not come to rest: {due.actions}")
-        cover.arrange(cluster)
+                return
+        raise Bug(f"the plan does not come to rest: {due.actions}")
 
     def _timeout(self) -> float | None:
         """Sleep until something is due; for ever when nothing is."""
@@ -75,12 +93,11 @@ class Loop:
             for row in unborn:
                 absorb.worker_spoke(cluster, row)
         for key in keys:
-            self._heard(key)
+            cluster.guard(self._heard, key)
         for death in dead:
-            absorb.died(cluster, death)
+            cluster.guard(absorb.died, cluster, death)
         for number, count in rang.items():
-            signals.obey(cluster, number, count)
-        self._ask_again()
+            cluster.guard(signals.obey, cluster, number, count)
 
     def _heard(self, key: object) -> None:
         match key:

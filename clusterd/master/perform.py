@@ -28,6 +28,7 @@ from clusterd.ipc.messages import Spawn as SpawnOrder
 from clusterd.master import absorb, reload
 from clusterd.master.cluster import Cluster, Handles, Pipe
 
+NO_ROW = 5.0  # seconds until a worker is ordered again after there was no row for it
 QUICK = 1.0  # seconds that a worker has to leave when it is to leave at once
 
 
@@ -88,6 +89,8 @@ def dismiss_zygote(cluster: Cluster, action: DismissZygote) -> None:
 
 def kill_zygote(cluster: Cluster, action: KillZygote) -> None:
     zygote = action.zygote
+    if zygote.deadline == inf and zygote.phase is ZygotePhase.DISMISSED:
+        return  # killed already: several orders were overdue
     if zygote.phase is not ZygotePhase.DISMISSED:
         loading = zygote.phase is ZygotePhase.LOADING
         absorb.blame(cluster, zygote.generation, f"zygote: {action.why}", loading)
@@ -99,12 +102,20 @@ def kill_zygote(cluster: Cluster, action: KillZygote) -> None:
 def spawn(cluster: Cluster, action: Spawn) -> None:
     """Order a worker: from its zygote, or as a process of its own where forking is not safe."""
     zygote, row = cluster.roster.zygote(action.generation), cluster.order_row()
-    if zygote is None or row is None:
+    if zygote is None:
+        return
+    if row is None:
+        no_row(cluster, action)
         return
     worker = Worker(row, action.slot, action.generation, *(cluster.kernel.now(),) * 2)
     try:
-        ours, theirs = cluster.kernel.pair()
         dump_read, dump_write = cluster.kernel.pipe()
+        try:
+            ours, theirs = cluster.kernel.pair()
+        except OSError:
+            os.close(dump_read)
+            os.close(dump_write)
+            raise
     except OSError as error:
         absorb.unspawned(cluster, worker, str(error))
         return
@@ -120,6 +131,15 @@ def spawn(cluster: Cluster, action: Spawn) -> None:
     finally:
         theirs.close()  # or a newborn that never was would not be EOF here
         os.close(dump_write)
+
+
+def no_row(cluster: Cluster, action: Spawn) -> None:
+    """All rows are taken, most by workers that drain: wait for them, and do not try meanwhile."""
+    reason, tally = "all rows of the scoreboard are taken", cluster.roster.slot(action.slot)
+    tally.until = max(tally.until, cluster.kernel.now() + NO_ROW)
+    absorb.blame(cluster, action.generation, reason)
+    identity = {"slot": action.slot, "generation": action.generation}
+    cluster.note(Kind.SPAWN_FAILED, **identity, reason=reason, retry_in=NO_ROW)
 
 
 def _order(
@@ -145,7 +165,9 @@ def _order(
 
 
 def retire(cluster: Cluster, action: Retire) -> None:
-    worker = cluster.roster.workers[action.row]
+    worker = cluster.roster.workers.get(action.row)
+    if worker is None or not worker.live:
+        return  # killed by the same plan, since its time was up as well
     now, patience = cluster.kernel.now(), cluster.patience
     booting = worker.phase is Phase.BOOTING
     worker.phase, worker.since, worker.asked = step(worker.phase, Cue.RETIRED), now, True
@@ -172,6 +194,8 @@ def retire(cluster: Cluster, action: Retire) -> None:
 def kill(cluster: Cluster, action: Kill) -> None:
     worker = cluster.roster.workers[action.row]
     cluster.note(Kind.KILLED, **cluster.identity(worker), reason=action.why)
+    if not worker.asked:
+        absorb.blame(cluster, worker.generation, f"worker {worker.slot}: {action.why}")
     worker.phase, worker.since = step(worker.phase, Cue.OVERDUE), cluster.kernel.now()
     worker.deadline = inf
     if worker.pid is None:

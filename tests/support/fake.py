@@ -152,6 +152,9 @@ class FakeKernel(Kernel):
             self.time = max(self.time, end)
             return []
 
+    def rest(self, seconds: float) -> None:
+        self.time += seconds
+
     def _ready(self) -> list[object]:
         keys: list[object] = []
         if self.pending:

@@ -1,5 +1,6 @@
 """A simulated cluster: the real master loop on a fake kernel, hours of supervision in no time."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -58,6 +59,8 @@ class Simulation:
 
     def turn(self) -> None:
         self.loop.turn()
+        if self.cluster.fault is not None:
+            raise self.cluster.fault  # lived through, but not meant to be
         if self.watching:
             now = self.ready()
             self.fewest = now if self.fewest is None else min(self.fewest, now)
@@ -104,6 +107,7 @@ class Simulation:
             end.close()
         sockets: Sockets = self.cluster.sockets
         sockets.remove(list(sockets.groups))
+        os.close(self.cluster.board.fd)
 
 
 @contextmanager
