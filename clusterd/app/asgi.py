@@ -140,7 +140,7 @@ class Exchange:
     async def receive(self) -> Message:
         """The next `http.request`, or `http.disconnect`."""
         while True:
-            if self.left or self.stage is ENDED:
+            if self.gone or self.stage is ENDED:
                 return {"type": "http.disconnect"}
             if self.body or (self.complete and not self._end_told):
                 body, self.body = self.body, b""
@@ -152,6 +152,8 @@ class Exchange:
                     "body": bytes(body),
                     "more_body": not self.complete,
                 }
+            if self.left:
+                return {"type": "http.disconnect"}
             if self.expects and self.stage is WAITING:
                 self.expects = False
                 self.peer.write(CONTINUE)
@@ -194,6 +196,7 @@ class Exchange:
 
     def add_body(self, data: bytes) -> None:
         """More of the request's body was read."""
+        self.expects = False  # the client did not wait for us
         if not self.body:
             self.body = data
         elif isinstance(self.body, bytearray):

@@ -25,7 +25,6 @@ from clusterd.wire.limits import Limits
 from clusterd.wire.tables import HOST, NOTABLE, TOKEN
 
 OVERHEAD = 16 * 1024  # bytes of chunk lines or trailers in a row, without a byte of body
-STRIDE = 512  # bytes of a chunked body that one slice takes at least
 REPEATED = 2048  # bytes of a head whose headers are kept to be compared with the next one's
 BODYLESS, CHUNKED = 0, -1
 END = b"\r\n\r\n"
@@ -43,7 +42,9 @@ class Reader:
         "_in_body",
         "_limits",
         "_parser",
+        "_seen",
         "_short",
+        "_tail",
         "body_left",
         "expects",
         "is_parsing",
@@ -58,6 +59,8 @@ class Reader:
         self._block = b"\0"  # the last request's headers, from the end of its first line on
         self._block_headers: list[Pair] = []
         self._fed = 0  # bytes of a chunked body since the last that was content
+        self._seen = 0  # bytes of a chunked body, where there is a limit
+        self._tail = b""  # the last bytes of a chunked body that were read
         self.body_left = BODYLESS  # bytes of the body still to come, or CHUNKED
         self.is_parsing = False
         self.keeps = True  # the client lets the connection be kept after this request
@@ -71,8 +74,7 @@ class Reader:
     # --- what the deriving class is told
 
     def on_request(self, line: RequestLine, headers: list[Pair], length: int) -> None:
-        """A head was read. `length` of the body: REPEATED = 2048  # bytes of a head whose headers are kept to be compared with the next one's
-BODYLESS, CHUNKED or so many bytes."""
+        """A head was read. `length` of the body: BODYLESS, CHUNKED or so many bytes."""
 
     def on_body_part(self, data: bytes) -> None:
         """A piece of the body of the request last begun."""
@@ -153,6 +155,10 @@ BODYLESS, CHUNKED or so many bytes."""
         self._fed = 0
         if self.body_left > 0:
             self.body_left -= len(data)
+        elif self._limits.body:
+            self._seen += len(data)
+            if self._seen > self._limits.body:
+                raise PeerError(413, "the request body is too large")
         self.on_body_part(data)
 
     def on_message_complete(self) -> None:
@@ -203,29 +209,33 @@ BODYLESS, CHUNKED or so many bytes."""
             raise PeerError(431, "the request headers are too long")
 
     def _feed_body(self, data: bytes) -> bytes:
-        """One slice of a body: never beyond its end, or if chunked, seldom."""
+        """Feed what may belong to the body; return what comes after its end."""
+        end = 0
         if self.body_left > 0:
             end = self.body_left
+            self._feed_parser(data[:end])
         else:
-            # A chunked body may end at any empty line, and only there.
-            end = data.find(END, STRIDE) + len(END)
-            if end < len(END):
-                end = len(data)
-            end = self._first_end(data, end)
-            self._fed += end
-        piece = data[:end]
-        self._feed_parser(piece)
+            view = memoryview(data)
+            while self._in_body and end < len(data):
+                start, end = end, self._next_empty_line(data, end)
+                self._fed += end - start
+                self._feed_parser(view[start:end])
+                if self._fed > OVERHEAD:
+                    raise PeerError(431, "chunk extensions or trailers are too long")
+            self._tail = (self._tail + data[-3:])[-3:]
         if not self._in_body:
             self.is_parsing = False
             self.on_request_end()
-        elif self._fed > OVERHEAD and self.body_left == CHUNKED:
-            raise PeerError(431, "chunk extensions or trailers are too long")
         return data[end:]
 
-    def _first_end(self, data: bytes, end: int) -> int:
-        """Within the first stride, stop at each empty line: a request may follow it."""
-        first = data.find(END, 0, STRIDE + len(END)) + len(END)
-        return min(end, first) if first >= len(END) else end
+    def _next_empty_line(self, data: bytes, start: int) -> int:
+        """The end of the next empty line: a chunked body can end there, and nowhere else."""
+        if start == 0:  # the line's end may be torn
+            torn = (self._tail + data[:3]).find(END)
+            if torn >= 0:
+                return torn + len(END) - len(self._tail)
+        end = data.find(END, start)
+        return end + len(END) if end >= 0 else len(data)
 
     def _read_notable(
         self, head: bytes, line: RequestLine, headers: list[Pair], table: dict[bytes, bytes]
@@ -252,6 +262,8 @@ BODYLESS, CHUNKED or so many bytes."""
         """Let the parser read the head, and expect the body we do."""
         self._in_body = True
         self._fed = 0
+        self._seen = 0
+        self._tail = b""
         self.body_left = length
         if upgrade:
             # We know no protocol to change to, so the request is one like any other (RFC 9110

@@ -51,7 +51,7 @@ def add_lines(headers: list[Any], parts: list[bytes]) -> int:
                 if line is None:
                     return SPECIAL
             if line.__class__ is bytes:
-                parts.append(line)  # type: ignore[arg-type]
+                parts.append(line)
             elif length == UNKNOWN:
                 length = line  # type: ignore[assignment]
             else:

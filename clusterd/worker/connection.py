@@ -63,12 +63,11 @@ class Connection(Ending):
             self._refuse(error)
             return
         if rest:
-            self._held = rest
-            self._transport.pause_reading()
+            self._hold(rest)
         if self.exchange is not None:
-            self._serve()
+            self._serve()  # type: ignore[unreachable]  # mypy: `read` calls `on_request`
         elif self.is_parsing:
-            self._wait(server.http.header_timeout)
+            self._wait(server.http.header_timeout)  # type: ignore[unreachable]
 
     def eof_received(self) -> bool:
         """The client closed its side. Most have left; some wait for their answer."""
@@ -138,8 +137,7 @@ class Connection(Ending):
             return
         exchange = self.exchange
         if (exchange is not None and exchange.complete) or self.is_paused:
-            self._held += data
-            self._transport.pause_reading()
+            self._hold(self._held + data)
             return
         self.server.refresh_if_due()
         self._parse(data)
@@ -160,20 +158,19 @@ class Connection(Ending):
             self._refuse(error)
             return
         if rest:
-            self._held = rest
-            self._transport.pause_reading()
+            self._hold(rest)
+
+    def _hold(self, data: bytes) -> None:
+        """Keep what came too early, unparsed; no more is read until its turn comes."""
+        self._held = data
+        self._stop_reading()
 
     def _body_came(self, exchange: Exchange) -> None:
         """A piece of the body of the request in hand."""
-        if exchange.stage is ENDED:
-            if exchange.complete:
-                self._advance()
-            else:
-                self._rest()
-            return
-        if len(exchange.body) > BODY_ROOM:
-            self._transport.pause_reading()
-        self._rest()
+        if exchange.stage is ENDED and exchange.complete:
+            self._advance()
+        else:
+            self._rest()
 
     def _serve(self) -> None:
         """Answer what is in hand, as long as apps answer at once."""
@@ -203,8 +200,8 @@ class Connection(Ending):
             held, self._held = self._held, b""
             self._now = self.server.clock()
             self._parse(held)
-        if not self._held:
-            self._transport.resume_reading()
+        if self._is_stopped and not self._held:
+            self._go_on_reading()
         if self.exchange is None and self._peer_ended:
             self._close()
         return self.exchange is not None
@@ -225,13 +222,22 @@ class Connection(Ending):
             return
         if exchange is None:
             due = self._now + (http.header_timeout if self.is_parsing else http.keep_alive)
-        elif exchange.complete or not self._transport.is_reading():
+        elif exchange.complete:
             due = NEVER
         else:
-            due = self._now + http.body_timeout
+            due = self._rest_in_body(exchange)
         self.due = due
         if due < self.booked:
             self.server.wheel.book(self)
+
+    def _rest_in_body(self, exchange: Exchange) -> float:
+        if exchange.stage is ENDED:
+            exchange.body = b""  # nobody wants it: the rest is read to keep the connection
+            self._go_on_reading()
+        elif len(exchange.body) > BODY_ROOM:
+            self._stop_reading()
+            return NEVER  # it waits for the app, not for the client
+        return self._now + self.server.http.body_timeout
 
     # --- the exchange's side (`app.asgi.Peer`)
 
@@ -254,8 +260,6 @@ class Connection(Ending):
             if exchange.complete:
                 server.loop.call_soon(self._advance)
             elif exchange is self.exchange:
-                exchange.body = b""
-                self._transport.resume_reading()
                 self._rest()
 
     def abandoned(self, exchange: Exchange, fresh: bool) -> None:
@@ -284,9 +288,9 @@ class Connection(Ending):
 
     def body_taken(self) -> None:
         """The app took what was read of the body."""
-        if not self.is_closing and not self._transport.is_reading():
+        if self._is_stopped and not self.is_closing:
             self._now = self.server.clock()
-            self._transport.resume_reading()
+            self._go_on_reading()
             self._rest()
 
     def can_drain(self, exchange: Exchange) -> bool:

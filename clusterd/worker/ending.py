@@ -6,6 +6,7 @@ take our answer along.
 """
 
 import asyncio
+import errno
 import os
 import socket
 import struct
@@ -30,6 +31,7 @@ class Ending(Reader, asyncio.Protocol):
         "_held",
         "_is_lingering",
         "_is_serving",
+        "_is_stopped",
         "_now",
         "_peer_ended",
         "_requests_left",
@@ -56,6 +58,7 @@ class Ending(Reader, asyncio.Protocol):
         self._held = b""  # read, not parsed
         self._requests_left = 0 if server.draining else server.requests_each
         self._is_serving = False
+        self._is_stopped = False  # reading is paused, by us
         self._now = 0.0  # when something last happened here
         self._peer_ended = False
         self.is_paused = False  # the transport holds more than it likes
@@ -82,11 +85,15 @@ class Ending(Reader, asyncio.Protocol):
 
     @property
     def since(self) -> float:
-        """When something last happened here, by the server's clock; 0 for nothing yet."""
+        """When something last happened here, 0 for nothing yet."""
         return self._now
 
     def fileno(self) -> int:
-        return self._fileno()
+        """The descriptor; raises OSError once it is closed."""
+        sock = self._transport.get_extra_info("socket")
+        if self.is_closing or sock is None:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        return int(sock.fileno())
 
     def release(self) -> int | None:
         """Let go of an idle connection: its descriptor, or None if it is not idle after all.
@@ -98,7 +105,7 @@ class Ending(Reader, asyncio.Protocol):
             return None
         self._transport.pause_reading()
         try:
-            fd = os.dup(self._fileno())
+            fd = os.dup(self.fileno())
         except OSError:  # out of descriptors
             self._transport.resume_reading()
             return None
@@ -183,7 +190,7 @@ class Ending(Reader, asyncio.Protocol):
         self._held = b""
         if self._transport.can_write_eof():
             self._transport.write_eof()
-        self._transport.resume_reading()
+        self._go_on_reading()
         self._wait(LINGER)
 
     def _discard(self, data: bytes) -> None:
@@ -197,8 +204,11 @@ class Ending(Reader, asyncio.Protocol):
         exchange = self.exchange
         if exchange is not None:
             self._let_go(exchange)
-            if exchange.stage is ENDED or exchange.stage is STREAMING:
+            if exchange.stage is STREAMING:
                 self._reset()
+                return
+            if exchange.stage is ENDED:
+                self._close()
                 return
         data = self.server.answer_of_ours(error.status)
         self.server.refused(error.status, len(data))
@@ -217,11 +227,17 @@ class Ending(Reader, asyncio.Protocol):
         sock = self._transport.get_extra_info("socket")
         if sock is not None and not self._transport.get_write_buffer_size():
             try:
-                with socket.socket(fileno=os.dup(self._fileno())) as copy:
+                with socket.socket(fileno=os.dup(sock.fileno())) as copy:
                     copy.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
             except OSError:
                 pass  # it is gone already
         self.abort()
 
-    def _fileno(self) -> int:
-        return int(self._transport.get_extra_info("socket").fileno())
+    def _stop_reading(self) -> None:
+        self._is_stopped = True
+        self._transport.pause_reading()
+
+    def _go_on_reading(self) -> None:
+        if self._is_stopped and not self._peer_ended:
+            self._is_stopped = False
+            self._transport.resume_reading()

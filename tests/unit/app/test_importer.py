@@ -1,0 +1,114 @@
+"""Finding the application, and saying whose fault it is when it cannot be found."""
+
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from clusterd.app.importer import LIMIT, LoadError, load
+
+
+@pytest.fixture(autouse=True)
+def _modules() -> Iterator[None]:
+    """Forget what a test imported."""
+    modules, path = set(sys.modules), sys.path[:]
+    yield
+    for name in set(sys.modules) - modules:
+        del sys.modules[name]
+    sys.path[:] = path
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Iterator[object]:
+    def make(name: str, text: str) -> None:
+        file = tmp_path / f"{name}.py"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(textwrap.dedent(text))
+
+    yield make
+
+
+GOOD = """
+    def app(): return 1
+    def make(): return app
+    class Web:
+        app = staticmethod(app)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "factory"),
+    [
+        ("shop:app", False),
+        ("shop", False),
+        ("shop:Web.app", False),
+        ("shop:make", True),
+        ("shop:make()", False),
+    ],
+)
+def test_ways_to_name_an_app(write, tmp_path, name: str, factory: bool) -> None:  # type: ignore[no-untyped-def]
+    write("shop", GOOD)
+    assert load(name, str(tmp_path), factory)() == 1  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("", "does not name an application"),
+        ("shop:", "does not name an application"),
+        ("shop/web.py", "does not name an application"),
+        ("nothere:app", "no module nothere"),
+        ("shop.nothere:app", "no module shop.nothere"),
+        ("shop:nothere", "no attribute nothere"),
+        ("shop:Web.nothere", "no attribute Web.nothere"),
+        ("shop:number", "not callable"),
+        ("shop:number()", "cannot be called"),
+        ("shop:broken()", "ZeroDivisionError"),
+    ],
+)
+def test_what_cannot_be_found(write, tmp_path, name: str, says: str) -> None:  # type: ignore[no-untyped-def]
+    write("shop", GOOD + "\n    number = 5\n    def broken(): 1 / 0\n")
+    with pytest.raises(LoadError, match=says):
+        load(name, str(tmp_path))
+
+
+def test_the_traceback_is_the_apps_own(write, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    """Neither our frames nor the import machinery's."""
+    write("shop", "import shelf\n")
+    write("shelf", "def stack():\n    raise RuntimeError('no room')\nstack()\n")
+    with pytest.raises(LoadError) as caught:
+        load("shop:app", str(tmp_path))
+    text = caught.value.traceback
+    assert caught.value.message == "importing shop failed: RuntimeError: no room"
+    assert [line for line in text.splitlines() if "File" in line] == [
+        f'  File "{tmp_path}/shop.py", line 1, in <module>',
+        f'  File "{tmp_path}/shelf.py", line 3, in <module>',
+        f'  File "{tmp_path}/shelf.py", line 2, in stack',
+    ]
+    assert text.endswith("RuntimeError: no room\n")
+
+
+def test_a_module_missing_inside_the_app_is_the_apps_error(write, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    write("shop", "import notinstalled\n")
+    with pytest.raises(LoadError) as caught:
+        load("shop:app", str(tmp_path))
+    assert "shop.py" in caught.value.traceback
+    assert "ModuleNotFoundError" in caught.value.message
+
+
+@pytest.mark.parametrize("text", ["raise SystemExit(2)", "def (", "raise BaseException('x')"])
+def test_whatever_an_import_does(write, tmp_path, text: str) -> None:  # type: ignore[no-untyped-def]
+    """It ends as the app's error, never as ours."""
+    write("shop", text)
+    with pytest.raises(LoadError) as caught:
+        load("shop:app", str(tmp_path))
+    assert caught.value.traceback
+
+
+def test_a_long_traceback_is_cut(write, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    write("shop", "raise RuntimeError('é' * 100_000)")
+    with pytest.raises(LoadError) as caught:
+        load("shop:app", str(tmp_path))
+    assert len(caught.value.traceback.encode()) <= LIMIT
