@@ -140,7 +140,7 @@ def test_a_request_in_the_kernels_buffer_is_answered_by_the_sibling(
         old.acceptor.start()
         reader, writer = await asyncio.open_connection(*listener.getsockname())
         writer.write(ASK % 1)
-        assert (await reader.readuntil(b"/1")).startswith(b"HTTP/1.1 200 ")
+        assert (await reader.readuntil(b"\r\n\r\n/1")).startswith(b"HTTP/1.1 200 ")
         old.acceptor.close()
 
         (connection,) = old.server.connections
@@ -151,7 +151,7 @@ def test_a_request_in_the_kernels_buffer_is_answered_by_the_sibling(
         while old.server.connections:
             await asyncio.sleep(0)
         new.acceptor.start()
-        assert (await reader.readuntil(b"/2")).startswith(b"HTTP/1.1 200 ")
+        assert (await reader.readuntil(b"\r\n\r\n/2")).startswith(b"HTTP/1.1 200 ")
         assert new.taken == 1
         new.acceptor.stop()
         for left in list(new.server.connections):
