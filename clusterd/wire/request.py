@@ -10,6 +10,8 @@ A malformed request is a PeerError with the status to answer; after one the read
 pipeline is parsed before its turn.
 """
 
+from collections.abc import Callable
+
 import httptools
 
 from clusterd.core.errors import PeerError
@@ -69,7 +71,7 @@ class Reader:
 
     def _renew(self) -> None:
         self._parser = httptools.HttpRequestParser(self)
-        self._feed = self._parser.feed_data
+        self._feed: Callable[[bytes | memoryview], None] = self._parser.feed_data
 
     # --- what the deriving class is told
 
@@ -279,7 +281,7 @@ class Reader:
             raise PeerError(400, "the request is malformed")
         self.is_parsing = self._in_body
 
-    def _feed_parser(self, data: bytes) -> None:
+    def _feed_parser(self, data: bytes | memoryview) -> None:
         try:
             self._feed(data)
         except httptools.HttpParserError as error:

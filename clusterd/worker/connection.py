@@ -65,9 +65,9 @@ class Connection(Ending):
         if rest:
             self._hold(rest)
         if self.exchange is not None:
-            self._serve()  # type: ignore[unreachable]  # mypy: `read` calls `on_request`
+            self._serve()
         elif self.is_parsing:
-            self._wait(server.http.header_timeout)  # type: ignore[unreachable]
+            self._wait(server.http.header_timeout)
 
     def eof_received(self) -> bool:
         """The client closed its side. Most have left; some wait for their answer."""

@@ -2,12 +2,14 @@
 
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from clusterd.app.importer import LIMIT, LoadError, load
+
+Write = Callable[[str, str], None]
 
 
 @pytest.fixture(autouse=True)
@@ -21,13 +23,13 @@ def _modules() -> Iterator[None]:
 
 
 @pytest.fixture
-def write(tmp_path: Path) -> Iterator[object]:
+def write(tmp_path: Path) -> Callable[[str, str], None]:
     def make(name: str, text: str) -> None:
         file = tmp_path / f"{name}.py"
         file.parent.mkdir(exist_ok=True)
         file.write_text(textwrap.dedent(text))
 
-    yield make
+    return make
 
 
 GOOD = """
@@ -48,7 +50,7 @@ GOOD = """
         ("shop:make()", False),
     ],
 )
-def test_ways_to_name_an_app(write, tmp_path, name: str, factory: bool) -> None:  # type: ignore[no-untyped-def]
+def test_ways_to_name_an_app(write: Write, tmp_path: Path, name: str, factory: bool) -> None:
     write("shop", GOOD)
     assert load(name, str(tmp_path), factory)() == 1  # type: ignore[operator]
 
@@ -68,13 +70,13 @@ def test_ways_to_name_an_app(write, tmp_path, name: str, factory: bool) -> None:
         ("shop:broken()", "ZeroDivisionError"),
     ],
 )
-def test_what_cannot_be_found(write, tmp_path, name: str, says: str) -> None:  # type: ignore[no-untyped-def]
+def test_what_cannot_be_found(write: Write, tmp_path: Path, name: str, says: str) -> None:
     write("shop", GOOD + "\n    number = 5\n    def broken(): 1 / 0\n")
     with pytest.raises(LoadError, match=says):
         load(name, str(tmp_path))
 
 
-def test_the_traceback_is_the_apps_own(write, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_the_traceback_is_the_apps_own(write: Write, tmp_path: Path) -> None:
     """Neither our frames nor the import machinery's."""
     write("shop", "import shelf\n")
     write("shelf", "def stack():\n    raise RuntimeError('no room')\nstack()\n")
@@ -90,7 +92,7 @@ def test_the_traceback_is_the_apps_own(write, tmp_path) -> None:  # type: ignore
     assert text.endswith("RuntimeError: no room\n")
 
 
-def test_a_module_missing_inside_the_app_is_the_apps_error(write, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_a_module_missing_inside_the_app_is_the_apps_error(write: Write, tmp_path: Path) -> None:
     write("shop", "import notinstalled\n")
     with pytest.raises(LoadError) as caught:
         load("shop:app", str(tmp_path))
@@ -99,7 +101,7 @@ def test_a_module_missing_inside_the_app_is_the_apps_error(write, tmp_path) -> N
 
 
 @pytest.mark.parametrize("text", ["raise SystemExit(2)", "def (", "raise BaseException('x')"])
-def test_whatever_an_import_does(write, tmp_path, text: str) -> None:  # type: ignore[no-untyped-def]
+def test_whatever_an_import_does(write: Write, tmp_path: Path, text: str) -> None:
     """It ends as the app's error, never as ours."""
     write("shop", text)
     with pytest.raises(LoadError) as caught:
@@ -107,7 +109,7 @@ def test_whatever_an_import_does(write, tmp_path, text: str) -> None:  # type: i
     assert caught.value.traceback
 
 
-def test_a_long_traceback_is_cut(write, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_a_long_traceback_is_cut(write: Write, tmp_path: Path) -> None:
     write("shop", "raise RuntimeError('é' * 100_000)")
     with pytest.raises(LoadError) as caught:
         load("shop:app", str(tmp_path))

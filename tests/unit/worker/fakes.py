@@ -9,6 +9,8 @@ from clusterd.worker.connection import Connection
 from clusterd.worker.server import Server
 
 App = Callable[[Any, Any, Any], Awaitable[None]]
+POST = b"POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"
+CHUNKED = b"POST /c HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
 
 
 class FakeTransport(asyncio.Transport):
@@ -167,3 +169,26 @@ def statuses(answers: bytes) -> list[int]:
         else:
             answers = rest
     return found
+
+
+def streaming(*pieces: bytes, headers: Any = (), status: int = 200) -> Any:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        for piece in pieces:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body"})
+
+    return app
+
+
+class Held:
+    """An app that waits until the test lets it go."""
+
+    def __init__(self) -> None:
+        self.go = asyncio.Event()
+        self.scopes: list[Any] = []
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.scopes.append(scope)
+        await self.go.wait()
+        await echo(scope, receive, send)
