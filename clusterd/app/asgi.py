@@ -26,6 +26,7 @@ from clusterd.wire.response import (
     add_lines,
     chunk,
     end_of_head,
+    ends,
     judge_all,
 )
 from clusterd.wire.tables import STATUS_LINES
@@ -33,6 +34,7 @@ from clusterd.wire.tables import STATUS_LINES
 logger = logging.getLogger("clusterd.app")
 
 Message = dict[str, Any]
+BARE = frozenset({204, 304})  # statuses of answers that have no body
 COPIED = 16 * 1024  # bytes; larger pieces are handed to the transport beside their framing
 
 
@@ -114,9 +116,6 @@ class Exchange:
         self.gone = False  # the connection is lost, or answered by us
         self.body: bytes | bytearray = b""  # read, and not yet taken by the app
         self.stage = WAITING
-        self.status = 0
-        self.sent = 0  # bytes of this answer, head included
-        self.chunked = False
         self.task: asyncio.Task[None] | None = None
         self._end_told = False
         self._waiters: list[asyncio.Future[None]] | None = None
@@ -250,7 +249,7 @@ class Exchange:
         except HeaderError as error:
             raise ContractError(str(error)) from None
         self._length = length
-        self._bare = status == 204 or status == 304 or self.scope["method"] == "HEAD"
+        self._bare = status in BARE or self.scope["method"] == "HEAD"
         self._parts = parts
         self.status = status  # type: ignore[assignment]
         self.stage = STARTED
@@ -271,27 +270,26 @@ class Exchange:
 
     def _answer_whole(self, body: bytes) -> None:
         """The most common case: the body came in one piece."""
-        size = len(body)
-        length = self._length
-        parts = self._parts
         if self._bare:
             self._answer_bare(body)
             return
-        if length != size and length != UNKNOWN:
-            raise ContractError(f"Content-Length is {length}, and the body has {size} bytes")
+        size = len(body)
+        if self._length != size and self._length != UNKNOWN:
+            raise ContractError(f"Content-Length is {self._length}, and the body has {size} bytes")
         peer = self.peer
+        parts = self._parts
         if not self.keeps or not self.complete or self.old:
             self._add_connection(parts)
-        parts.append(end_of_head(size))
+        end = ends.get(size) or end_of_head(size)
+        self.stage = ENDED
         if size < COPIED:
-            parts.append(body)
+            parts += (end, body)
             data = b"".join(parts)
-            self.stage = ENDED
             peer.write(data)
             peer.answered(self, len(data))
         else:
+            parts.append(end)
             data = b"".join(parts)
-            self.stage = ENDED
             peer.write_all([data, body])
             peer.answered(self, len(data) + size)
 
@@ -314,6 +312,7 @@ class Exchange:
         """One piece of a body that comes in several."""
         pieces: list[bytes] = []
         if self.stage is STARTED:
+            self.sent = 0  # bytes of this answer, head included
             self.chunked = self._length == UNKNOWN and not self._bare and not self.old
             if self.old and self._length == UNKNOWN and not self._bare:
                 self.keeps = False  # the end of the connection is the end of the body

@@ -21,7 +21,7 @@ SPECIAL = -2  # a header that needs `judge_all`
 Pair = tuple[bytes, bytes]
 
 _lines: dict[Pair, bytes | int] = {}
-_ends: dict[int, bytes] = {}
+ends: dict[int, bytes] = {}  # by length: the Content-Length line and the blank line
 
 
 class HeaderError(ValueError):
@@ -122,12 +122,12 @@ def _length(value: bytes) -> int:
 
 def end_of_head(length: int) -> bytes:
     """The Content-Length line and the blank line."""
-    end = _ends.get(length)
+    end = ends.get(length)
     if end is None:
         end = b"content-length: %d\r\n\r\n" % length
-        if len(_ends) >= MOST:
-            _ends.clear()
-        _ends[length] = end
+        if len(ends) >= MOST:
+            ends.clear()
+        ends[length] = end
     return end
 
 

@@ -184,7 +184,23 @@ class Connection(Ending):
             if exchange.stage is not ENDED:
                 server.running[exchange] = None
                 break
-            if not exchange.complete or not self._next():
+            if not exchange.complete:
+                break
+            if (
+                not self._held
+                and not self._is_stopped
+                and not self.is_closing
+                and not self.is_paused
+                and not self._peer_ended
+            ):
+                # The usual end, as `_next` and `_rest` would have it, without the calls.
+                self.exchange = None
+                self._is_serving = False
+                self.due = due = self._now + server.keep_alive
+                if due < self.booked:
+                    server.wheel.book(self)
+                return
+            if not self._next():
                 break
         self._is_serving = False
         self._rest()

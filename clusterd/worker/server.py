@@ -37,6 +37,41 @@ BUSY_ANSWER = plain_answer(503, b"retry-after: 1\r\n")
 class Server:
     """One worker's serving half. The life of the worker accepts, attaches and drains."""
 
+    # Slots: beyond thirty attributes CPython's instance dictionaries get slow.
+    __slots__ = (
+        "_date",
+        "_published",
+        "_wall",
+        "accepted",
+        "access",
+        "answers",
+        "app",
+        "app_errors",
+        "bytes_in",
+        "bytes_out",
+        "clock",
+        "connections",
+        "date_due",
+        "draining",
+        "heads",
+        "http",
+        "is_dirty",
+        "keep_alive",
+        "latency",
+        "limits",
+        "loop",
+        "on_load",
+        "open",
+        "requests_each",
+        "row",
+        "running",
+        "spawn",
+        "state",
+        "tasks",
+        "wheel",
+        "when_empty",
+    )
+
     def __init__(
         self,
         app: Any,
@@ -57,6 +92,7 @@ class Server:
         self.limits = Limits(
             http.limit_request_line, http.limit_headers, http.limit_fields, http.limit_body
         )
+        self.keep_alive = http.keep_alive
         self.requests_each = http.max_requests_per_connection or UNLIMITED
         self.wheel = Wheel(loop, clock)
         self.access: AccessLog | None = None
