@@ -30,7 +30,7 @@ def answer(cluster: Cluster, request: dict[str, Any]) -> Reply | Waiter:
         return act(cluster, request)
     except ClusterdError as error:
         return refused(error.message, error.remedy)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         return refused(f"{name}: {error}")
 
 
@@ -153,7 +153,11 @@ def status(cluster: Cluster, _request: dict[str, Any]) -> Reply:
             {"generation": z.generation, "pid": z.pid, "phase": str(z.phase)}
             for z in cluster.roster.zygotes
         ],
-        totals={Cell(c).name.lower(): n for c, n in cluster.all_totals().items() if c < Cell.LATENCY},
+        totals={
+            Cell(cell).name.lower(): count
+            for cell, count in cluster.all_totals().items()
+            if cell < Cell.LATENCY
+        },
         journal=cluster.journal.last,
     )
 

@@ -9,13 +9,14 @@ import socket
 import struct
 from typing import Any
 
+from clusterd.config.address import Unix
 from clusterd.core.errors import BindError
 from clusterd.core.events import Event
 from clusterd.kernel.real import Kernel
 from clusterd.master import commands
 from clusterd.master.cluster import Cluster
 from clusterd.master.commands import Reply, Waiter
-from clusterd.master.listener import lock_path, remove_stale
+from clusterd.master.listener import listen
 
 MOST_CLIENTS = 64
 MOST_REQUEST = 64 * 1024  # bytes without a line's end
@@ -44,19 +45,14 @@ class Control:
         self.path = path
         self.clients: dict[int, Client] = {}
         self._numbers = 0
-        directory = os.path.dirname(path)
         try:
-            os.makedirs(directory, mode=0o700, exist_ok=True)
-            self._lock = lock_path(path)
-            remove_stale(path)
-            self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            self._listener.bind(path)
-            os.chmod(path, 0o600)  # before listen: nobody can connect before it holds
-            self._listener.listen(MOST_CLIENTS)
+            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         except OSError as error:
-            raise BindError(f"the control socket {path} cannot be made: {error.strerror}") from error
-        self._listener.setblocking(False)
-        cluster.control_file = [(path, os.stat(path).st_ino)]
+            reason = f"the control socket {path} cannot be made: {error.strerror}"
+            raise BindError(reason) from error
+        (self._file,) = listen(Unix(path, 0o600), MOST_CLIENTS)
+        self._listener = self._file.sock
+        cluster.control_file = [(self._file.path, self._file.inode)]
         self._kernel.watch(self._listener, ("control", 0))
         cluster.journal.listen(self._spread)
 
@@ -69,13 +65,8 @@ class Control:
         for client in list(self.clients.values()):
             self._flush(client)
             self._drop(client)
-        self._listener.close()
-        for path in (self.path, f"{self.path}.lock"):
-            try:
-                os.unlink(path)
-            except OSError:
-                continue
-        os.close(self._lock)
+        self._kernel.unwatch(self._listener)
+        self._file.close()
 
     def woke(self, number: int) -> None:
         """The listener (number 0) or a client is ready."""
@@ -90,8 +81,8 @@ class Control:
     def _accept(self) -> None:
         try:
             sock, _ = self._listener.accept()
-        except OSError:
-            return
+        except (BlockingIOError, ConnectionAbortedError):
+            return  # any other error (too many open files, say) is lived through by the loop
         _, uid, _ = _PEERCRED.unpack(
             sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEERCRED.size)
         )
@@ -127,7 +118,7 @@ class Control:
             request = json.loads(line)
             if not isinstance(request, dict):
                 raise ValueError("an object is wanted")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             self._say(client, commands.refused(f"this is no request: {error}"))
             return
         if request.get("command") == "events":

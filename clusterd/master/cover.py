@@ -3,10 +3,11 @@
 The arrangement is computed from what is, each turn, and only differences are sent.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from clusterd.fleet.goal import Mode
 from clusterd.fleet.lifecycle import Phase
+from clusterd.ipc.channel import MAX_FDS
 from clusterd.ipc.messages import Cover, Uncover
 from clusterd.master.cluster import Cluster
 
@@ -33,8 +34,15 @@ def arrange(cluster: Cluster) -> None:
     for row, wanted in names.items():
         have = cluster.covers.get(row, set())
         channel = cluster.handles[row].channel
-        if new := sorted(wanted - have):
-            channel.send(Cover(new), [fds[name] for name in new])
-        if old := sorted(have - wanted):
-            channel.send(Uncover(old))
-        cluster.covers[row] = wanted
+        for new in batched(sorted(wanted - have), MAX_FDS):
+            if channel.send(Cover(new), [fds[name] for name in new]):
+                have.update(new)
+        old = sorted(have - wanted)
+        if old and channel.send(Uncover(old)):
+            have.difference_update(old)
+        cluster.covers[row] = have  # what did not get through is sent again, next turn
+
+
+def batched(names: list[str], size: int) -> Iterator[list[str]]:
+    """The names in lists of at most `size`."""
+    return (names[i : i + size] for i in range(0, len(names), size))

@@ -11,7 +11,10 @@ def holder_of(port: int) -> str:
     inodes = _listening_inodes(port)
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and _has_socket(entry, inodes):
-            name = (entry / "comm").read_text().strip()
+            try:
+                name = (entry / "comm").read_text().strip()
+            except OSError:
+                continue  # it has just ended
             return f"{name} (pid {entry.name})"
     return ""
 

@@ -38,8 +38,7 @@ class Listener:
         with contextlib.suppress(OSError):
             if os.stat(self.path).st_ino == self.inode:
                 os.unlink(self.path)
-            os.unlink(f"{self.path}.lock")
-        os.close(self.lock)
+        unlock_path(self.path, self.lock)
 
 
 def listen(address: Address, backlog: int) -> list[Listener]:
@@ -55,11 +54,13 @@ def listen(address: Address, backlog: int) -> list[Listener]:
 
 def _inherited(address: Fd) -> Listener:
     try:
+        if not stat.S_ISSOCK(os.fstat(address.number).st_mode):
+            raise BindError(f"{address} is no socket")
         sock = socket.socket(fileno=os.dup(address.number))
-        listening = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-    except OSError as error:
+    except (OSError, OverflowError) as error:
         raise BindError(f"{address} is no socket that we were started with: {error}") from error
-    if not listening:
+    if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        sock.close()
         raise BindError(f"{address} is a socket, but it does not listen")
     sock.setblocking(False)
     return Listener(str(address), sock, inherited=True)
@@ -70,7 +71,7 @@ def _tcp(address: Tcp, backlog: int) -> list[Listener]:
         found = socket.getaddrinfo(
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # a label of more than 63 bytes is the latter
         raise BindError(f"the host of {address} is not known: {error}") from error
     targets = list(dict.fromkeys((family, where[0]) for family, _, _, _, where in found))
     made: list[Listener] = []
@@ -149,16 +150,14 @@ def _unix(address: Unix, backlog: int) -> Listener:
         sock.bind(path)
         os.chmod(path, address.mode)  # before listen: nobody can connect before it holds
         sock.listen(backlog)
-    except OSError as error:
+        inode = os.stat(path).st_ino
+    except (OSError, BindError) as error:
         sock.close()
-        os.close(lock)
+        unlock_path(path, lock)
+        if isinstance(error, BindError):
+            raise
         raise BindError(f"{address} cannot be bound: {error.strerror}") from error
-    except BindError:
-        sock.close()
-        os.close(lock)
-        raise
     sock.setblocking(False)
-    inode = os.stat(path).st_ino
     return Listener(f"unix:{path}", sock, path=path, inode=inode, lock=lock)
 
 
@@ -184,9 +183,19 @@ def lock_path(path: str) -> int:
                     f"{path} is in use: another process holds {name}",
                     "stop it, or choose another path (or --name for a second cluster)",
                 ) from None
+            except OSError:
+                os.close(lock)
+                raise
             os.close(lock)
     except OSError as error:
         raise BindError(f"{path} cannot be used: {error.strerror}: {name}") from error
+
+
+def unlock_path(path: str, lock: int) -> None:
+    """Remove the lock file while we hold it, and let go."""
+    with contextlib.suppress(OSError):
+        os.unlink(f"{path}.lock")
+    os.close(lock)
 
 
 def remove_stale(path: str) -> None:

@@ -30,7 +30,7 @@ def stop(cluster: Cluster, why: str = "stop", graceful: float = inf) -> None:
         failed = {"generation": cluster.goal.candidate, "serving": cluster.goal.stable}
         cluster.note(Kind.ROLLOUT_FAILED, **failed, reason=stopping)
     cluster.goal = replace(cluster.goal, mode=Mode.STOPPING, candidate=None, why="stop")
-    cluster.sockets.refuse_newcomers(cluster.sockets)
+    reload.refuse_newcomers(cluster, cluster.sockets)
 
 
 def quit_now(cluster: Cluster, why: str, dumps: bool = False) -> None:

@@ -1,5 +1,6 @@
 """Begin, turn back and finish a rollout. What happens between is the plan's business."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from math import inf
 
@@ -10,6 +11,7 @@ from clusterd.fleet.goal import Goal, Mode, Patience
 from clusterd.fleet.rollout import Verdict, after, judge
 from clusterd.ipc.messages import Cover, Sockets, Uncover
 from clusterd.master.cluster import Cluster
+from clusterd.master.listener import Listener
 
 # Settings that are part of the running master: changing them takes a restart.
 FIXED = ("name", "runtime_dir", "balance", "log_file", "log_format", "log_level")
@@ -91,10 +93,12 @@ def rollback(cluster: Cluster) -> int:
         )
     cluster.roster.faults.pop(goal.kept, None)
     cluster.goal = goal.rolling(goal.kept)
-    cluster.note(Kind.ROLLOUT_STARTED, generation=goal.kept, previous=goal.stable, reason="rollback")
+    rolling = {"generation": goal.kept, "previous": goal.stable}
+    cluster.note(Kind.ROLLOUT_STARTED, **rolling, reason="rollback")
     if cluster.fingerprints.get(goal.kept) != cluster.fingerprints.get(goal.stable):
         reason = "files changed since that code was loaded"
-        cluster.note(Kind.TROUBLE, reason=reason, next="what it imports later comes from the new ones")
+        then = "what it imports later comes from the new ones"
+        cluster.note(Kind.TROUBLE, reason=reason, next=then)
     return goal.kept
 
 
@@ -168,7 +172,7 @@ def drop_unwanted(cluster: Cluster) -> None:
     gone = [one for key in keys for one in cluster.sockets.groups[key]]
     if not gone:
         return
-    cluster.sockets.refuse_newcomers(gone)
+    refuse_newcomers(cluster, gone)
     heir = next((w for w in cluster.roster.live() if w.pid is not None), None)
     if heir is not None:
         names = [one.name for one in gone]
@@ -179,6 +183,12 @@ def drop_unwanted(cluster: Cluster) -> None:
         cluster.note(Kind.UNBOUND, address=one.name)
     cluster.sockets.remove(keys)
     tell_sockets(cluster)
+
+
+def refuse_newcomers(cluster: Cluster, listeners: Iterable[Listener]) -> None:
+    """Let nothing new into the queues of these."""
+    for reason in cluster.sockets.refuse_newcomers(listeners):
+        cluster.note(Kind.TROUBLE, reason=reason, next="who comes now may be reset")
 
 
 def tell_sockets(cluster: Cluster) -> None:

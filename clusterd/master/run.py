@@ -1,5 +1,6 @@
 """The master's two halves of a life: before serving anything may fail loudly, after it nothing."""
 
+import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -108,5 +109,6 @@ def announce(cluster: Cluster, control: Control | None, ready_fd: int | None) ->
         reason = f"backlog {config.listen.backlog} is cut to net.core.somaxconn = {limit}"
         cluster.note(Kind.TROUBLE, reason=reason, next="raise it with sysctl, or lower --backlog")
     if ready_fd is not None:
-        os.write(ready_fd, b"\n")
+        with contextlib.suppress(OSError):  # whoever started us no longer listens
+            os.write(ready_fd, b"\n")
         os.close(ready_fd)

@@ -22,6 +22,8 @@ class Sockets:
     def add(self, settings: ListenSettings, size: int) -> list[str]:
         """Bind what is not bound yet; all or nothing. The addresses added. Raises BindError."""
         self.backlog = settings.backlog
+        before = {key: list(group) for key, group in self.groups.items()}
+        names = {id(one): (one.name, one.slot) for one in self}
         added: list[str] = []
         try:
             for text in settings.bind:
@@ -33,6 +35,13 @@ class Sockets:
                 self.widen(size)
         except BaseException:
             self.remove(added)
+            for key, group in before.items():
+                for one in self.groups[key]:
+                    if one not in group:
+                        one.close()
+                    else:
+                        one.name, one.slot = names[id(one)]
+                self.groups[key] = group
             raise
         return added
 
@@ -46,7 +55,9 @@ class Sockets:
                 name = first.name.partition("#")[0]
                 first.name, first.slot = f"{name}#0", 0
                 have = {one.slot for one in group if one.name.partition("#")[0] == name}
-                group += [sibling(first, s, self.backlog) for s in range(size) if s not in have]
+                for slot in range(size):
+                    if slot not in have:
+                        group.append(sibling(first, slot, self.backlog))
 
     def remove(self, keys: Iterable[str]) -> None:
         """Close the listeners of some addresses."""
@@ -74,11 +85,19 @@ class Sockets:
         """Socket files with their inodes, for the undertaker."""
         return [(one.path, one.inode) for one in self if one.path]
 
-    def refuse_newcomers(self, listeners: Iterable[Listener]) -> None:
-        """From now on the queues of these only empty. Those that outlive us are left as they are."""
+    def refuse_newcomers(self, listeners: Iterable[Listener]) -> list[str]:
+        """From now on the queues of these only empty; those that outlive us are left as they are.
+
+        Answers where the system would not have it: there a newcomer may still be reset.
+        """
+        failed = []
         for listener in listeners:
-            if not listener.inherited:
-                refuse_newcomers(listener.sock)
+            try:
+                if not listener.inherited:
+                    refuse_newcomers(listener.sock)
+            except OSError as error:
+                failed.append(f"{listener.name} still takes connections: {error.strerror}")
+        return failed
 
 
 def somaxconn() -> int:

@@ -75,7 +75,7 @@ class FakeKernel(Kernel):
         self.children: dict[int, Child] = {}
         self.dead: list[Death] = []
         self.pending: dict[signal.Signals, int] = {}
-        self.watched: dict[int, tuple[Source, object]] = {}
+        self.watched: dict[int, tuple[Source, object, bool]] = {}
         self.timers: list[tuple[float, int, Callable[[], None]]] = []
         self.order = itertools.count()
         self.killed: list[tuple[int, int]] = []
@@ -103,7 +103,7 @@ class FakeKernel(Kernel):
         return pending
 
     def watch(self, source: Source, key: object, write: bool = False) -> None:
-        self.watched[source.fileno()] = (source, key)
+        self.watched[source.fileno()] = (source, key, write)
 
     def unwatch(self, source: Source) -> None:
         self.watched.pop(source.fileno(), None)
@@ -160,8 +160,8 @@ class FakeKernel(Kernel):
         if self.pending:
             keys.append("signals")
         poll = select.poll()
-        for fd in self.watched:
-            poll.register(fd, select.POLLIN)
+        for fd, (_, _, write) in self.watched.items():
+            poll.register(fd, select.POLLIN | (select.POLLOUT if write else 0))
         return keys + [self.watched[fd][1] for fd, _ in poll.poll(0)]
 
     # --- what tests call
@@ -204,7 +204,10 @@ class FakeKernel(Kernel):
             heard = False
             for child in list(self.children.values()):
                 deaf = child.role == "zygote" and child.behaviour.deaf_zygote
-                while child.alive and not deaf and (got := child.channel.receive(block=False)) is not None:
+                while child.alive and not deaf:
+                    got = child.channel.receive(block=False)
+                    if got is None:
+                        break
                     if isinstance(got, Closed):
                         self.end(child, 0)
                         break

@@ -34,8 +34,8 @@ def test_a_plan_that_does_not_come_to_rest_is_journaled_and_tried_again_in_a_sec
         monkeypatch.setitem(perform.TABLE, StartZygote, lambda _cluster, _action: None)
         began = sim.kernel.time
 
-        def healed(_seconds: float) -> None:
-            sim.kernel.time += _seconds
+        def healed(seconds: float) -> None:
+            sim.kernel.time += seconds
             monkeypatch.undo()
             sim.kernel.send(signal.SIGTERM)
 

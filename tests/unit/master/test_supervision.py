@@ -257,7 +257,8 @@ def test_pause_lets_all_leave_and_resume_brings_them_back() -> None:
         sim.kernel.send(signal.SIGWINCH)
         sim.settle()
         assert not sim.cluster.roster.workers
-        assert not any(isinstance(m, Drain) and m.last for w in sim.kernel.workers() for m in w.heard)
+        heard = [message for worker in sim.kernel.workers() for message in worker.heard]
+        assert not any(isinstance(message, Drain) and message.last for message in heard)
         sim.order(lambda: orders.resume(sim.cluster))
         sim.settle()
         assert sim.ready(1) == 2

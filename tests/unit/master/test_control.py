@@ -1,0 +1,290 @@
+"""The control socket: whatever a client sends or does not read, the master goes on."""
+
+import json
+import os
+import resource
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clusterd.core.errors import BindError
+from clusterd.core.events import Kind
+from clusterd.master.control import MOST_CLIENTS, MOST_REQUEST, MOST_UNREAD, Control
+from tests.support.fake import Behaviour
+from tests.support.simulated import Simulation, simulated
+
+
+class Caller:
+    """A client of the control socket, in the same process as the master."""
+
+    def __init__(self, control: Control) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(control.path)
+        self.sock.setblocking(False)
+        self.heard = b""
+
+    def say(self, text: str | bytes) -> None:
+        self.sock.sendall(text.encode() if isinstance(text, str) else text)
+
+    def read(self) -> bool:
+        """Take what is there; False once the master closed the connection."""
+        while True:
+            try:
+                data = self.sock.recv(1 << 16)
+            except BlockingIOError:
+                return True
+            except ConnectionResetError:
+                return False
+            if not data:
+                return False
+            self.heard += data
+
+    def replies(self) -> list[dict[str, Any]]:
+        self.read()
+        return [json.loads(line) for line in self.heard.splitlines()]
+
+
+class Desk:
+    """A simulated cluster with a control socket."""
+
+    def __init__(self, sim: Simulation, path: Path) -> None:
+        self.sim = sim
+        self.control = Control(sim.cluster, str(path))
+        sim.loop.control = self.control
+        self.callers: list[Caller] = []
+
+    def call(self) -> Caller:
+        self.callers.append(Caller(self.control))
+        self.sim.turn()
+        return self.callers[-1]
+
+    def ask(self, text: str | bytes) -> dict[str, Any]:
+        """The one reply to one line."""
+        caller = self.call()
+        caller.say(text if text[-1:] in ("\n", b"\n") else text + "\n")  # type: ignore[operator]
+        self.sim.turn()
+        (reply,) = caller.replies()
+        return reply
+
+    def dropped(self, caller: Caller) -> bool:
+        """Does the master close this connection?"""
+        for _ in range(20):
+            if not caller.read():
+                return True
+            self.sim.turn()
+        return False
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    with simulated(2) as sim:
+        sim.start()
+        made = Desk(sim, tmp_path / "c.sock")
+        yield made
+        made.control.close()
+        for caller in made.callers:
+            caller.sock.close()
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_the_socket_is_its_owners_alone(desk: Desk) -> None:
+    assert stat.S_IMODE(os.stat(desk.control.path).st_mode) == 0o600
+
+
+def test_half_a_line_is_waited_for_and_two_lines_are_two_requests(desk: Desk) -> None:
+    caller = desk.call()
+    caller.say('{"command": ')
+    desk.sim.turn()
+    assert caller.replies() == []
+    caller.say('"status"}\n{"command": "status"}\n{"comm')
+    desk.sim.turn()
+    assert [reply["ok"] for reply in caller.replies()] == [True, True]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["tea", "[]", "7", '"status"', "{", "[" * 60_000, '{"a":' * 12_000, "9" * 5000, "", "\x00"],
+)
+def test_garbage_is_answered_and_the_line_stays_open(desk: Desk, line: str) -> None:
+    caller = desk.call()
+    caller.say(line + "\n")
+    desk.sim.turn()
+    (reply,) = caller.replies()
+    assert not reply["ok"]
+    assert "no request" in reply["error"]
+    caller.say('{"command": "status"}\n')
+    desk.sim.turn()
+    assert caller.replies()[-1]["ok"]
+
+
+def test_bytes_that_are_no_text_are_answered(desk: Desk) -> None:
+    assert not desk.ask(b"\xff\xfe{\n")["ok"]
+
+
+def test_a_request_without_an_end_is_dropped(desk: Desk) -> None:
+    caller = desk.call()
+    with pytest.raises((BrokenPipeError, ConnectionResetError)):
+        for _ in range(4 * MOST_REQUEST // 8192):
+            caller.say(b"x" * 8192)
+            desk.sim.turn()
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        ('{"command": "tea"}', "there is no command 'tea'"),
+        ('{"command": null}', "there is no command None"),
+        ("{}", "there is no command None"),
+        ('{"command": ["status"]}', "there is no command"),
+        ('{"command": "scale"}', "either 'to' or 'by'"),
+        ('{"command": "scale", "to": 1, "by": 1}', "either 'to' or 'by'"),
+        ('{"command": "scale", "to": "many"}', "scale: "),
+        ('{"command": "scale", "to": null}', "scale: "),
+        ('{"command": "scale", "to": 1e999}', "scale: "),
+        ('{"command": "scale", "by": NaN}', "scale: "),
+        ('{"command": "rollback"}', "no previous generation"),
+        ('{"command": "resume"}', "not paused"),
+        ('{"command": "events", "since": "now"}', "'since' is a number"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_in_a_sentence(desk: Desk, line: str, error: str) -> None:
+    reply = desk.ask(line)
+    assert not reply["ok"]
+    assert error in reply["error"]
+    assert desk.sim.ready() == 2
+
+
+def test_events_since_a_number_are_complete_and_then_the_connection_ends(desk: Desk) -> None:
+    caller = desk.call()
+    caller.say('{"command": "events", "since": 2}\n')
+    desk.sim.turn()
+    assert not caller.read()
+    numbers = [event["n"] for event in caller.replies()]
+    assert numbers == list(range(3, desk.sim.cluster.journal.last + 1))
+
+
+def test_who_follows_misses_nothing(desk: Desk) -> None:
+    caller = desk.call()
+    caller.say('{"command": "events", "since": 1, "follow": true}\n')
+    desk.sim.turn()
+    desk.sim.reload()
+    desk.sim.settle()
+    numbers = [event["n"] for event in caller.replies()]
+    assert numbers == list(range(2, desk.sim.cluster.journal.last + 1))
+
+
+def test_a_follower_that_never_reads_is_dropped_and_others_hear_all(desk: Desk) -> None:
+    deaf, listener = desk.call(), desk.call()
+    for caller in (deaf, listener):
+        caller.say('{"command": "events", "follow": true}\n')
+    desk.sim.turn()
+    first = desk.sim.cluster.journal.last + 1
+    rounds = 2 * MOST_UNREAD // 100_000
+    for _ in range(rounds):
+        desk.sim.cluster.note(Kind.TROUBLE, reason="x" * 100_000)
+        desk.sim.turn()
+        listener.read()
+    assert len(desk.control.clients) == 1
+    assert desk.dropped(deaf)
+    numbers = [event["n"] for event in listener.replies()]
+    assert numbers[-rounds:] == list(range(first, first + rounds))
+
+
+def test_a_slow_reader_gets_everything_in_the_end(desk: Desk) -> None:
+    for _ in range(20):
+        desk.sim.cluster.note(Kind.TROUBLE, reason="x" * 100_000)
+    caller = desk.call()
+    caller.say('{"command": "events"}\n')
+    desk.sim.turn()
+    while caller.read():
+        desk.sim.turn()
+    assert [event["n"] for event in caller.replies()][-1] == desk.sim.cluster.journal.last
+
+
+def test_more_clients_than_there_is_room_for_are_turned_away(desk: Desk) -> None:
+    callers = [desk.call() for _ in range(MOST_CLIENTS)]
+    extra = desk.call()
+    assert desk.dropped(extra)
+    callers[0].sock.close()
+    desk.sim.turn()
+    assert desk.ask('{"command": "status"}')["ok"]
+
+
+def test_reload_that_waits_is_answered_at_the_end_of_the_rollout(desk: Desk) -> None:
+    caller = desk.call()
+    caller.say('{"command": "reload", "wait": true}\n')
+    desk.sim.turn()
+    assert caller.replies() == []
+    desk.sim.settle()
+    assert caller.replies() == [{"ok": True, "generation": 2}]
+
+
+def test_reload_of_broken_code_is_refused_with_its_traceback(desk: Desk) -> None:
+    desk.sim.kernel.behaviour = lambda _: Behaviour(import_error="no module named tea")
+    caller = desk.call()
+    caller.say('{"command": "reload", "wait": true}\n')
+    desk.sim.settle()
+    (reply,) = caller.replies()
+    assert not reply["ok"]
+    assert "no module named tea" in reply["error"]
+    assert reply["traceback"].startswith("Traceback")
+    assert reply["generation"] == 1
+
+
+def test_a_client_that_left_while_it_waited_costs_nothing(desk: Desk) -> None:
+    caller = desk.call()
+    caller.say('{"command": "reload", "wait": true}\n')
+    desk.sim.turn()
+    caller.sock.close()
+    desk.sim.settle()
+    assert not desk.control.clients
+    assert desk.sim.ready(2) == 2
+
+
+def test_dump_answers_with_every_workers_stack(desk: Desk) -> None:
+    caller = desk.call()
+    caller.say('{"command": "dump"}\n')
+    desk.sim.settle()
+    (reply,) = caller.replies()
+    assert sorted(dump["slot"] for dump in reply["dumps"]) == [0, 1]
+    assert all(dump["text"].startswith("stack of") for dump in reply["dumps"])
+
+
+def test_too_many_open_files_do_not_make_the_master_spin(desk: Desk) -> None:
+    """The waiting client keeps the listener readable: the loop rests, and then tries again."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    caller = Caller(desk.control)
+    desk.callers.append(caller)
+    os.close(lowest := os.dup(0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, limit[1]))
+    try:
+        desk.sim.loop.turn()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+    assert desk.sim.cluster.fault is not None
+    desk.sim.cluster.fault = None
+    desk.sim.turn()
+    caller.say('{"command": "status"}\n')
+    desk.sim.turn()
+    assert caller.replies()[0]["ok"]
+
+
+@pytest.mark.parametrize("what", ["a file", "a live socket"])
+def test_a_place_that_cannot_be_had_is_refused_and_nothing_is_left_of_the_try(
+    tmp_path: Path, what: str
+) -> None:
+    path = tmp_path / "c.sock"
+    with simulated(1) as sim:
+        other = Control(sim.cluster, str(path)) if what == "a live socket" else None
+        if other is None:
+            path.touch()
+        before = sorted(os.listdir("/proc/self/fd")), sorted(tmp_path.iterdir())
+        with pytest.raises(BindError):
+            Control(sim.cluster, str(path))
+        assert (sorted(os.listdir("/proc/self/fd")), sorted(tmp_path.iterdir())) == before
+        if other is not None:
+            other.close()
