@@ -1,0 +1,41 @@
+"""The journal: numbered, bounded, and complete since any number still in it."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clusterd.core.events import Event, Kind
+from clusterd.ipc.journal import KEPT, Journal
+
+
+def filled(count: int) -> Journal:
+    journal = Journal(lambda: 5.0)
+    for number in range(count):
+        journal.append(Kind.SPAWNED, slot=number)
+    return journal
+
+
+def test_events_are_numbered_from_one_and_carry_what_was_said() -> None:
+    event = Journal(lambda: 5.0).append(Kind.SPAWNED, slot=3)
+    assert event == Event(1, 5.0, Kind.SPAWNED, {"slot": 3})
+    assert event.flat() == {"n": 1, "time": 5.0, "kind": "spawned", "slot": 3}
+
+
+@given(count=st.integers(0, 40), since=st.integers(-5, 50))
+def test_since_gives_all_after_a_number_oldest_first(count: int, since: int) -> None:
+    numbers = [event.number for event in filled(count).since(since)]
+    assert numbers == list(range(max(since, 0) + 1, count + 1))
+
+
+def test_only_so_many_are_kept_and_numbers_go_on() -> None:
+    journal = filled(KEPT + 10)
+    assert journal.last == KEPT + 10
+    assert [event.number for event in journal.since(0)] == list(range(11, KEPT + 11))
+    assert [event.number for event in journal.since(KEPT + 8)] == [KEPT + 9, KEPT + 10]
+
+
+def test_listeners_hear_each_event_as_it_is_written() -> None:
+    journal, heard = Journal(lambda: 0.0), list[Event]()
+    journal.append(Kind.STARTED)
+    journal.listen(heard.append)
+    event = journal.append(Kind.READY)
+    assert heard == [event]
