@@ -2,18 +2,17 @@
 
 The app's side is `receive` and `send`; everything it may do wrong ends as a `ContractError`, which
 names the rule, goes to the app as an exception and to the log once, and costs one 500 or one
-closed connection. The connection's side is the `Peer` protocol.
+closed connection. The connection's side is `app.peer`.
 
 A whole answer is one write: the head waits for the first piece of the body (as ASGI demands).
 """
 
 import asyncio
-import collections.abc
 import enum
 import logging
-from typing import Any, Protocol
+from typing import Any
 
-from clusterd.core.errors import AppError
+from clusterd.app.peer import ClientGone, ContractError, Peer
 from clusterd.wire.response import (
     CHUNKED_END,
     CLOSE,
@@ -50,33 +49,6 @@ class Stage(enum.IntEnum):
 WAITING, STARTED, STREAMING, ENDED = Stage
 
 
-class ContractError(AppError):
-    """The app broke the ASGI contract; the message names the rule."""
-
-
-class ClientGone(OSError):
-    """Raised by `send` once the client has left (ASGI HTTP 2.4)."""
-
-
-class Peer(Protocol):
-    """What an exchange needs of its connection."""
-
-    app: Any
-    heads: dict[int, bytes]  # status → status line, Date and Server
-    is_paused: bool  # the client reads slower than we write
-
-    def write(self, data: bytes) -> None: ...
-    def write_all(self, pieces: list[bytes]) -> None: ...
-    async def drain(self) -> None: ...
-    def head_of(self, status: int, without: collections.abc.Set[bytes]) -> bytes: ...
-    def refresh(self) -> None: ...
-    def body_taken(self) -> None: ...
-    def can_drain(self, exchange: "Exchange") -> bool: ...
-    def answered(self, exchange: "Exchange", size: int) -> None: ...
-    def abandoned(self, exchange: "Exchange", fresh: bool) -> None: ...
-    def finished(self, exchange: "Exchange") -> None: ...
-
-
 class Exchange:
     """One request in flight. Made by the connection, which keeps it until it is `ENDED`."""
 
@@ -103,6 +75,14 @@ class Exchange:
         "status",
         "task",
     )
+
+    status: int  # set with the head
+    sent: int  # bytes of a streamed answer, head included
+    chunked: bool
+    _parts: list[bytes]
+    _length: int
+    _left: int
+    _bare: bool
 
     def __init__(self, peer: Peer, scope: Message, began: float, keeps: bool) -> None:
         self.peer = peer
@@ -312,7 +292,7 @@ class Exchange:
         """One piece of a body that comes in several."""
         pieces: list[bytes] = []
         if self.stage is STARTED:
-            self.sent = 0  # bytes of this answer, head included
+            self.sent = 0
             self.chunked = self._length == UNKNOWN and not self._bare and not self.old
             if self.old and self._length == UNKNOWN and not self._bare:
                 self.keeps = False  # the end of the connection is the end of the body

@@ -1,0 +1,36 @@
+"""What an exchange and its connection say to each other, and the errors that cross between them."""
+
+from collections.abc import Set
+from typing import TYPE_CHECKING, Any, Protocol
+
+from clusterd.core.errors import AppError
+
+if TYPE_CHECKING:
+    from clusterd.app.asgi import Exchange
+
+
+class ContractError(AppError):
+    """The app broke the ASGI contract; the message names the rule."""
+
+
+class ClientGone(OSError):
+    """Raised by `send` once the client has left (ASGI HTTP 2.4)."""
+
+
+class Peer(Protocol):
+    """What an exchange needs of its connection."""
+
+    app: Any
+    heads: dict[int, bytes]  # status → status line, Date and Server
+    is_paused: bool  # the client reads slower than we write
+
+    def write(self, data: bytes) -> None: ...
+    def write_all(self, pieces: list[bytes]) -> None: ...
+    async def drain(self) -> None: ...
+    def head_of(self, status: int, without: Set[bytes]) -> bytes: ...
+    def refresh(self) -> None: ...
+    def body_taken(self) -> None: ...
+    def can_drain(self, exchange: "Exchange") -> bool: ...
+    def answered(self, exchange: "Exchange", size: int) -> None: ...
+    def abandoned(self, exchange: "Exchange", fresh: bool) -> None: ...
+    def finished(self, exchange: "Exchange") -> None: ...
