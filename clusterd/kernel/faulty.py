@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from clusterd.core.errors import ConfigError
 
 VARIABLE = "CLUSTERD_TEST_FAULTS"
+ROLES = ("master", "zygote")
 
 
 class FaultyKernel:
@@ -24,6 +25,8 @@ class FaultyKernel:
         for cue in filter(None, script.split(",")):
             where, _, name = cue.partition("=")
             whose, _, where = where.rpartition(".")
+            if (whose or "master") not in ROLES:
+                raise ValueError(f"{whose} makes no calls that can fail on cue")
             if (whose or "master") != role:
                 continue
             call, _, span = where.partition("@")

@@ -72,8 +72,8 @@ def open_pidfd(pid: int, ticks: int) -> int | None:
 
 
 def kill_pidfd(fd: int) -> None:
-    """SIGKILL the process behind a pidfd; nothing where it is gone."""
+    """SIGKILL the process behind a pidfd; nothing where it is gone or no longer ours."""
     try:
         signal.pidfd_send_signal(fd, signal.SIGKILL)
-    except ProcessLookupError:
+    except (ProcessLookupError, PermissionError):
         return

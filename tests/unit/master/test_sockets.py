@@ -15,6 +15,7 @@ from clusterd.core.errors import BindError, ConfigError
 from clusterd.master import listener
 from clusterd.master.listener import Listener, listen
 from clusterd.master.sockets import Sockets
+from tests.support.network import needs_ipv6
 
 LOOPBACK = ListenSettings(bind=("127.0.0.1:0",))
 
@@ -54,6 +55,7 @@ def test_a_host_that_nobody_knows_is_refused(host: str) -> None:
         listen(Tcp(host, 0), 8)
 
 
+@needs_ipv6
 def test_ipv6_is_written_in_brackets() -> None:
     (one,) = listen(Tcp("::1", 0), 8)
     assert one.name.startswith("[::1]:")
@@ -223,8 +225,8 @@ def test_what_is_no_longer_named_is_found(sockets: Sockets) -> None:
 def test_a_listener_that_cannot_be_closed_to_newcomers_is_told_and_the_others_are(
     sockets: Sockets,
 ) -> None:
-    sockets.add(ListenSettings(bind=("127.0.0.1:0", "[::1]:0")), 1)
-    first, second = sockets
+    sockets.add(ListenSettings(bind=("127.0.0.1:0", "localhost:0")), 1)
+    first, *others = sockets
     first.sock.close()
-    (failed,) = sockets.refuse_newcomers([first, second])
+    (failed,) = sockets.refuse_newcomers([first, *others])
     assert failed.startswith(first.name)
