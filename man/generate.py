@@ -118,7 +118,8 @@ def figures() -> str:
             out.append(f"| {figure['what']} | {_target(figure)} | {_measured(figure)} |")
     if len(out) == 2:
         return "None is recorded yet: `python -m benchmarks all` measures them."
-    return "\n".join(out)
+    more = "[benchmarks/results](benchmarks/results/README.md) has the samples and the machine."
+    return "\n".join([*out, "", more])
 
 
 def _target(figure: dict[str, Any]) -> str:
