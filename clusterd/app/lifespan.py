@@ -116,7 +116,7 @@ class Lifespan:
             raise StartupFailed(f"it called sys.exit({getattr(error, 'code', '')!r})")
         if error is None or not self._asked:
             why = "" if error is None else f" ({type(error).__name__}: {error})"
-            logger.info("the application has no lifespan%s", why)
+            logger.debug("the application has no lifespan%s", why)
             return
         # The specification wants it served on. Someone will want to know, though.
         logger.warning(

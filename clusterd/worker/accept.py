@@ -159,8 +159,8 @@ class Attach:
     def _finish(self, _: object) -> None:
         try:
             self._coroutine.send(None)
-        except StopIteration:
-            pass
+        except (StopIteration, OSError):
+            pass  # OSError: it was lost before it was made, which its protocol knows
 
 
 class Host(Protocol):

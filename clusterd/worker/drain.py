@@ -73,6 +73,7 @@ class Drain:
         self._began = clock()
         self._deadline = self._began + order.within
         self._cut = self._deadline - reserve(order.within)
+        self._silence = min(SILENCE, (self._cut - self._began) / 2)
         self._first_seen: dict[Connection, float] = {}  # of those that said nothing yet
         self._wake = asyncio.Event()
 
@@ -143,7 +144,7 @@ class Drain:
             if self._last:
                 over = silent_since + LAST_SILENCE
             else:
-                over = max(silent_since, self._began) + SILENCE
+                over = max(silent_since, self._began) + self._silence
             if now >= over and not unread(connection):
                 connection.close_when_idle()
 
@@ -163,15 +164,16 @@ class Drain:
     async def _cut_off(self) -> None:
         """Out of time: cancel the tasks, let them see it, then drop what is still there."""
         host = self._host
-        left = list(host.connections)
-        logger.warning(
-            "requests were cut off: the graceful timeout is over",
-            extra=fields(connections=len(left), why=self._why),
-        )
+        left = [connection for connection in host.connections if not connection.idle]
+        if left:
+            logger.warning(
+                "requests were cut off: the graceful timeout is over",
+                extra=fields(connections=len(left), why=self._why),
+            )
         for connection in left:
             connection.cancel()
         until = self._clock() + self.left / 4
-        while host.connections and self._clock() < until:
+        while left and host.connections and self._clock() < until:
             await self._pause(TICK)
         for connection in list(host.connections):
             connection.abort()

@@ -47,8 +47,8 @@ class Gate:
         self._clock = clock
         self._column = board.gate
         self._header = board.header
-        self._doubted: dict[int, int] = {}  # row → its heartbeat when we stopped believing in it
-        self._yield_to = (-1, -1)  # the row we wait for, and how many it had accepted then
+        self._doubted: dict[int, tuple[int, ...]] = {}  # row → what it showed when we gave it up
+        self._yield_to = (-1, 0, 0)  # the row we wait for, what it had accepted and held then
         self._since = 0.0
         self._yielded = 0.0
 
@@ -87,7 +87,7 @@ class Gate:
                 return False
             if self._is_awake(row, now):
                 return True
-            self._doubted[row] = self._cell(row, Cell.HEARTBEAT)
+            self._doubted[row] = self._signs(row)
 
     def _is_awake(self, row: int, now: float) -> bool:
         """False for a row without a fresh heartbeat, or that we waited for in vain.
@@ -97,18 +97,22 @@ class Gate:
         """
         if int(now * 1e6) - self._cell(row, Cell.HEARTBEAT) > STALE:
             return False
-        waits_for = (row, self._cell(row, Cell.ACCEPTED))
+        waits_for = (row, self._cell(row, Cell.ACCEPTED), self._column[row])
         if waits_for != self._yield_to or now - self._yielded > CHAIN:
             self._yield_to, self._since = waits_for, now
         self._yielded = now
         return now - self._since < PATIENCE
 
     def _believe_again(self, now: float) -> None:
-        """Rows whose heart has beaten since we doubted them count again."""
-        for row, heartbeat in list(self._doubted.items()):
-            latest = self._cell(row, Cell.HEARTBEAT)
-            if latest != heartbeat and int(now * 1e6) - latest <= STALE:
+        """Rows that have shown a sign of life since we doubted them count again."""
+        for row, signs in list(self._doubted.items()):
+            beat = self._cell(row, Cell.HEARTBEAT)
+            if self._signs(row) != signs and int(now * 1e6) - beat <= STALE:
                 del self._doubted[row]
+
+    def _signs(self, row: int) -> tuple[int, ...]:
+        beat, accepted = self._cell(row, Cell.HEARTBEAT), self._cell(row, Cell.ACCEPTED)
+        return beat, accepted, self._column[row]
 
     def _cell(self, row: int, cell: Cell) -> int:
         return self._board.cells[HEADER + ROWS + row * WIDTH + cell]

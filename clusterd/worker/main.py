@@ -289,8 +289,10 @@ class Life:
 
     def _quit(self) -> None:
         """Leave now. Not through the loop, which may be stuck in the app."""
-        self.publish()
-        self._leave(Exit.OK)
+        try:
+            self.publish()
+        finally:  # a signal finds us anywhere, also half-way through what is published
+            self._leave(Exit.OK)
 
     # Signals. Python runs their handlers between two bytecodes of the main thread, wherever that
     # is; the loop's wake-up descriptor, which uvloop owns, makes an idle loop run them.
@@ -316,7 +318,10 @@ class Life:
 
     def _on_usr2(self, _number: int, frame: FrameType | None) -> None:
         """From the handler itself, so that a loop stuck in Python code shows where."""
-        stacks = dump.stacks(self.loop, frame)
+        try:
+            stacks = dump.stacks(self.loop, frame)
+        except Exception as error:  # must not surface in whatever code was interrupted
+            stacks = f"no stacks: {error!r}"
         logger.warning("stacks, as asked for by USR2", extra=block(stacks))
 
     # What the pieces tell each other.

@@ -247,6 +247,16 @@ def test_out_of_time_tasks_are_cancelled_and_the_rest_dropped(bench: Bench) -> N
     assert 10.0 - reserve(10.0) <= took < 10.0
 
 
+def test_a_short_time_is_kept_for_silence_too(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With less than 5 s granted, closing what is idle is no cutting off."""
+    bench.connect()
+
+    assert bench.run(within=2.0) < 1.0
+    assert caplog.records == []
+
+
 def test_a_second_order_hurries_the_first(bench: Bench, loop: asyncio.AbstractEventLoop) -> None:
     busy = bench.connect(idle=False)
     drain = bench.drain(within=1000.0)

@@ -114,6 +114,19 @@ def test_a_sibling_that_takes_nothing_is_not_waited_for_long(
     assert gate.yields(8)
 
 
+def test_a_doubted_sibling_that_takes_one_counts_again_at_once(
+    gate: Gate, board: Scoreboard, clock: Clock
+) -> None:
+    """On a crowded machine it may just have had to wait for its turn."""
+    gate.show(8)
+    sibling(board, 1, 0)
+    while gate.yields(8):
+        clock.now += 0.001
+
+    board.gate[1] = 1
+    assert gate.yields(8)
+
+
 def test_a_sibling_that_takes_its_share_is_waited_for(
     gate: Gate, board: Scoreboard, clock: Clock
 ) -> None:
