@@ -381,9 +381,11 @@ class Exchange:
 
     def _abandon(self, status: int) -> None:
         """End an answer that the app will not end."""
+        if self.gone:
+            self.stage = ENDED  # nobody is there to be told
         if self.stage is ENDED:
             return
-        fresh = self.stage is not STREAMING and not self.gone
+        fresh = self.stage is not STREAMING
         self.stage = ENDED
         self.keeps = False
         self.status = status

@@ -12,7 +12,7 @@ from clusterd.core.errors import PeerError
 from clusterd.wire.tables import HOST, METHODS, TOKEN
 from clusterd.wire.target import authority, check_host, parse_target
 
-MOST = 4096  # lines of each table; beyond it the table starts anew
+MOST = 2048  # lines of each table; beyond it the table starts anew
 LONGEST = 256  # bytes of a line worth remembering
 # Names whose values rarely come twice.
 FICKLE = frozenset(

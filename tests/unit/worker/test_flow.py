@@ -12,7 +12,6 @@ from tests.unit.worker.fakes import (
     hello,
     run,
     statuses,
-    streaming,
 )
 
 
@@ -84,7 +83,10 @@ def test_a_slow_reader_holds_up_its_app() -> None:
 
 def test_who_does_not_read_answers_gets_no_more_of_them() -> None:
     async def test() -> None:
-        app = streaming(b"x" * 100_000)
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"x" * 100_000})
+
         bench = Bench(app)
         bench.transport.stuck = True
         bench.feed(get() * 10)
@@ -116,9 +118,13 @@ def test_a_client_that_leaves_is_told_as_disconnect() -> None:
         bench.feed(get())
         await bench.settle()
         assert seen == ["http.request"]
+        task = bench.connection.exchange.task if bench.connection.exchange else None
         bench.connection.connection_lost(None)
         await bench.settle()
         assert seen == ["http.request", "http.disconnect", "ClientGone"]
+        assert task is not None
+        assert task.exception() is None
+        assert not bench.server.app_errors
         assert bench.server.open == 0
         assert not bench.server.running
 
