@@ -38,10 +38,16 @@ def test_a_background_task_runs_after_the_answer(client: httpx.Client, server: S
 
 
 def test_an_upload_that_breaks_off_is_told(client: httpx.Client, server: Server) -> None:
-    """The app hears `http.disconnect` instead of taking half a body for a whole one."""
+    """The app hears `http.disconnect` instead of half a body, and the connection is closed.
+
+    The client closes its sending side only, so that it sees the server close the other.
+    """
     url = httpx.URL(server.url)
     with socket.create_connection((url.host, url.port or 80)) as sock:
         sock.sendall(b"POST /half HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nonly this")
+        sock.shutdown(socket.SHUT_WR)
+        while sock.recv(65536):
+            pass
     assert server.told() == "upload broke off"
     assert client.get("/").status_code == 200
 
