@@ -11,35 +11,63 @@ from clusterd.ipc.client import Client, Refused
 from clusterd.observe.line import event_line
 from clusterd.observe.snapshot import Snapshot
 
+CATCH_UP = 1.0  # seconds that the last lines may take, should the master be gone meanwhile
+
 
 def rollout(client: Client, command: str) -> dict[str, Any]:
     """Start a rollout and wait for its end; raises Refused with the traceback if it failed."""
-    if sys.stderr.isatty():
-        latest = Snapshot.of(client.ask("status")).journal
-        # A daemon thread: it ends with us, and its last lines matter no more than that.
-        threading.Thread(target=_show, args=(client, latest), daemon=True).start()
+    watcher = Watcher(client) if sys.stderr.isatty() else None
     try:
         return client.ask(command, wait=True)
     except Refused as error:
         traceback = str(error.reply.get("traceback") or "").rstrip()
-        raise Refused(
-            error.message, "\n".join(filter(None, (traceback, error.remedy))), error.reply
-        ) from None
+        remedy = "\n".join(filter(None, (traceback, error.remedy)))
+        raise Refused(error.message, remedy, error.reply) from None
+    finally:
+        if watcher is not None:
+            watcher.catch_up()
 
 
 def until_gone(client: Client) -> None:
     """Ask a cluster to stop and wait until it has: its journal's stream ends when it does."""
-    latest = Snapshot.of(client.ask("status")).journal
-    events = client.events(latest, follow=True)
+    events = client.events(_latest(client), follow=True)
     client.ask("stop")
     for event in events:
         if sys.stderr.isatty():
             click.echo(event_line(event), err=True)
 
 
-def _show(client: Client, since: int) -> None:
-    try:
-        for event in client.events(since, follow=True):
-            click.echo(event_line(event), err=True)
-    except ClusterdError:
-        pass  # the command itself reports what went wrong
+class Watcher(threading.Thread):
+    """Shows events from now on. A daemon: it ends with the command."""
+
+    def __init__(self, client: Client) -> None:
+        super().__init__(daemon=True)
+        self._client = client
+        self._events = client.events(_latest(client), follow=True)
+        self._shown = 0
+        self._news = threading.Condition()
+        self.start()
+
+    def run(self) -> None:
+        try:
+            for event in self._events:
+                click.echo(event_line(event), err=True)
+                with self._news:
+                    self._shown = event["n"]
+                    self._news.notify_all()
+        except ClusterdError:
+            pass  # the command itself reports what went wrong
+
+    def catch_up(self) -> None:
+        """Until all that has happened so far is shown."""
+        try:
+            latest = _latest(self._client)
+        except ClusterdError:
+            return
+        with self._news:
+            self._news.wait_for(lambda: self._shown >= latest, CATCH_UP)
+
+
+def _latest(client: Client) -> int:
+    """The number of the latest event."""
+    return Snapshot.of(client.ask("status")).journal
