@@ -351,6 +351,7 @@ class Exchange:
             self._abandon(503)
             return
         if not (self.gone and _has_client_gone(error)):
+            self.peer.blame()
             path = self.scope["path"]
             if isinstance(error, ContractError):
                 logger.error(
@@ -371,6 +372,7 @@ class Exchange:
     def _unfinished(self) -> None:
         """The app returned, and the answer has no end."""
         if not self.gone:
+            self.peer.blame()
             rule = "without an answer" if self.stage is WAITING else "before the end of its answer"
             logger.error(
                 "the app broke the ASGI contract: it returned %s",

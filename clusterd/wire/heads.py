@@ -36,18 +36,20 @@ VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 Pair = tuple[bytes, bytes]
 
 
+Asked = tuple[str, str, bytes, bytes]  # method, path, raw path, query
+
+
 class RequestLine(NamedTuple):
     """A well-formed request line."""
 
-    method: str
-    path: str
-    raw_path: bytes
-    query: bytes
+    asked: Asked
     old: bool  # HTTP/1.0
     host: bytes | None  # of a target in absolute form, which stands for Host
 
 
 request_lines: dict[bytes, RequestLine] = {}
+# Those of HTTP/1.1 whose target is a path, as plain tuples: unpacking a NamedTuple costs more.
+usual_lines: dict[bytes, Asked] = {}
 fields: dict[bytes, Pair] = {}
 
 
@@ -67,15 +69,17 @@ def learn_request_line(line: bytes) -> RequestLine:
         raise PeerError(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
     target = parts[1]
     request = RequestLine(
-        method,
-        *parse_target(target, method),
+        (method, *parse_target(target, method)),
         parts[2] == b"HTTP/1.0",
         None if target[:1] == b"/" else authority(target),
     )
     if len(line) <= LONGEST:
         if len(request_lines) >= MOST:
             request_lines.clear()
+            usual_lines.clear()
         request_lines[line] = request
+        if not request.old and request.host is None:
+            usual_lines[line] = request.asked
     return request
 
 

@@ -13,7 +13,7 @@ from typing import cast
 from clusterd.app.asgi import ENDED, Exchange
 from clusterd.app.scope import Scope, address, template
 from clusterd.core.errors import PeerError
-from clusterd.wire.heads import Pair, RequestLine
+from clusterd.wire.heads import Asked, Pair
 from clusterd.wire.request import BODYLESS
 from clusterd.worker.deadlines import NEVER
 from clusterd.worker.ending import Ending
@@ -103,15 +103,15 @@ class Connection(Ending):
 
     # --- the reader's side
 
-    def on_request(self, line: RequestLine, headers: list[Pair], length: int) -> None:
+    def on_request(self, asked: Asked, headers: list[Pair], length: int) -> None:
         scope = self._template.copy()
-        scope["method"], scope["path"], scope["raw_path"], scope["query_string"], old, _ = line
+        scope["method"], scope["path"], scope["raw_path"], scope["query_string"] = asked
         scope["headers"] = headers
         scope["state"] = self.server.state.copy()
         scope["extensions"] = {}
         self._requests_left -= 1
         exchange = Exchange(self, scope, self._now, self.keeps and self._requests_left > 0)
-        if old:
+        if self.old:
             scope["http_version"] = "1.0"
             exchange.old = True
         if length != BODYLESS:
@@ -280,7 +280,6 @@ class Connection(Ending):
 
     def abandoned(self, exchange: Exchange, fresh: bool) -> None:
         """The app will not end this answer. `fresh`: nothing of it was sent."""
-        self.server.app_errors += 1
         if fresh:
             has_body = exchange.scope["method"] != "HEAD"
             data = self.server.answer_of_ours(exchange.status, has_body)
@@ -290,6 +289,10 @@ class Connection(Ending):
             # Where only the end of the connection ends the body, a reset tells that it is cut.
             self.answered(exchange, exchange.sent)
             self._reset()
+
+    def blame(self) -> None:
+        """The app failed; it has been logged."""
+        self.server.app_errors += 1
 
     def finished(self, exchange: Exchange) -> None:
         """The app returned, in a task that outlived the turn it began in."""
