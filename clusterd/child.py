@@ -4,15 +4,19 @@ The one file that imports inside functions: a zygote loads the worker's modules 
 find them there, though its room may not import them.
 """
 
+import contextlib
 import os
+import signal
 import socket
 import sys
+from typing import NoReturn
 
 from clusterd.core.errors import AppError, Bug
 from clusterd.core.exits import Exit
 from clusterd.ipc.channel import Channel, Closed
 from clusterd.ipc.messages import Boot, Spawn
 from clusterd.ipc.scoreboard import Scoreboard
+from clusterd.kernel.process import set_parent_death_signal
 from clusterd.zygote.image import Image, build
 from clusterd.zygote.main import Work, Zygote, be_born, failure, ignore_signals
 
@@ -56,11 +60,14 @@ def _work(boot: Boot, board: Scoreboard, log_fd: int) -> Work:
     def work(order: Spawn, channel: Channel, fds: list[int], image: Image | None) -> int:
         dump_fd, take, give, *listeners = fds
         if image is None:
+            # An import may take for ever, and then nobody would see that the master is gone.
+            set_parent_death_signal(signal.SIGKILL)
             try:
                 image = build(config.app)
             except AppError as error:
                 channel.send(failure("import", error))
                 return Exit.NEVER_READY
+            set_parent_death_signal(0)
         birth = Birth(
             channel=channel,
             board=board,
@@ -82,5 +89,13 @@ def _work(boot: Boot, board: Scoreboard, log_fd: int) -> Work:
     return work
 
 
+def leave(status: int) -> NoReturn:
+    """Not `sys.exit`: it would wait for threads that the app left running, for ever."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):  # closed, or None, or a pipe that nobody reads
+            stream.flush()
+    os._exit(status)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

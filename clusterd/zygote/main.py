@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from collections.abc import Callable
+from typing import NoReturn
 
 import setproctitle
 
@@ -26,6 +27,7 @@ from clusterd.ipc.messages import (
 from clusterd.ipc.scoreboard import Scoreboard
 from clusterd.kernel import fork
 from clusterd.kernel.faulty import wrap
+from clusterd.kernel.process import set_parent_death_signal
 from clusterd.zygote.image import Image, build
 from clusterd.zygote.safety import unsafe_to_fork
 from clusterd.zygote.undertaker import bury
@@ -35,6 +37,10 @@ PACKET_SHARE = 48 * 1024  # bytes of a packet that a traceback may take; it has 
 # What a terminal or an operator sends to the whole process group. A handler that does nothing
 # rather than SIG_IGN, which the application's own children would inherit.
 IGNORED = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
+
+# Sent by the kernel when the master dies while we import. Python sees to it between two bytecodes
+# or in a wait; an import that is stuck in C outlives the master.
+ORPHANED = signal.SIGRTMIN + 2
 
 Work = Callable[[Spawn, Channel, list[int], Image | None], int]
 
@@ -64,21 +70,38 @@ class Zygote:
         """Load, then serve orders; the exit status."""
         ignore_signals()
         self._title("loading")
-        if not self._load():
+        if not self._load_while_the_master_lives():
             return Exit.NEVER_READY
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the import's must not reap what we fork
         self._title("ready")
         while True:
             received = self.channel.receive()
             if received is None:
                 continue
             if isinstance(received, Closed):
-                self._title("undertaker")
-                patience = self.config.fleet.graceful_timeout
-                bury(self.board, self.sockets, patience, self.master)
+                self._bury()
                 return Exit.OK
             if isinstance(received[0], Leave):
                 return Exit.OK
             self._obey(*received)
+
+    def _bury(self) -> None:
+        self._title("undertaker")
+        bury(self.board, self.sockets, self.config.fleet.graceful_timeout, self.master)
+
+    def _load_while_the_master_lives(self) -> bool:
+        """Import. It may take for ever, and then nobody would read the end of our channel."""
+
+        def orphaned(*_: object) -> NoReturn:
+            self._bury()
+            os._exit(Exit.OK)
+
+        signal.signal(ORPHANED, orphaned)
+        set_parent_death_signal(ORPHANED)
+        loaded = self._load()
+        set_parent_death_signal(0)
+        signal.signal(ORPHANED, signal.SIG_DFL)
+        return loaded
 
     def _title(self, phase: str) -> None:
         app = self.config.app.app

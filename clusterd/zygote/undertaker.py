@@ -13,7 +13,6 @@ import time
 from clusterd.ipc.scoreboard import ROWS, USED, Cell, Scoreboard
 from clusterd.kernel.process import kill_pidfd, open_pidfd
 
-
 EXITING = 5.0  # seconds that the kernel may take to close what a killed master had open
 
 
@@ -25,17 +24,20 @@ def bury(
     `master` is a pidfd: EOF on our channel comes while the dying master's other descriptors, the
     locks of these files among them, are still being closed.
     """
-    left = stragglers(board)
+    deadline = time.monotonic() + patience
     ended_of([master], EXITING)
     for path, inode in sockets:
         unlink_ours(path, inode)
-    deadline = time.monotonic() + patience
+    left = stragglers(board)
     while left and (remaining := deadline - time.monotonic()) > 0:
         for fd in ended_of(left, remaining):
             left.remove(fd)
             os.close(fd)
+    if left:
+        left += stragglers(board)  # who was just being born when we looked first
     for fd in left:
         kill_pidfd(fd)
+        os.close(fd)
 
 
 def ended_of(pidfds: list[int], seconds: float) -> list[int]:

@@ -1,0 +1,89 @@
+"""A real zygote of a small master: it never outlives that master, and forks whatever was imported."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+# A master that boots one child, tells what it hears, and dies when its standard input ends.
+MASTER = """
+    import os, signal, socket, subprocess, sys
+    from dataclasses import replace
+    from clusterd.config.settings import Config
+    from clusterd.ipc.channel import Channel
+    from clusterd.ipc.messages import Boot, Spawn
+    from clusterd.ipc.scoreboard import Scoreboard
+    from clusterd.kernel.process import become_subreaper
+
+    role, place = sys.argv[1:]
+    become_subreaper()
+    config = Config()
+    config = replace(config, app=replace(config.app, app="shop:app", app_dir=place))
+    ours, theirs = Channel.pair()
+    board = Scoreboard.create()
+    subprocess.Popen(
+        [sys.executable, "-P", "-m", "clusterd.child", role, str(theirs.fileno())],
+        pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+    )
+    ours.send(Boot(1, config.to_wire(), []), [board.fd, 2])
+    worker, end = Channel.pair()
+    pair = socket.socketpair()
+    fds = [end.fileno(), 2, *(one.fileno() for one in pair)]
+    if role == "worker":
+        ours.send(Spawn(0, 0, 1, []), fds)
+    theirs.close()
+    if role == "zygote" and "fork" in place:
+        print(type(ours.receive()[0]).__name__, flush=True)
+        ours.send(Spawn(0, 0, 1, []), fds)
+        end.close()
+        print(type(worker.receive()[0]).__name__, flush=True)
+        print(ours.receive(block=False), flush=True)
+    sys.stdin.read()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def start(place: Path, role: str, app: str) -> subprocess.Popen[str]:
+    (place / "shop.py").write_text(textwrap.dedent(app))
+    command = [sys.executable, "-c", textwrap.dedent(MASTER), role, str(place)]
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+    )
+
+
+@pytest.mark.parametrize("role", ["zygote", "worker"])
+def test_an_import_that_never_ends_ends_with_the_master(tmp_path: Path, role: str) -> None:
+    """Nobody reads the channel then: it is the kernel that tells of the master's death."""
+    os.mkfifo(tmp_path / "fifo")
+    app = f"""
+        import threading
+        told = open({str(tmp_path / "fifo")!r}, "w", buffering=1)
+        told.write("importing\\n")
+        threading.Event().wait()
+    """
+    master = start(tmp_path, role, app)
+    with open(tmp_path / "fifo") as fifo:
+        assert fifo.readline() == "importing\n"
+        master.communicate()
+        assert fifo.read() == "", "the end comes when the importing process is gone"
+
+
+def test_an_import_that_ignores_its_childrens_deaths_can_be_forked(tmp_path: Path) -> None:
+    """With SIGCHLD ignored, waiting for the intermediate child would fail though all went well."""
+    place = tmp_path / "fork"
+    place.mkdir()
+    app = """
+        import signal
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        async def app(scope, receive, send): ...
+    """
+    master = start(place, "zygote", app)
+    told, _ = master.communicate()
+    assert told.split() == ["Loaded", "Hello", "None"]
