@@ -224,8 +224,9 @@ def died(cluster: Cluster, death: Death) -> None:
 
 
 def _worker_died(cluster: Cluster, worker: Worker, code: int) -> None:
-    worker_spoke(cluster, worker.row)  # its last words explain its death
-    dump_arrived(cluster, worker.row)
+    # Its last words explain its death; but whatever they are, a reaped pid leaves the roster.
+    cluster.guard(worker_spoke, cluster, worker.row)
+    cluster.guard(dump_arrived, cluster, worker.row)
     if worker.row in cluster.dumps and cluster.dumps[worker.row].text:
         dump_over(cluster, worker.row)
     now, was = cluster.kernel.now(), worker.phase
@@ -254,7 +255,7 @@ def _worker_died(cluster: Cluster, worker: Worker, code: int) -> None:
 
 
 def _zygote_died(cluster: Cluster, zygote: Zygote, code: int) -> None:
-    zygote_spoke(cluster, zygote.pid)
+    cluster.guard(zygote_spoke, cluster, zygote.pid)
     cluster.roster.zygotes.remove(zygote)
     channel = cluster.zygote_channels.pop(zygote.pid)
     cluster.kernel.unwatch(channel)

@@ -91,7 +91,7 @@ class Loop:
         if dead:
             unborn = [w.row for w in cluster.roster.workers.values() if w.pid is None]
             for row in unborn:
-                absorb.worker_spoke(cluster, row)
+                cluster.guard(absorb.worker_spoke, cluster, row)
         for key in keys:
             cluster.guard(self._heard, key)
         for death in dead:

@@ -86,7 +86,8 @@ def rollback(cluster: Cluster) -> int:
         raise ConfigError("a rollout is under way, and the old generation still serves")
     if goal.candidate is not None or goal.mode is not Mode.SERVING:
         raise ConfigError("a rollout is under way" if goal.candidate else f"it is {goal.mode}")
-    if goal.kept is None or cluster.roster.zygote(goal.kept) is None:
+    loaded = goal.kept is not None and cluster.roster.zygote(goal.kept) is not None
+    if goal.kept is None or not loaded or goal.kept in cluster.roster.lost:
         raise ConfigError(
             "there is no previous generation to go back to",
             "one is kept after a reload, until the next one or rollback_keep",

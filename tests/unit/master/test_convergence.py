@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from clusterd.core.errors import ConfigError
@@ -205,11 +205,25 @@ def heal(world: World) -> None:
 
 
 @settings(
-    max_examples=80,
+    max_examples=100,
     derandomize=True,
     deadline=None,
     database=None,
     suppress_health_check=list(HealthCheck),
+)
+@example(  # proven and finished in one turn, with nobody to wake the master
+    workers=3,
+    started=False,
+    facts=[("WINCH", 19, 5), ("HUP", 11, 0), ("scale", 1, 0), ("kill worker", 17, 2)],
+    settle=True,
+    last=(signal.SIGTERM,),
+)
+@example(  # the zygote that died is rebuilt from code that never gets ready
+    workers=1,
+    started=True,
+    facts=[("deploy", 9, 2), ("kill zygote", 10, 20)],
+    settle=True,
+    last=(signal.SIGTERM,),
 )
 @given(
     workers=st.integers(1, 4),

@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import pytest
 
+from clusterd.core.errors import ConfigError
 from clusterd.core.events import Event, Kind
 from clusterd.fleet.lifecycle import Phase
 from clusterd.fleet.plan import Spawn, StartZygote
 from clusterd.ipc import scoreboard
 from clusterd.ipc.messages import Leave
-from clusterd.master import orders, perform
+from clusterd.master import orders, perform, reload
 from tests.support.fake import Behaviour
 from tests.support.simulated import Simulation, simulated
 
@@ -107,6 +108,23 @@ def test_a_death_is_counted_though_the_last_words_were_noise() -> None:
         assert sim.cluster.roster.by_pid(worker.pid) is None
 
 
+def test_a_death_is_counted_though_its_channel_cannot_be_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with simulated(1) as sim:
+        sim.start()
+        (worker,) = sim.kernel.workers()
+
+        def broken(*_: object, **__: object) -> None:
+            raise OSError(errno.ENOMEM, "no memory")
+
+        channel = sim.cluster.handles[worker.row].channel
+        monkeypatch.setattr(channel, "receive", broken)
+        sim.kernel.kill(worker.pid, signal.SIGKILL)
+        endure(sim)
+        assert sim.cluster.roster.by_pid(worker.pid) is None
+
+
 def test_a_worker_whose_time_is_up_in_the_turn_of_a_stop_is_just_killed() -> None:
     """The plan says kill and retire at once; it never said hello, so killing it forgets it."""
     with simulated(1, lambda _: Behaviour(deaf_zygote=True)) as sim:
@@ -190,3 +208,17 @@ def test_a_pair_that_cannot_be_made_leaves_no_pipe_behind() -> None:
             perform.spawn(sim.cluster, Spawn(0, 1))
         sim.kernel.pair = pair  # type: ignore[method-assign]
         assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_there_is_no_way_back_to_code_that_a_rebuilt_zygote_no_longer_has() -> None:
+    """It died during a rollout, and what its successor imported is already something else."""
+    with simulated(1, lambda g: Behaviour(import_time=5.0 if g == 2 else 0.5)) as sim:
+        sim.start()
+        sim.reload()
+        sim.until(lambda: len(sim.kernel.zygotes()) == 2)
+        sim.kernel.behaviour = lambda _: Behaviour(fingerprint="other")
+        sim.kernel.kill(sim.kernel.zygotes()[0].pid, signal.SIGKILL)
+        sim.settle()
+        assert sim.cluster.goal.kept == 1
+        with pytest.raises(ConfigError, match="no previous generation"):
+            reload.rollback(sim.cluster)

@@ -1,4 +1,4 @@
-"""A real zygote of a small master: it never outlives that master, and forks whatever was imported."""
+"""A real zygote of a small master: it never outlives it, and forks whatever was imported."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""When the master is gone: socket files that are ours go, strangers' stay, stragglers are killed."""
+"""When the master is gone: our socket files go, those of others stay, stragglers are killed."""
 
 import fcntl
 import os
