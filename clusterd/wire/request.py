@@ -120,6 +120,9 @@ class Reader:
                 self.old = False
                 self.on_request(asked, self._block_headers.copy(), BODYLESS)
                 return b""
+        if data.endswith(END) and data.find(END) == len(data) - 4 and data[0] > 32:
+            self._read_head(data)
+            return b""
         return self.feed(data)
 
     def _read_head(self, head: bytes) -> None:
@@ -130,11 +133,11 @@ class Reader:
         line = request_lines.get(lines[0]) or learn_request_line(lines[0])
         # C loops: a Python loop over a dozen headers costs as much as all the rest of this.
         headers: list[Pair] = list(map(fields.get, lines[1:-2]))  # type: ignore[arg-type]
-        try:
-            table = dict(headers)
-        except TypeError:  # a line not seen before came out as None
-            headers = [fields.get(field) or learn_field(field) for field in lines[1:-2]]
-            table = dict(headers)
+        if not all(headers):  # a line not seen before came out as None
+            for index, pair in enumerate(headers):
+                if pair is None:
+                    headers[index] = learn_field(lines[index + 1])
+        table = dict(headers)
         if len(headers) > self._limits.fields:
             raise PeerError(431, "there are too many request headers")
         if (
