@@ -106,8 +106,13 @@ def ready(cluster: Cluster, worker: Worker, message: Ready) -> None:
 
 
 def leaving(cluster: Cluster, worker: Worker, message: Leaving) -> None:
+    if worker.leaving:
+        return
     worker.leaving = worker.asked = True
     cluster.note(Kind.LEAVING, **cluster.identity(worker), reason=message.reason)
+    now = cluster.kernel.now()
+    uptime = now - worker.since if worker.phase is Phase.READY else 0.0
+    back_off(cluster, worker, uptime)  # or one that leaves as soon as it is ready would spin
 
 
 def draining(_cluster: Cluster, worker: Worker, _message: Draining) -> None:
@@ -247,10 +252,15 @@ def _worker_died(cluster: Cluster, worker: Worker, code: int) -> None:
         return
     cluster.restarts[worker.slot] = cluster.restarts.get(worker.slot, 0) + 1
     blame(cluster, worker.generation, f"worker {worker.slot} ended while {was}: {cause(code)}")
-    wait = cluster.roster.slot(worker.slot).died(now, uptime, cluster.jitter())
+    back_off(cluster, worker, uptime)
+
+
+def back_off(cluster: Cluster, worker: Worker, uptime: float) -> None:
+    """A worker went by its own will or fault: if it was young, its slot's next one waits."""
+    tally = cluster.roster.slot(worker.slot)
+    wait = tally.died(cluster.kernel.now(), uptime, cluster.jitter())
     if wait:
-        deaths = cluster.roster.slot(worker.slot).deaths
-        retry = {"deaths": deaths, "retry_in": round(wait, 3)}
+        retry = {"deaths": tally.deaths, "retry_in": round(wait, 3)}
         cluster.note(Kind.BACKED_OFF, slot=worker.slot, generation=worker.generation, **retry)
 
 

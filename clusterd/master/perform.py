@@ -65,9 +65,16 @@ def start_zygote(cluster: Cluster, action: StartZygote) -> None:
     finally:
         theirs.close()
     deadline = now + cluster.patience.startup
-    cluster.roster.zygotes.append(Zygote(generation, pid, now, deadline))
+    zygote = Zygote(generation, pid, now, deadline)
+    cluster.roster.zygotes.append(zygote)
     cluster.zygote_channels[pid] = channel
-    cluster.kernel.watch(channel, ("zygote", pid))
+    try:
+        cluster.kernel.watch(channel, ("zygote", pid))
+    except OSError as error:  # we would never hear of it
+        zygote.phase, zygote.deadline = ZygotePhase.DISMISSED, inf
+        cluster.kernel.kill(pid, signal.SIGKILL)
+        _zygote_unborn(cluster, generation, error)
+        return
     _boot(cluster, channel, generation)
     cluster.note(Kind.ZYGOTE_SPAWNED, generation=generation, pid=pid)
 
@@ -122,9 +129,9 @@ def spawn(cluster: Cluster, action: Spawn) -> None:
     channel = Channel(ours)
     cluster.roster.workers[row] = worker
     cluster.handles[row] = Handles(channel, dump_read)
-    cluster.kernel.watch(channel, ("worker", row))
-    cluster.kernel.watch(Pipe(dump_read), ("dump", row))
     try:
+        cluster.kernel.watch(channel, ("worker", row))
+        cluster.kernel.watch(Pipe(dump_read), ("dump", row))
         _order(cluster, worker, zygote, channel, [theirs.fileno(), dump_write])
     except OSError as error:
         absorb.unspawned(cluster, worker, str(error))

@@ -12,7 +12,8 @@ from clusterd.core.events import Event, Kind
 from clusterd.fleet.lifecycle import Phase
 from clusterd.fleet.plan import Spawn, StartZygote
 from clusterd.ipc import scoreboard
-from clusterd.ipc.messages import Leave
+from clusterd.ipc.messages import Leave, Leaving
+from clusterd.kernel.real import Source
 from clusterd.master import orders, perform, reload
 from tests.support.fake import Behaviour
 from tests.support.simulated import Simulation, simulated
@@ -222,3 +223,35 @@ def test_there_is_no_way_back_to_code_that_a_rebuilt_zygote_no_longer_has() -> N
         assert sim.cluster.goal.kept == 1
         with pytest.raises(ConfigError, match="no previous generation"):
             reload.rollback(sim.cluster)
+
+
+@pytest.mark.parametrize("failing", ["zygote", "worker", "dump"])
+def test_what_cannot_be_waited_for_is_started_again(failing: str) -> None:
+    """epoll_ctl(2) may refuse: too many watches, or no memory."""
+    with simulated(2) as sim:
+        watch, left = sim.kernel.watch, [3]
+
+        def refuses(source: Source, key: object, write: bool = False) -> None:
+            if isinstance(key, tuple) and key[0] == failing and left[0]:
+                left[0] -= 1
+                raise OSError(errno.ENOSPC, "no room")
+            watch(source, key, write)
+
+        sim.kernel.watch = refuses  # type: ignore[method-assign]
+        sim.cluster.roster.ever_ready = True  # or three such in a row are the end of a first start
+        sim.start()
+        sim.settle()
+        assert len(sim.find(Kind.SPAWN_FAILED)) == 3
+        assert sim.ready() == 2
+
+
+def test_workers_that_want_to_leave_as_soon_as_they_are_ready_are_backed_off() -> None:
+    """Each serves on until it is replaced, so nothing is missing; but starting them costs."""
+    with simulated(1) as sim:
+        sim.start()
+        for _ in range(8):
+            sim.kernel.workers()[-1].channel.send(Leaving("too much memory"))
+            sim.settle()
+        assert len(sim.find(Kind.BACKED_OFF)) == 7, "the first costs nothing"
+        assert sim.find(Kind.BACKED_OFF)[-1].fields["retry_in"] > 5
+        assert sim.fewest == 1
