@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.servers import REPOSITORY
 
-PEERS = ("uvicorn", "httptools", "uvloop", "gunicorn[fast]", "granian", "setproctitle")
+PEERS = ("uvicorn", "httptools", "uvloop", "gunicorn", "granian", "setproctitle")
 HOME = REPOSITORY / ".bench"
 VERSION = re.compile(r"3\.(\d+)")
 ASK_VERSIONS = """
@@ -75,7 +75,8 @@ def _install(python: str) -> Path:
     stamp = folder / "installed.json"
     if not (stamp.exists() and json.loads(stamp.read_text()) == wanted):
         print(f"making {folder} with {python}", file=sys.stderr)
-        subprocess.run([python, "-m", "venv", str(folder)], check=True)
+        # From nothing: what an earlier list has left there must not be measured.
+        subprocess.run([python, "-m", "venv", "--clear", str(folder)], check=True)
         subprocess.run([str(inside), "-m", "pip", "install", "-q", *wanted], check=True)
         stamp.write_text(json.dumps(wanted))
     return inside
