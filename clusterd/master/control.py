@@ -93,7 +93,15 @@ class Control:
         self._numbers += 1
         client = Client(self._numbers, sock)
         self.clients[client.number] = client
-        self._kernel.watch(sock, ("control", client.number))
+        self._watch(client)
+
+    def _watch(self, client: Client) -> None:
+        """Wait for what it says, and while something is unread, for room to write it."""
+        key = ("control", client.number)
+        try:
+            self._kernel.watch(client.sock, key, write=bool(client.unread))
+        except OSError:  # events are told from anywhere in the master, and must not raise there
+            self._drop(client)
 
     def _hear(self, client: Client) -> None:
         try:
@@ -173,8 +181,7 @@ class Control:
             self._drop(client)
             return
         if client.unread or was_stuck:
-            key = ("control", client.number)
-            self._kernel.watch(client.sock, key, write=bool(client.unread))
+            self._watch(client)
         if client.closing and not client.unread:
             self._drop(client)
 

@@ -1,5 +1,6 @@
 """The control socket: whatever a client sends or does not read, the master goes on."""
 
+import errno
 import json
 import os
 import resource
@@ -288,3 +289,22 @@ def test_a_place_that_cannot_be_had_is_refused_and_nothing_is_left_of_the_try(
         assert (sorted(os.listdir("/proc/self/fd")), sorted(tmp_path.iterdir())) == before
         if other is not None:
             other.close()
+
+
+def test_a_client_that_cannot_be_waited_for_is_dropped_and_hurts_nobody(desk: Desk) -> None:
+    """Events are told from anywhere in the master; epoll_ctl(2) may refuse."""
+    follower = desk.call()
+    follower.say('{"command": "events", "follow": true}\n')
+    desk.sim.turn()
+    watch = desk.sim.kernel.watch
+
+    def refuses(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "no room")
+
+    desk.sim.kernel.watch = refuses  # type: ignore[method-assign]
+    desk.sim.cluster.note(Kind.TROUBLE, reason="something")
+    late = desk.call()
+    desk.sim.kernel.watch = watch  # type: ignore[method-assign]
+    assert desk.dropped(follower)
+    assert desk.dropped(late)
+    assert not desk.control.clients
