@@ -8,6 +8,7 @@ import errno
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -84,8 +85,9 @@ def fork_orphan(body: Callable[[], int]) -> None:
 def _await_adoption(intermediate: int) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {_ORPHANED})
     set_parent_death_signal(_ORPHANED)
-    if os.getppid() == intermediate:
-        signal.sigtimedwait({_ORPHANED}, _PATIENCE)
+    deadline = time.monotonic() + _PATIENCE  # somebody else may send us the same signal
+    while os.getppid() == intermediate and (left := deadline - time.monotonic()) > 0:
+        signal.sigtimedwait({_ORPHANED}, left)
     set_parent_death_signal(0)
     signal.sigtimedwait({_ORPHANED}, 0)  # it may have come between the question and now
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {_ORPHANED})

@@ -1,7 +1,7 @@
 """Rollouts on a fake kernel: new code comes in, or it leaves and the old code never noticed."""
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from dataclasses import replace
 
 import pytest
@@ -247,7 +247,12 @@ def test_a_hundred_reloads_leave_what_one_leaves() -> None:
             sim.reload()
             sim.settle()
             cluster = sim.cluster
-            tables = (cluster.configs, cluster.fingerprints, cluster.tracebacks, cluster.handles)
+            tables: tuple[Sized, ...] = (
+                cluster.configs,
+                cluster.fingerprints,
+                cluster.tracebacks,
+                cluster.handles,
+            )
             watched = len(sim.kernel.watched)
             sizes.append((watched, *map(len, tables), len(cluster.zygote_channels)))
         assert sizes[0] == sizes[-1]
