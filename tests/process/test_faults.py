@@ -107,11 +107,6 @@ async def app(scope, receive, send):
     orphan = int(child.stdout.readline())
     os.waitpid(child.pid, 0)
     child.stdin.close()
-    fd = os.pidfd_open(orphan)
-    import select
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    poll.poll()
     while os.path.exists(f"/proc/{orphan}"):
         pass
     body = str(orphan).encode()
