@@ -34,6 +34,7 @@ logger = logging.getLogger("clusterd.app")
 
 Message = dict[str, Any]
 BARE = frozenset({204, 304})  # statuses of answers that have no body
+EVENTS = b"text/event-stream"
 COPIED = 16 * 1024  # bytes; larger pieces are handed to the transport beside their framing
 
 
@@ -63,6 +64,7 @@ class Exchange:
         "body",
         "chunked",
         "complete",
+        "endless",
         "expects",
         "gone",
         "keeps",
@@ -79,6 +81,7 @@ class Exchange:
     status: int  # set with the head
     sent: int  # bytes of a streamed answer, head included
     chunked: bool
+    endless: bool  # a stream of events, which no client takes for a cut answer when it ends
     _parts: list[bytes]
     _length: int
     _left: int
@@ -200,6 +203,19 @@ class Exchange:
         if self._waiters is not None:
             self._wake()
 
+    def end_stream(self) -> None:
+        """End a stream of events between two chunks, since the worker leaves; else do nothing.
+
+        Its client sees a whole answer and connects again, to a sibling. Any other answer without
+        a length is left alone: ended early it would pass for complete.
+        """
+        if self.stage is STREAMING and self.endless:
+            self.keeps = False
+            self._put([LAST_CHUNK])
+            self.stage = ENDED
+            self.leave(gone=True)
+            self.peer.answered(self, self.sent)
+
     def _wake(self) -> None:
         waiters, self._waiters = self._waiters, None
         for waiter in waiters or ():
@@ -296,6 +312,7 @@ class Exchange:
             self.chunked = self._length == UNKNOWN and not self._bare and not self.old
             if self.old and self._length == UNKNOWN and not self._bare:
                 self.keeps = False  # the end of the connection is the end of the body
+            self.endless = self.chunked and any(EVENTS in line.lower() for line in self._parts)
             self._add_connection(self._parts)
             pieces.append(self._streaming_head())
             self.stage = STREAMING

@@ -144,9 +144,7 @@ def _holders(live: Iterable[Worker], size: int, wanted: set[int]) -> dict[int, W
     return holders
 
 
-def _canary(
-    out: Plan, roster: Roster, goal: Goal, patience: Patience, now: float
-) -> Worker | None:
+def _canary(out: Plan, roster: Roster, goal: Goal, patience: Patience, now: float) -> Worker | None:
     """The candidate's first worker, beside the old ones until it is proven. Ordered here."""
     if goal.candidate is None or goal.proven or goal.candidate in roster.faults:
         return None
@@ -175,7 +173,7 @@ def _fill(
 ) -> None:
     """Order workers: into slots that stand empty at once, into those of stale ones in turn."""
     if source in roster.lost and any(s not in holders for s in range(goal.size)):
-        empty = {s for s in range(goal.size)} - {w.slot for w in roster.live()}
+        empty = set(range(goal.size)) - {w.slot for w in roster.live()}
         if empty and goal.candidate is None and out.at(roster.importing.until, now):
             out.actions.append(Renew())
         return

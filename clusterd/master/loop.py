@@ -87,7 +87,7 @@ class Loop:
         """
         cluster = self.cluster
         rang = cluster.kernel.signals() if "signals" in keys else {}
-        dead = cluster.kernel.reap() if rang else []
+        dead = cluster.kernel.reap() if "signals" in keys else []
         if dead:
             unborn = [w.row for w in cluster.roster.workers.values() if w.pid is None]
             for row in unborn:

@@ -6,7 +6,7 @@ import logging
 import struct
 import termios
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from clusterd.core.log import fields
@@ -46,6 +46,9 @@ class Host(Protocol):
     connections: set[Any]
     when_empty: Callable[[], None] | None
 
+    @property
+    def running(self) -> Iterable[Any]: ...  # exchanges that wait for their app
+
     def drain_begins(self) -> None: ...
 
 
@@ -59,6 +62,7 @@ class Drain:
         acceptor: Acceptor,
         handover: Handover | None,
         order: Order,
+        stream_grace: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.handed_over = 0
@@ -74,6 +78,7 @@ class Drain:
         self._deadline = self._began + order.within
         self._cut = self._deadline - reserve(order.within)
         self._silence = min(SILENCE, (self._cut - self._began) / 2)
+        self._streams_end = self._began + min(stream_grace, (self._cut - self._began) / 2)
         self._first_seen: dict[Connection, float] = {}  # of those that said nothing yet
         self._wake = asyncio.Event()
 
@@ -134,6 +139,9 @@ class Drain:
         if self._last:
             self._acceptor.sweep()
         now = self._clock()
+        if now >= self._streams_end:
+            for exchange in list(self._host.running):
+                exchange.end_stream()
         for connection in list(self._host.connections):
             if not connection.idle:
                 continue

@@ -258,7 +258,10 @@ class Life:
             self._drain.hurry(order)
         elif not self._end.done():
             self._enter(Stage.DRAINING)
-            self._drain = drain.Drain(self.loop, self.server, self.acceptor, self.handover, order)
+            grace = self.birth.config.fleet.stream_grace
+            self._drain = drain.Drain(
+                self.loop, self.server, self.acceptor, self.handover, order, grace
+            )
             self.acceptor.stop()
             self._say(Draining(), keep=True)
             self._draining = self.loop.create_task(self._leave_by(self._drain), name="drain")

@@ -44,10 +44,12 @@ ORPHANED = signal.SIGRTMIN + 2
 
 Work = Callable[[Spawn, Channel, list[int], Image | None], int]
 
+
 def ignore_signals() -> None:
     """Leave the group's signals to the master."""
     for number in IGNORED:
         signal.signal(number, lambda *_: None)
+
 
 class Zygote:
     """One generation's process. `work` is the worker's main, which this room may not import."""
@@ -150,12 +152,14 @@ class Zygote:
         self.channel.close()  # or this worker would hide the zygote's death from the master
         return be_born(order, fds, self.image, self.work)
 
+
 def be_born(order: Spawn, fds: list[int], image: Image | None, work: Work) -> int:
     """Say hello on the newborn's own channel and start its life."""
     channel = Channel.of(fds[0])
     if not channel.send(Hello(os.getpid(), order.slot, order.row, order.generation)):
         return Exit.OK  # the master no longer waits for us: our row may be another's by now
     return work(order, channel, fds[1:], image)
+
 
 def failure(stage: str, error: AppError) -> Failed:
     """The message that carries an application's error, its traceback cut to fit a packet."""

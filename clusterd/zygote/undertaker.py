@@ -16,9 +16,7 @@ from clusterd.kernel.process import kill_pidfd, open_pidfd
 EXITING = 5.0  # seconds that the kernel may take to close what a killed master had open
 
 
-def bury(
-    board: Scoreboard, sockets: list[tuple[str, int]], patience: float, master: int
-) -> None:
+def bury(board: Scoreboard, sockets: list[tuple[str, int]], patience: float, master: int) -> None:
     """Unlink the socket files that are still ours; after `patience` seconds kill who is left.
 
     `master` is a pidfd: EOF on our channel comes while the dying master's other descriptors, the

@@ -87,6 +87,15 @@ async def stream(scope, receive, send):
     await send({"type": "http.response.body", "body": b"last\n"})
 
 
+async def events(scope, receive, send):
+    """A stream of events that the app would never end."""
+    headers = [(b"content-type", b"text/event-stream")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"data: 1\n\n", "more_body": True})
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
 async def die(scope, receive, send):
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -101,6 +110,7 @@ ROUTES = {
     "/busy": busy,
     "/busy-in-c": busy_in_c,
     "/stream": stream,
+    "/events": events,
     "/die": die,
     "/fail": fail,
 }

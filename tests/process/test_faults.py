@@ -11,25 +11,23 @@ import pytest
 
 from tests.support.server import LIMIT, running, serving
 
-FAULTS = "CLUSTERD_TEST_FAULTS"
-
 
 def test_forks_that_fail_are_tried_again_and_the_rest_serves(tmp_path: Path) -> None:
-    faults = {FAULTS: "zygote.fork_orphan@2-4=EAGAIN"}
-    with serving(tmp_path, **faults) as server:
+    with serving(tmp_path, CLUSTERD_TEST_FAULTS="zygote.fork_orphan@2-4=EAGAIN") as server:
         assert len(server.find("spawn_failed")) >= 3
         assert server.get()
 
 
 def test_no_process_for_the_zygote_is_tried_again(tmp_path: Path) -> None:
-    with serving(tmp_path, **{FAULTS: "spawn@1-2=EAGAIN"}) as server:
+    with serving(tmp_path, CLUSTERD_TEST_FAULTS="spawn@1-2=EAGAIN") as server:
         assert len(server.find("spawn_failed")) == 2
         assert server.get()
 
 
 def test_no_descriptors_for_the_master_is_tried_again(tmp_path: Path) -> None:
     """The first pair is the hand-over's, the second the zygote's channel."""
-    with serving(tmp_path, **{FAULTS: "pair@2=EMFILE,pair@4-5=EMFILE,pipe@2=ENFILE"}) as server:
+    script = "pair@2=EMFILE,pair@4-5=EMFILE,pipe@2=ENFILE"
+    with serving(tmp_path, CLUSTERD_TEST_FAULTS=script) as server:
         assert server.get()
 
 
@@ -191,9 +189,7 @@ def test_a_stop_while_starting_up_ends_with_status_0(tmp_path: Path) -> None:
     ],
     ids=["import error", "exit", "hard exit", "hang", "lifespan", "dies"],
 )
-def test_a_first_start_that_leads_nowhere_is_exit_3(
-    code: str, reason: str, tmp_path: Path
-) -> None:
+def test_a_first_start_that_leads_nowhere_is_exit_3(code: str, reason: str, tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(code)
     options = ("--app-dir", str(tmp_path), "--startup-timeout", "2s", "-w", "2")
     with running(tmp_path, "shop:app", *options) as server:

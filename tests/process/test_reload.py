@@ -252,11 +252,12 @@ def test_a_storm_of_hups_is_a_few_rollouts_and_one_generation(tmp_path: Path) ->
 def test_a_changed_bind_is_taken_over_and_the_old_one_emptied(tmp_path: Path) -> None:
     settings = tmp_path / "clusterd.toml"
     first, second = tmp_path / "a.sock", tmp_path / "b.sock"
-    settings.write_text(f'bind = ["127.0.0.1:0", "unix:{first}"]\nmin_ready = 0\nworkers = 1\n')
+    bound = 'bind = ["127.0.0.1:0", "unix:{}"]\nmin_ready = 0\nworkers = 1\n'
+    settings.write_text(bound.format(first))
     deploy(tmp_path, GOOD.format(version="one"))
     with serving_file(tmp_path) as server:
         assert first.exists()
-        settings.write_text(f'bind = ["127.0.0.1:0", "unix:{second}"]\nmin_ready = 0\nworkers = 1\n')
+        settings.write_text(bound.format(second))
         server.ask("reload", wait=True)
         assert second.exists()
         assert not first.exists()
@@ -288,6 +289,18 @@ def test_a_stream_in_progress_over_a_reload_ends_as_the_app_says(tmp_path: Path)
         assert client.getresponse().read() == b"first\nlast\n"
         client.close()
         server.event("rollout_finished")
+
+
+def test_a_stream_of_events_is_ended_cleanly_after_its_grace(tmp_path: Path) -> None:
+    """The client sees a whole answer (a cut one raises) and may connect again, to new code."""
+    with serving(tmp_path, "tell:app", "--stream-grace", "100ms") as server:
+        client = server.connect()
+        client.request("GET", "/events")
+        response = client.getresponse()
+        assert response.fp.readline() == b"9\r\n"
+        server.ask("reload", wait=True)
+        assert response.fp.read() == b"data: 1\n\n\r\n0\r\n\r\n"
+        client.close()
 
 
 def test_a_zygote_whose_code_changed_meanwhile_becomes_a_new_generation(tmp_path: Path) -> None:

@@ -280,5 +280,3 @@ class FakeKernel(Kernel):
         child.channel.send(Ready(child.pid, child.slot, child.generation))
         if child.behaviour.dies_after is not None:
             self.after(child.behaviour.dies_after, lambda: self.end(child, 1))
-
-

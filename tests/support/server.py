@@ -229,7 +229,7 @@ def serving(
 ) -> Iterator[Server]:
     """A cluster that is up, and gone without a trace afterwards with exit status 0."""
     options = ("-w", str(workers), "--min-ready", "0", *options)
-    with running(place, app, *options, cwd=cwd, **env) as server:
+    with running(place, app, *options, cwd=cwd, wrapper=(), **env) as server:
         server.ready()
         yield server
         if server.process.poll() is None:

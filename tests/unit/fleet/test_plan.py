@@ -136,9 +136,7 @@ def test_a_proven_canary_takes_its_slot_and_then_the_next_one_is_started() -> No
 
 def test_while_a_new_worker_boots_the_next_slot_waits() -> None:
     goal = replace(Goal(3).rolling(2), proven=True)
-    who = roster(
-        worker(1, 1), worker(2, 2), worker(3, 0, 2), zygotes=(zygote(1), zygote(2))
-    )
+    who = roster(worker(1, 1), worker(2, 2), worker(3, 0, 2), zygotes=(zygote(1), zygote(2)))
     who.workers[4] = worker(4, 1, 2, Phase.BOOTING)
     assert of(who, goal).actions == []
 

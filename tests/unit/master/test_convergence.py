@@ -90,9 +90,7 @@ class World:
             not rolling
             and {w.slot for w in workers} == wanted
             and len(workers) == len(wanted)
-            and all(
-                w.phase is Phase.READY and w.generation == cluster.goal.stable for w in workers
-            )
+            and all(w.phase is Phase.READY and w.generation == cluster.goal.stable for w in workers)
             and (cluster.roster.zygote(cluster.goal.stable) or cluster.goal.stable in lost)
         )
 

@@ -52,9 +52,7 @@ def covered(worker: Child) -> set[str]:
 def served(sim: Simulation) -> list[str]:
     """The slots whose sockets are served, each as often as somebody does."""
     ready = [child for child in sim.kernel.workers() if child.ready]
-    return sorted(
-        slot for child in ready for slot in {str(child.slot)} | covered(child)
-    )
+    return sorted(slot for child in ready for slot in {str(child.slot)} | covered(child))
 
 
 def test_all_ready_means_each_serves_its_own(sim: Simulation) -> None:

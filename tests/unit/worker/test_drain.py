@@ -56,6 +56,7 @@ class FakeConnection:
 class FakeHost:
     def __init__(self) -> None:
         self.connections: set[Any] = set()
+        self.running: dict[Any, None] = {}
         self.when_empty: Callable[[], None] | None = None
         self.draining = False
 
@@ -120,6 +121,7 @@ class Bench:
             self.acceptor,  # type: ignore[arg-type]
             self.handover,
             Order(**order),
+            5.0,
             lambda: self.now,
         )
 
@@ -273,3 +275,26 @@ def test_a_later_order_never_grants_more(bench: Bench) -> None:
 
     drain.hurry(Order("stop", 60.0))
     assert drain.left == 5.0
+
+
+class FakeStream:
+    """An exchange whose answer has no end of its own."""
+
+    def __init__(self, bench: Bench, connection: FakeConnection) -> None:
+        self.bench = bench
+        self.connection = connection
+        self.ended_at: float | None = None
+
+    def end_stream(self) -> None:
+        if self.ended_at is None:
+            self.ended_at = self.bench.now
+            self.connection._leave("ended")
+
+
+def test_streams_are_ended_once_their_grace_is_over(bench: Bench) -> None:
+    stream = FakeStream(bench, bench.connect(idle=False))
+    bench.host.running[stream] = None
+    took = bench.run()
+    assert stream.ended_at is not None
+    assert START + 5.0 <= stream.ended_at < START + 5.2
+    assert took < 5.2, "and then nothing keeps the worker"

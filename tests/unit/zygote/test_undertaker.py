@@ -29,9 +29,7 @@ def board() -> Iterator[Scoreboard]:
 def processes() -> Iterator[list[Process]]:
     """Three that wait for their standard input to end."""
     code = "import sys; sys.stdin.read()"
-    made = [
-        subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) for _ in range(3)
-    ]
+    made = [subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) for _ in range(3)]
     yield made
     for process in made:
         process.kill()
