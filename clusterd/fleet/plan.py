@@ -61,7 +61,10 @@ class Kill:
 
 @dataclass(frozen=True, slots=True)
 class Renew:
-    """The stable generation's code is no longer on disk, and a slot is empty: load today's."""
+    """The stable generation's code is no longer on disk, and a slot lacks it: load today's.
+
+    The slot is empty, or holds what a rollout left that failed half-way.
+    """
 
 
 Action = StartZygote | DismissZygote | KillZygote | Spawn | Retire | Kill | Renew
@@ -173,8 +176,7 @@ def _fill(
 ) -> None:
     """Order workers: into slots that stand empty at once, into those of stale ones in turn."""
     if source in roster.lost and any(s not in holders for s in range(goal.size)):
-        empty = set(range(goal.size)) - {w.slot for w in roster.live()}
-        if empty and goal.candidate is None and out.at(roster.importing.until, now):
+        if goal.candidate is None and out.at(roster.renewing.until, now):
             out.actions.append(Renew())
         return
     if not _can_fork(roster, source):

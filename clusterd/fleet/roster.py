@@ -59,6 +59,7 @@ class Roster:
     zygotes: list[Zygote] = field(default_factory=list)
     slots: dict[int, Backoff] = field(default_factory=dict)
     importing: Backoff = field(default_factory=Backoff)  # tally of zygotes that die
+    renewing: Backoff = field(default_factory=Backoff)  # tally of rollouts that nobody asked for
     faults: dict[int, str] = field(default_factory=dict)  # generation → why it cannot go on
     lost: set[int] = field(default_factory=set)  # generations whose code is no longer on disk
     ever_ready: bool = False

@@ -212,7 +212,8 @@ def kill(cluster: Cluster, action: Kill) -> None:
 
 
 def renew(cluster: Cluster, _action: Renew) -> None:
-    reload.begin(cluster, "the code of the serving generation is no longer on disk")
+    cluster.roster.renewing.died(cluster.kernel.now(), 0.0, cluster.jitter())  # until one works
+    reload.begin_quietly(cluster, "the code of the serving generation is no longer on disk")
 
 
 TABLE: dict[type[Action], Callable[[Cluster, Any], None]] = {

@@ -7,6 +7,7 @@ from math import inf
 from clusterd.config.settings import TABLE, Config
 from clusterd.core.errors import BindError, ClusterdError, ConfigError
 from clusterd.core.events import Kind
+from clusterd.fleet.backoff import Backoff
 from clusterd.fleet.goal import Goal, Mode, Patience
 from clusterd.fleet.rollout import Verdict, after, judge
 from clusterd.ipc.messages import Cover, Sockets, Uncover
@@ -157,6 +158,7 @@ def turn_back(cluster: Cluster, generation: int) -> None:
 
 def finish(cluster: Cluster, generation: int, before: Goal) -> None:
     cluster.config = cluster.configs[generation]
+    cluster.roster.renewing = Backoff()
     cluster.patience = patience_of(cluster.config)
     cluster.goal = replace(cluster.goal, resuming=False)
     drop_unwanted(cluster)

@@ -154,6 +154,14 @@ def test_an_empty_slot_whose_code_is_lost_asks_for_todays() -> None:
     who.lost.add(1)
     assert of(who, Goal(1)).actions == [], "nothing is missing, so nothing is loaded"
     assert of(who, Goal(2)).actions == [Renew()]
+    who.renewing.until = NOW + 5
+    assert of(who, Goal(2)) == Plan([], NOW + 5)
+
+
+def test_a_slot_that_only_a_failed_rollout_holds_asks_for_todays_code_too() -> None:
+    who = roster(worker(0, 0), worker(1, 1, 2), zygotes=())
+    who.lost.add(1)
+    assert of(who, Goal(2)).actions == [Renew()]
 
 
 def test_a_kept_zygote_is_let_go_when_nobody_wants_it() -> None:

@@ -223,6 +223,20 @@ def heal(world: World) -> None:
     settle=True,
     last=(signal.SIGTERM,),
 )
+@example(  # the stable code is lost, and what replaces it fails half-way
+    workers=4,
+    started=True,
+    facts=[
+        ("deploy, HUP", 12, 20),
+        ("TTIN", 1, 1),
+        ("kill zygote", 17, 20),
+        ("forks fail", 6, 1),
+        ("TTOU", 4, 5),
+        ("kill zygote", 2, 3),
+    ],
+    settle=True,
+    last=(signal.SIGTERM,),
+)
 @given(
     workers=st.integers(1, 4),
     started=st.booleans(),
