@@ -34,6 +34,7 @@ logger = logging.getLogger("clusterd.app")
 
 Message = dict[str, Any]
 BARE = frozenset({204, 304})  # statuses of answers that have no body
+TURN = 1024 * 1024  # bytes of a stream after which others get a turn of the loop
 EVENTS = b"text/event-stream"
 COPIED = 16 * 1024  # bytes; larger pieces are handed to the transport beside their framing
 
@@ -59,6 +60,7 @@ class Exchange:
         "_left",
         "_length",
         "_parts",
+        "_turn",
         "_waiters",
         "began",
         "body",
@@ -101,6 +103,7 @@ class Exchange:
         self.stage = WAITING
         self.task: asyncio.Task[None] | None = None
         self._end_told = False
+        self._turn = TURN
         self._waiters: list[asyncio.Future[None]] | None = None
 
     # --- the app's side
@@ -171,6 +174,11 @@ class Exchange:
                 self._stream(body, bool(message.get("more_body")))
                 if self.peer.is_paused and self.stage is not ENDED:
                     await self.peer.drain()
+                elif self.sent > self._turn and self.stage is not ENDED:
+                    # An app that never waits would keep the loop from all others, and from
+                    # hearing that its client has left.
+                    self._turn = self.sent + TURN
+                    await asyncio.sleep(0)
         else:
             raise ContractError(f"{kind!r} is not a message that an HTTP answer has")
 

@@ -28,10 +28,10 @@ def rollout(client: Client, command: str) -> dict[str, Any]:
             watcher.catch_up()
 
 
-def until_gone(client: Client) -> None:
+def until_gone(client: Client, quick: bool = False) -> None:
     """Ask a cluster to stop and wait until it has: its journal's stream ends when it does."""
     events = client.events(_latest(client), follow=True)
-    client.ask("stop")
+    client.ask("stop", quick=quick)
     for event in events:
         if sys.stderr.isatty():
             click.echo(event_line(event), err=True)

@@ -13,7 +13,8 @@ from clusterd.core.errors import ConfigError
 @click.command()
 @which_cluster
 @click.option("--no-wait", is_flag=True, help="Return at once instead of when it has ended.")
-def stop(no_wait: bool, **values: Any) -> None:
+@click.option("--quick", is_flag=True, help="Drop what is in hand and say where it was, as QUIT.")
+def stop(no_wait: bool, quick: bool, **values: Any) -> None:
     """Finish what is in hand, then end.
 
     Requests that have begun, and connections that wait in the queue, are answered first, for as
@@ -21,10 +22,10 @@ def stop(no_wait: bool, **values: Any) -> None:
     """
     asked = client(values)
     if no_wait:
-        asked.ask("stop")
+        asked.ask("stop", quick=quick)
         click.echo("stopping")
         return
-    progress.until_gone(asked)
+    progress.until_gone(asked, quick)
     click.echo("stopped")
 
 

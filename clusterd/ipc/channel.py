@@ -82,7 +82,12 @@ class Channel:
         """
         flags = socket.MSG_CMSG_CLOEXEC | (0 if block else socket.MSG_DONTWAIT)
         try:
-            body, ancillary, seen, _ = self.sock.recvmsg(LIMIT, FD_SPACE, flags)
+            try:
+                body, ancillary, seen, _ = self.sock.recvmsg(LIMIT, FD_SPACE, flags)
+            except ConnectionResetError:
+                # It left with something of ours unread. The kernel says so once, and before it
+                # hands out what the peer had sent: its last words are still to be had.
+                body, ancillary, seen, _ = self.sock.recvmsg(LIMIT, FD_SPACE, flags)
         except BlockingIOError:
             return None
         except ConnectionError:

@@ -46,7 +46,7 @@ def done(**fields: Any) -> Reply:
 
 def stop(cluster: Cluster, request: dict[str, Any]) -> Reply:
     if request.get("quick"):
-        orders.quit_now(cluster, "clusterd stop --quick")
+        orders.quit_now(cluster, "clusterd stop --quick", dumps=True)
     else:
         orders.stop(cluster, "clusterd stop")
     return done()

@@ -314,7 +314,7 @@ class Connection(Ending):
 
     def can_drain(self, exchange: Exchange) -> bool:
         """Whether what is left of the body is little enough to read it and keep the connection."""
-        return not exchange.expects and 0 < self.body_left <= DRAINED
+        return not self._peer_ended and not exchange.expects and 0 < self.body_left <= DRAINED
 
     async def drain(self) -> None:
         """Return once the client has taken what was written."""

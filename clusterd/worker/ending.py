@@ -177,7 +177,7 @@ class Ending(Reader, asyncio.Protocol):
         if self.is_closing:
             return
         self.is_closing = True
-        if self.is_parsing or self._held:
+        if (self.is_parsing or self._held) and not self._peer_ended:
             self._linger()
             return
         self._transport.close()

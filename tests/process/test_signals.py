@@ -47,6 +47,18 @@ def test_quit_says_where_busy_workers_are(tmp_path: Path) -> None:
         client.close()
 
 
+def test_stop_quick_is_the_twin_of_quit(tmp_path: Path) -> None:
+    with gate() as door, serving(tmp_path, workers=1, GATE=str(door.path)) as server:
+        client = server.connect()
+        client.request("GET", "/held")
+        visitor = door.next()
+        assert server.ask("stop", quick=True)["ok"]
+        assert server.wait() == 0
+        assert server.find("dumped", pid=visitor.pid)
+        visitor.release()
+        client.close()
+
+
 def test_hup_ttin_and_ttou(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         server.signal(signal.SIGHUP)

@@ -41,7 +41,7 @@ class Master(Protocol):
         (["pause"], {"command": "pause"}, "paused"),
         (["resume"], {"command": "resume"}, "resumed"),
         (["reopen"], {"command": "reopen"}, "log file reopened"),
-        (["stop", "--no-wait"], {"command": "stop"}, "stopping"),
+        (["stop", "--no-wait"], {"command": "stop", "quick": False}, "stopping"),
     ],
 )
 def test_a_command_asks_and_says_what_happens(

@@ -101,6 +101,16 @@ def test_nothing_there_is_none_and_a_closed_end_is_closed(ends: Ends) -> None:
     assert isinstance(ends[1].receive(), Closed)
 
 
+def test_the_last_words_of_one_who_left_with_mail_unread_are_heard(ends: Ends) -> None:
+    """The kernel reports the reset first, once, and only then what was sent before it."""
+    ours, theirs = ends
+    ours.send(Leave())
+    theirs.send(Failed("import", "why"))
+    theirs.close()
+    assert ours.receive(block=False) == (Failed("import", "why"), [])
+    assert isinstance(ours.receive(block=False), Closed)
+
+
 def test_a_full_buffer_or_a_dead_peer_is_false_and_never_blocks(ends: Ends) -> None:
     big = Dumped("x" * (LIMIT // 2))
     sent = 0
