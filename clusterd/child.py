@@ -9,21 +9,29 @@ import os
 import signal
 import socket
 import sys
-from typing import NoReturn
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NoReturn
 
 from clusterd.core.errors import AppError, Bug
 from clusterd.core.exits import Exit
 from clusterd.ipc.channel import Channel, Closed
 from clusterd.ipc.messages import Boot, Spawn
 from clusterd.ipc.scoreboard import Scoreboard
+from clusterd.kernel.child import keep_only
 from clusterd.kernel.process import set_parent_death_signal
 from clusterd.zygote.image import Image, build
 from clusterd.zygote.main import Work, Zygote, be_born, failure, ignore_signals
+
+if TYPE_CHECKING:
+    from clusterd.worker.birth import Birth
 
 
 def main() -> int:
     """Take the first message and become what the command line says."""
     role, channel = sys.argv[1], Channel.of(int(sys.argv[2]))
+    keep_only(channel.fileno())
+    from clusterd.worker.main import run  # while the master gets ready to say what to import
+
     received = channel.receive()
     if received is None or isinstance(received, Closed):
         return Exit.OK  # the master is gone already
@@ -33,11 +41,11 @@ def main() -> int:
     os.set_inheritable(channel.fileno(), False)
     board, log_fd = Scoreboard(fds[0]), fds[1]
     if role == "zygote":
-        return Zygote(channel, boot, board, log_fd, _work(boot, board, log_fd)).run()
-    return _solo(channel, boot, board, log_fd)
+        return Zygote(channel, boot, board, log_fd, _work(boot, board, log_fd, run)).run()
+    return _solo(channel, _work(boot, board, log_fd, run))
 
 
-def _solo(channel: Channel, boot: Boot, board: Scoreboard, log_fd: int) -> int:
+def _solo(channel: Channel, work: Work) -> int:
     """A worker that imports for itself, where forking from an image is not safe."""
     received = channel.receive()
     if received is None or isinstance(received, Closed):
@@ -47,13 +55,14 @@ def _solo(channel: Channel, boot: Boot, board: Scoreboard, log_fd: int) -> int:
         raise Bug(f"the second message was {type(order).__name__}")
     channel.close()  # the order carries it once more, so that both kinds of birth are alike
     ignore_signals()
-    return be_born(order, fds, None, _work(boot, board, log_fd))
+    return be_born(order, fds, None, work)
 
 
-def _work(boot: Boot, board: Scoreboard, log_fd: int) -> Work:
+def _work(
+    boot: Boot, board: Scoreboard, log_fd: int, run: Callable[["Birth", object], int]
+) -> Work:
     from clusterd.config.settings import Config
     from clusterd.worker.birth import Birth
-    from clusterd.worker.main import run
 
     config = Config.from_wire(boot.config)
 

@@ -12,7 +12,7 @@ import enum
 import logging
 from typing import Any
 
-from clusterd.app.peer import ClientGone, ContractError, Peer
+from clusterd.app.peer import ClientGone, ContractError, Peer, has_client_gone
 from clusterd.wire.response import (
     CHUNKED_END,
     CLOSE,
@@ -375,7 +375,7 @@ class Exchange:
         if isinstance(error, asyncio.CancelledError):
             self._abandon(503)
             return
-        if not (self.gone and _has_client_gone(error)):
+        if not (self.gone and has_client_gone(error)):
             self.peer.blame()
             path = self.scope["path"]
             if isinstance(error, ContractError):
@@ -432,12 +432,3 @@ def _as_list(headers: Any) -> list[Any]:
         raise ContractError(
             f"headers are a {type(headers).__name__}, not a list of pairs"
         ) from None
-
-
-def _has_client_gone(error: BaseException | None) -> bool:
-    """Whether an error comes from the client's leaving."""
-    for _ in range(20):
-        if error is None or isinstance(error, ClientGone):
-            return error is not None
-        error = error.__cause__ or error.__context__
-    return False

@@ -35,3 +35,12 @@ class Peer(Protocol):
     def abandoned(self, exchange: "Exchange", fresh: bool) -> None: ...
     def blame(self) -> None: ...
     def finished(self, exchange: "Exchange") -> None: ...
+
+
+def has_client_gone(error: BaseException | None) -> bool:
+    """Whether an error comes from the client's leaving."""
+    for _ in range(20):
+        if error is None or isinstance(error, ClientGone):
+            return error is not None
+        error = error.__cause__ or error.__context__
+    return False

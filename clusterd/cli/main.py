@@ -1,5 +1,6 @@
 """`clusterd`: finds the command, runs it, and turns every failure into one line and a status."""
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -7,8 +8,12 @@ from typing import TYPE_CHECKING
 
 from clusterd import __version__
 
+FAULTS = "CLUSTERD_TEST_FAULTS"  # scripted faults count every spawn, this one too
+
 if TYPE_CHECKING:
     import click
+
+    from clusterd.kernel.child import Ahead
 
 
 def main() -> None:
@@ -21,6 +26,16 @@ def run(args: Sequence[str]) -> int:
     if list(args) == ["--version"]:  # click alone would take longer than all of this
         print(f"clusterd {__version__}")
         return 0
+    if args[:1] != ["run"] or "--help" in args or FAULTS in os.environ:
+        return invoke(args)
+    from clusterd.kernel.child import start_ahead
+
+    with start_ahead() or contextlib.nullcontext() as ahead:
+        return invoke(args, ahead)
+
+
+def invoke(args: Sequence[str], ahead: "Ahead | None" = None) -> int:
+    """Find the command and call it. `ahead` is for the one that needs a zygote."""
     import click
 
     from clusterd.cli.commands import clusterd
@@ -28,7 +43,8 @@ def run(args: Sequence[str]) -> int:
     from clusterd.core.exits import Exit
 
     try:
-        return int(clusterd.main(list(args), "clusterd", standalone_mode=False) or Exit.OK)
+        code = clusterd.main(list(args), "clusterd", standalone_mode=False, obj=ahead)
+        return int(code or Exit.OK)
     except ClusterdError as error:
         complain(str(error))
         return error.exit

@@ -19,7 +19,7 @@ from clusterd.config.settings import TABLE, Config
 from clusterd.core import log
 from clusterd.core.errors import ConfigError
 from clusterd.kernel import faulty
-from clusterd.kernel.process import open_standard_streams
+from clusterd.kernel.child import Ahead
 from clusterd.kernel.real import Kernel
 from clusterd.master import run as master
 
@@ -29,7 +29,8 @@ LOG_MODE = 0o640  # the log may hold what users sent: not for everybody
 @click.command(cls=Grouped)
 @every_setting
 @click.option("--ready-fd", type=int, hidden=True, help="Gets one byte once commands are taken.")
-def run(ready_fd: int | None, **values: object) -> int:
+@click.pass_obj
+def run(ahead: Ahead | None, /, ready_fd: int | None, **values: object) -> int:
     """Serve an application on every core, in the foreground.
 
     \b
@@ -44,7 +45,6 @@ def run(ready_fd: int | None, **values: object) -> int:
     Ends with 0 when it was asked to, 3 when no worker ever became ready, 4 for a wrong setting,
     5 for an address that cannot be had.
     """
-    open_standard_streams()
     home = directory()  # asked once: a deploy that moves its symlink changes what "." is
     reread = functools.partial(decide, dict(values), home)
     config = reread()
@@ -52,7 +52,8 @@ def run(ready_fd: int | None, **values: object) -> int:
     log.set_up(descriptor, config.log.log_format, config.log.log_level, identity(config))
     if os.isatty(2):
         greet(config)
-    return master.run(config, reread, ready_fd, faulty.wrap(Kernel()), descriptor, str(home))
+    kernel = faulty.wrap(Kernel())
+    return master.run(config, reread, ready_fd, kernel, descriptor, str(home), ahead)
 
 
 def decide(values: dict[str, object], home: Path) -> Config:

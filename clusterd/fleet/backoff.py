@@ -14,6 +14,7 @@ class Backoff:
     deaths: int = 0  # young ones in a row
     until: float = 0.0  # not before this (monotonic seconds)
     first_death: float = 0.0
+    unborn: int = 0  # of the deaths, those for want of a process: the system's fault
 
     def died(self, now: float, uptime: float, jitter: float, unborn: bool = False) -> float:
         """Count a death; the delay before the next start. `jitter` in 0..1, from the caller.
@@ -23,13 +24,14 @@ class Backoff:
         free try: what is short stays so for a while.
         """
         if uptime >= GROWN_UP:
-            self.deaths = 0
+            self.deaths = self.unborn = 0
             self.until = now
             return 0.0
         if self.deaths == 0:
             self.first_death = now
-        self.deaths += 2 if unborn and self.deaths == 0 else 1
-        wait = delay(self.deaths, jitter)
+        self.deaths += 1
+        self.unborn += unborn
+        wait = delay(self.deaths + (self.unborn > 0), jitter)
         self.until = now + wait
         return wait
 

@@ -91,6 +91,9 @@ def plan(roster: Roster, goal: Goal, patience: Patience, now: float) -> Plan:
     _overdue(out, roster, now)
     if goal.mode is Mode.SERVING:
         _serve(out, roster, goal, patience, now)
+    elif goal.sweep:
+        if not any(roster.live()) and _can_fork(roster, goal.stable):
+            out.actions.append(Spawn(0, goal.stable))
     else:
         why = goal.why or str(goal.mode)
         out.actions += [Retire(w.row, why) for w in roster.live()]
@@ -220,7 +223,8 @@ def _zygotes(out: Plan, roster: Roster, goal: Goal, now: float) -> None:
     wanted = goal.generations
     if goal.mode is Mode.STOPPING:
         # They stay until the last worker is gone: each is the undertaker should we be killed now.
-        wanted = set() if not roster.workers else {z.generation for z in roster.zygotes}
+        needed = bool(roster.workers) or goal.sweep
+        wanted = {z.generation for z in roster.zygotes} if needed else set()
     for zygote in roster.zygotes:
         idle = zygote.phase is not ZygotePhase.DISMISSED
         loading_in_vain = goal.mode is Mode.STOPPING and zygote.phase is ZygotePhase.LOADING

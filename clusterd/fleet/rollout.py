@@ -59,7 +59,7 @@ def hopeless(roster: Roster, goal: Goal, patience: Patience, now: float) -> str:
     if goal.stable in roster.faults:
         return roster.faults[goal.stable]
     tallies = [roster.slot(slot) for slot in range(goal.size)]
-    if all(t.deaths >= patience.tries for t in tallies):
+    if all(t.deaths - t.unborn >= patience.tries for t in tallies):
         return f"every worker died {patience.tries} times before it was ready"
     first = min((t.first_death for t in tallies if t.deaths), default=None)
     if first is not None and now - first >= patience.never_ready:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from clusterd.kernel import child
 from clusterd.kernel.process import become_subreaper
 from clusterd.kernel.signals import Wakeup
 
@@ -55,6 +56,7 @@ class Kernel:
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         self._wakeup.__enter__()
         self.watch(self._wakeup, "signals")
+        signal.raise_signal(signal.SIGCHLD)  # the zygote that was started ahead may have died
 
     def now(self) -> float:
         """Monotonic seconds. They stand still while the machine sleeps, and so do deadlines."""
@@ -112,20 +114,9 @@ class Kernel:
         return read, write
 
     def spawn(self, argv: Sequence[str], keep: Iterable[int], directory: str) -> int:
-        """Start a fresh process that inherits `keep`; the master goes to `directory` first.
-
-        A descriptor duplicated onto itself stays open in the child (posix_spawn, glibc 2.29).
-        """
+        """Start a fresh process that inherits `keep`; the master goes to `directory` first."""
         os.chdir(directory)  # a symlink deploy: today's directory behind the same name
-        actions = [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in keep]
-        return os.posix_spawn(
-            argv[0],
-            list(argv),
-            os.environ,
-            file_actions=actions,
-            setsigmask=(),
-            setsigdef=(*HANDLED, signal.SIGPIPE),
-        )
+        return child.start(argv, keep)
 
     def kill(self, pid: int, number: int) -> None:
         """Signal a child. Only pids that we have not reaped are passed, so it cannot be another."""

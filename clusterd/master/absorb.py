@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from clusterd.core.errors import Bug
@@ -92,6 +93,7 @@ def ready(cluster: Cluster, worker: Worker, message: Ready) -> None:
     now = cluster.kernel.now()
     worker.phase, worker.since, worker.deadline = after, now, float("inf")
     worker.accepting = True
+    swept(cluster)
     took = round(now - worker.born, 3)
     cluster.note(Kind.READIED, **cluster.identity(worker), seconds=took)
     cluster.roster.ever_ready = True
@@ -103,6 +105,12 @@ def ready(cluster: Cluster, worker: Worker, message: Ready) -> None:
         cluster.announced = True
         seconds = round(now - cluster.started, 3)
         cluster.note(Kind.READY, workers=goal.size, seconds=seconds, generation=goal.stable)
+
+
+def swept(cluster: Cluster) -> None:
+    """The last worker of a stop in a pause is there, and empties the queues; or cannot be had."""
+    if cluster.goal.sweep:
+        cluster.goal = replace(cluster.goal, sweep=False)
 
 
 def leaving(cluster: Cluster, worker: Worker, message: Leaving) -> None:
@@ -193,6 +201,7 @@ TABLE: dict[type[Message], Callable[[Cluster, Any, Any], None]] = {
 
 def unspawned(cluster: Cluster, worker: Worker, reason: str) -> None:
     """A worker was ordered and never came to be: back off its slot."""
+    swept(cluster)
     wait = 0.0
     if not worker.asked:
         tally = cluster.roster.slot(worker.slot)
@@ -234,6 +243,7 @@ def _worker_died(cluster: Cluster, worker: Worker, code: int) -> None:
     cluster.guard(dump_arrived, cluster, worker.row)
     if worker.row in cluster.dumps and cluster.dumps[worker.row].text:
         dump_over(cluster, worker.row)
+    swept(cluster)
     now, was = cluster.kernel.now(), worker.phase
     uptime = now - worker.since if was is Phase.READY else 0.0
     worker.phase = step(was, Cue.EXITED)
@@ -267,6 +277,7 @@ def back_off(cluster: Cluster, worker: Worker, uptime: float) -> None:
 def _zygote_died(cluster: Cluster, zygote: Zygote, code: int) -> None:
     cluster.guard(zygote_spoke, cluster, zygote.pid)
     cluster.roster.zygotes.remove(zygote)
+    swept(cluster)
     channel = cluster.zygote_channels.pop(zygote.pid)
     cluster.kernel.unwatch(channel)
     channel.close()

@@ -19,6 +19,7 @@ from clusterd.fleet.roster import Roster, Worker
 from clusterd.ipc.channel import Channel
 from clusterd.ipc.journal import Journal
 from clusterd.ipc.scoreboard import ROWS, TOTALS, USED, Scoreboard
+from clusterd.kernel.child import Ahead
 from clusterd.kernel.real import Kernel
 from clusterd.master.sockets import Sockets
 
@@ -51,6 +52,7 @@ class Cluster:
     sockets: Sockets
     directory: str  # the logical working directory: today's code may be behind a symlink
     log_fd: int = 2
+    ahead: Ahead | None = None  # the first zygote, if it was started already
     control_file: list[tuple[str, int]] = field(default_factory=list)  # its path and inode
     terminal: bool = False  # started at one
     goal: Goal = field(default_factory=lambda: Goal(size=1))

@@ -45,7 +45,8 @@ class Loop:
         """Stopped, and every child is gone."""
         roster = self.cluster.roster
         stopping = self.cluster.goal.mode is Mode.STOPPING
-        return stopping and not roster.workers and not roster.zygotes
+        left = bool(roster.workers or roster.zygotes or self.cluster.goal.sweep)
+        return stopping and not left
 
     def turn(self) -> None:
         """Wait; take in the facts; look at the rollout; do what the plan says.

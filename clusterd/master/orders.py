@@ -9,6 +9,7 @@ from clusterd.core.errors import BindError, ConfigError
 from clusterd.core.events import Kind
 from clusterd.fleet.goal import Mode
 from clusterd.fleet.lifecycle import Phase
+from clusterd.fleet.roster import ZygotePhase
 from clusterd.ipc.messages import Dump as DumpOrder
 from clusterd.ipc.messages import Quit, Reopen
 from clusterd.master import reload
@@ -29,7 +30,12 @@ def stop(cluster: Cluster, why: str = "stop", graceful: float = inf) -> None:
         stopping = "the cluster is stopping"
         failed = {"generation": cluster.goal.candidate, "serving": cluster.goal.stable}
         cluster.note(Kind.ROLLOUT_FAILED, **failed, reason=stopping)
-    cluster.goal = replace(cluster.goal, mode=Mode.STOPPING, candidate=None, why="stop")
+    # Nobody accepts while paused: a last worker answers those who wait in the queues.
+    zygote = cluster.roster.zygote(cluster.goal.stable)
+    loaded = zygote is not None and zygote.phase is ZygotePhase.LOADED
+    sweep = cluster.goal.mode is Mode.PAUSED and loaded
+    goal = replace(cluster.goal, mode=Mode.STOPPING, candidate=None, why="stop", sweep=sweep)
+    cluster.goal = goal
     reload.refuse_newcomers(cluster, cluster.sockets)
 
 
@@ -39,7 +45,7 @@ def quit_now(cluster: Cluster, why: str, dumps: bool = False) -> None:
     those that hear us by themselves, those that do not by faulthandler, before they are killed.
     """
     stop(cluster, why)
-    cluster.goal = replace(cluster.goal, quick=True)
+    cluster.goal = replace(cluster.goal, quick=True, sweep=False)
     now = cluster.kernel.now()
     for worker in cluster.roster.workers.values():
         cluster.handles[worker.row].channel.send(Quit(dump=dumps))

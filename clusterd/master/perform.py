@@ -3,7 +3,6 @@
 import os
 import signal
 import socket
-import sys
 from collections.abc import Callable
 from math import inf
 from typing import Any
@@ -25,6 +24,7 @@ from clusterd.fleet.roster import Worker, Zygote, ZygotePhase
 from clusterd.ipc.channel import Channel
 from clusterd.ipc.messages import Boot, Drain, Leave, Quit
 from clusterd.ipc.messages import Spawn as SpawnOrder
+from clusterd.kernel.child import argv
 from clusterd.master import absorb, reload
 from clusterd.master.cluster import Cluster, Handles, Pipe
 
@@ -38,8 +38,7 @@ def perform(cluster: Cluster, action: Action) -> None:
 
 
 def _child(cluster: Cluster, role: str, end: socket.socket) -> int:
-    argv = [sys.executable, "-P", "-m", "clusterd.child", role, str(end.fileno())]
-    return cluster.kernel.spawn(argv, [end.fileno()], cluster.directory)
+    return cluster.kernel.spawn(argv(role, end), [end.fileno()], cluster.directory)
 
 
 def _boot(cluster: Cluster, channel: Channel, generation: int) -> None:
@@ -51,19 +50,10 @@ def _boot(cluster: Cluster, channel: Channel, generation: int) -> None:
 def start_zygote(cluster: Cluster, action: StartZygote) -> None:
     generation, now = action.generation, cluster.kernel.now()
     try:
-        ours, theirs = cluster.kernel.pair()
+        pid, channel = _fresh_zygote(cluster)
     except OSError as error:
         _zygote_unborn(cluster, generation, error)
         return
-    channel = Channel(ours)
-    try:
-        pid = _child(cluster, "zygote", theirs)
-    except OSError as error:
-        channel.close()
-        _zygote_unborn(cluster, generation, error)
-        return
-    finally:
-        theirs.close()
     deadline = now + cluster.patience.startup
     zygote = Zygote(generation, pid, now, deadline)
     cluster.roster.zygotes.append(zygote)
@@ -77,6 +67,22 @@ def start_zygote(cluster: Cluster, action: StartZygote) -> None:
         return
     _boot(cluster, channel, generation)
     cluster.note(Kind.ZYGOTE_SPAWNED, generation=generation, pid=pid)
+
+
+def _fresh_zygote(cluster: Cluster) -> tuple[int, Channel]:
+    """The one that was started ahead, or a new one. Raises OSError."""
+    ahead, cluster.ahead = cluster.ahead, None
+    if ahead is not None:
+        ahead.taken = True
+        return ahead.pid, Channel(ahead.sock)
+    ours, theirs = cluster.kernel.pair()
+    try:
+        return _child(cluster, "zygote", theirs), Channel(ours)
+    except OSError:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
 
 
 def _zygote_unborn(cluster: Cluster, generation: int, error: OSError) -> None:

@@ -13,6 +13,7 @@ from clusterd.core.errors import BindError
 from clusterd.core.events import Kind
 from clusterd.fleet.goal import Goal
 from clusterd.ipc.scoreboard import Scoreboard
+from clusterd.kernel.child import Ahead
 from clusterd.kernel.real import Kernel
 from clusterd.master import logbook
 from clusterd.master.cluster import Cluster
@@ -29,13 +30,16 @@ def run(
     kernel: Kernel,
     log_fd: int = 2,
     directory: str = ".",
+    ahead: Ahead | None = None,
 ) -> int:
     """Serve until stopped; the exit status. Raises BindError or ConfigError before serving.
 
     `directory` is the working directory by the name it was reached by: a deploy may move the
-    symlink, and each zygote starts where it points then.
+    symlink, and each zygote starts where it points then. `ahead` is the first zygote, if it was
+    started already.
     """
     cluster = assemble(config, reread, kernel, log_fd, directory)
+    cluster.ahead = ahead
     control: Control | None = None
     try:
         cluster.sockets.add(config.listen, config.fleet.workers)

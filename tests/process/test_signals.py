@@ -86,6 +86,21 @@ def test_winch_pauses_with_the_queue_open_and_hup_resumes(tmp_path: Path) -> Non
         server.event("rollout_finished", generation=2)
 
 
+def test_term_in_a_pause_answers_those_who_wait(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        server.signal(signal.SIGWINCH)
+        for _ in range(2):
+            server.event("exited")
+        waiting = [server.connect() for _ in range(5)]
+        for client in waiting:
+            client.request("GET", "/")
+        server.signal(signal.SIGTERM)
+        for client in waiting:
+            assert client.getresponse().status == 200
+            client.close()
+        assert server.wait() == 0
+
+
 def test_usr1_reopens_the_log_here_and_in_workers(tmp_path: Path) -> None:
     log, rotated = tmp_path / "log", tmp_path / "log.1"
     with serving(tmp_path, "tell:app", "--log-file", str(log), workers=1) as server:
