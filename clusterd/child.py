@@ -5,6 +5,7 @@ find them there, though its room may not import them.
 """
 
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -30,8 +31,10 @@ def main() -> int:
     """Take the first message and become what the command line says."""
     role, channel = sys.argv[1], Channel.of(int(sys.argv[2]))
     keep_only(channel.fileno())
+    gc.disable()  # as for the application: what is imported stays
     from clusterd.worker.main import run  # while the master gets ready to say what to import
 
+    gc.enable()
     received = channel.receive()
     if received is None or isinstance(received, Closed):
         return Exit.OK  # the master is gone already

@@ -1,6 +1,7 @@
 """`clusterd`: finds the command, runs it, and turns every failure into one line and a status."""
 
 import contextlib
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ def run(args: Sequence[str]) -> int:
         return 0
     if args[:1] != ["run"] or "--help" in args or FAULTS in os.environ:
         return invoke(args)
+    gc.disable()  # what is imported now stays for life; `master.run` turns it on again
     from clusterd.kernel.child import start_ahead
 
     with start_ahead() or contextlib.nullcontext() as ahead:

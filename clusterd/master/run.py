@@ -1,6 +1,7 @@
 """The master's two halves of a life: before serving anything may fail loudly, after it nothing."""
 
 import contextlib
+import gc
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -46,6 +47,8 @@ def run(
         control = open_control(cluster)
         kernel.adopt()
         announce(cluster, control, ready_fd)
+        gc.freeze()
+        gc.enable()
         # From here on we must not die: what fails is journaled and tried again.
         code = Loop(cluster, control).run()
         cluster.note(Kind.STOPPED, code=int(code))

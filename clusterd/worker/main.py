@@ -153,7 +153,7 @@ class Life:
         self.row[Cell.START_TICKS] = start_ticks()
         self.row[Cell.SLOT] = self.birth.slot
         self.row[Cell.GENERATION] = self.birth.generation
-        self.pulse.publish = self.publish
+        self.pulse.publish = self._publish_if_any
         self.pulse.start()
         self.loop.add_reader(self.birth.channel.fileno(), self._hear)
         if not await self._boot():
@@ -352,6 +352,11 @@ class Life:
         row[Cell.HELD_BACK] = self.acceptor.held_back
         row[Cell.HANDED_OVER] = self._drain.handed_over if self._drain is not None else 0
         self.server.publish()
+
+    def _publish_if_any(self) -> None:
+        """At each beat. An idle worker has nothing new, and every line run in the cold costs."""
+        if self.server.open or self.server.is_dirty:
+            self.publish()
 
     def _on_bug(self, error: Exception) -> None:
         logger.error("the worker failed: this is a bug in clusterd", exc_info=error)

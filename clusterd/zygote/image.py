@@ -23,7 +23,12 @@ class Image:
 def build(settings: AppSettings) -> Image:
     """Import the application. Raises AppError with the application's own traceback."""
     began = time.monotonic()
-    app = load(settings.app, settings.app_dir, settings.factory)
+    # What an import makes stays: looking for garbage in it again and again finds next to nothing.
+    gc.disable()
+    try:
+        app = load(settings.app, settings.app_dir, settings.factory)
+    finally:
+        gc.enable()
     # Frozen objects are left alone by the collector, so that it does not write to (and thereby
     # copy) pages that all workers share.
     gc.collect()

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from clusterd.ipc.scoreboard import NOBODY, Cell, Scoreboard
-from clusterd.worker.accept import LOOK_AGAIN, Acceptor, Listener, Source
+from clusterd.worker.accept import LOOK_AGAIN, SETTLING, Acceptor, Listener, Source
 from clusterd.worker.gate import Gate
 
 
@@ -127,7 +127,13 @@ class Bench:
         return self.source.number in self.loop.readers
 
     def turn(self, *script: int | OSError) -> None:
-        """The source is readable."""
+        """The source is readable, once a connection accepted before has had its turn."""
+        for _ in range(SETTLING if self.attached else 0):
+            self.readable()
+        self.readable(*script)
+
+    def readable(self, *script: int | OSError) -> None:
+        """One callback of the loop."""
         self.source.script += script
         self.loop.readers[self.source.number]()
 
@@ -210,6 +216,15 @@ def test_an_error_of_one_connection_stops_nothing(bench: Bench, name: str) -> No
 
     bench.turn()
     assert bench.attached == [7]
+
+
+def test_none_is_taken_until_the_one_before_had_its_turn(bench: Bench) -> None:
+    """Its request may block the loop, and who came meanwhile would wait behind it."""
+    bench.readable(7)
+    bench.readable(8)
+    assert bench.attached == [7]
+    bench.readable()
+    assert bench.attached == [7, 8]
 
 
 def test_a_listener_that_was_shut_down_is_not_watched(bench: Bench) -> None:
