@@ -34,8 +34,9 @@ def stop(cluster: Cluster, why: str = "stop", graceful: float = inf) -> None:
     zygote = cluster.roster.zygote(cluster.goal.stable)
     loaded = zygote is not None and zygote.phase is ZygotePhase.LOADED
     sweep = cluster.goal.mode is Mode.PAUSED and loaded
-    goal = replace(cluster.goal, mode=Mode.STOPPING, candidate=None, why="stop", sweep=sweep)
-    cluster.goal = goal
+    cluster.goal = replace(
+        cluster.goal, mode=Mode.STOPPING, candidate=None, why="stop", sweep=sweep
+    )
     reload.refuse_newcomers(cluster, cluster.sockets)
 
 
