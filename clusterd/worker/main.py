@@ -115,6 +115,7 @@ class Life:
         self._end: asyncio.Future[int] = self.loop.create_future()
         self._booting: asyncio.Task[None] | None = None
         self._drain: drain.Drain | None = None
+        self._order: Drain | None = None  # to leave, which came during startup
         self._draining: asyncio.Task[None] | None = None
         self._main: asyncio.Task[int] | None = None
         self._asked_to_leave = False
@@ -158,7 +159,10 @@ class Life:
         self.loop.add_reader(self.birth.channel.fileno(), self._hear)
         if not await self._boot():
             return self._end.result() if self._end.done() else Exit.NEVER_READY
-        self._open()
+        if self._order is None:
+            self._open()
+        else:
+            self._begin_drain(self._order)
         return await self._end
 
     async def _boot(self) -> bool:
@@ -253,6 +257,9 @@ class Life:
 
     def _begin_drain(self, order: Drain) -> None:
         if self._booting is not None:
+            # Kept, too: startup may be over already without our having heard of it, and to cancel
+            # it does nothing then. A worker that forgets the order would outlive its master.
+            self._order = order
             self._booting.cancel()
         elif self._drain is not None:
             self._drain.hurry(order)

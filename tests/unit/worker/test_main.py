@@ -19,6 +19,7 @@ from clusterd.ipc.channel import CLOSED, Channel
 from clusterd.ipc.messages import (
     Cover,
     Drain,
+    Draining,
     Dump,
     Dumped,
     Failed,
@@ -31,7 +32,7 @@ from clusterd.ipc.messages import (
 )
 from clusterd.ipc.scoreboard import NOBODY, Cell, Scoreboard, Stage
 from clusterd.worker.birth import Birth
-from clusterd.worker.main import run
+from clusterd.worker.main import Life, run
 
 Spoken = TypeVar("Spoken", bound=Message)
 Start = Callable[..., "Worker"]
@@ -40,8 +41,16 @@ Start = Callable[..., "Worker"]
 class Worker:
     """A forked worker, and what its master holds of it."""
 
-    def __init__(self, board: Scoreboard, listener: socket.socket, log: Path, app: Any) -> None:
+    def __init__(
+        self,
+        board: Scoreboard,
+        listener: socket.socket,
+        log: Path,
+        app: Any,
+        live: Callable[[Birth, Any], int] = run,
+    ) -> None:
         self.board = board
+        self.live = live
         self.address = listener.getsockname()
         self.channel, theirs = Channel.pair()
         log_fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -58,7 +67,7 @@ class Worker:
             self.channel.close()
             pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             listeners = [("127.0.0.1:0", listener)]
-            status = run(
+            status = self.live(
                 Birth(
                     Channel(theirs),
                     self.board,
@@ -168,8 +177,8 @@ def start(board: Scoreboard, listener: socket.socket, log: Path) -> Iterator[Sta
     """Starts workers; none is left behind."""
     workers = []
 
-    def start(app: Any = shop, ready: bool = True) -> Worker:
-        workers.append(Worker(board, listener, log, app))
+    def start(app: Any = shop, ready: bool = True, live: Any = run) -> Worker:
+        workers.append(Worker(board, listener, log, app, live))
         if ready:
             workers[-1].hear(Ready)
         return workers[-1]
@@ -227,6 +236,24 @@ def test_without_a_master_it_finishes_and_leaves(start: Start) -> None:
         assert worker.ask(client=client) == "open"
         worker.channel.close()
         assert answer(client) == ""
+    assert worker.wait() == Exit.OK
+
+
+class Late(Life):
+    """Told to leave when startup is over and nobody has noticed yet: to cancel it does nothing."""
+
+    async def _boot(self) -> bool:
+        self._booting = self.loop.create_task(asyncio.sleep(0))
+        while not self._booting.done():
+            await asyncio.sleep(0)
+        self._begin_drain(Drain("test", 10.0))
+        self._booting = None
+        return True
+
+
+def test_an_order_to_leave_that_comes_as_startup_ends_is_not_forgotten(start: Start) -> None:
+    worker = start(ready=False, live=lambda birth, app: Late(birth, app).run())
+    worker.hear(Draining)
     assert worker.wait() == Exit.OK
 
 
