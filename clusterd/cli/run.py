@@ -23,8 +23,6 @@ from clusterd.kernel.child import Ahead
 from clusterd.kernel.real import Kernel
 from clusterd.master import run as master
 
-LOG_MODE = 0o640  # the log may hold what users sent: not for everybody
-
 
 @click.command(cls=Grouped)
 @every_setting
@@ -79,7 +77,7 @@ def open_log(path: str) -> int:
     if not path:
         return 2
     try:
-        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, LOG_MODE)
+        return log.open_file(path)
     except OSError as error:
         flag = TABLE["log_file"].flag
         raise ConfigError(f"{flag}: {path} cannot be opened: {error.strerror}") from None

@@ -144,7 +144,7 @@ class Cluster:
         """A free row, counted into the rows in use; None when all 1,024 are taken."""
         row = self.roster.free_row(ROWS)
         if row is not None:
-            self.board.header[USED] = max(row, *self.roster.workers, row) + 1
+            self.board.header[USED] = max([row, *self.roster.workers]) + 1
         return row
 
     def forget(self, worker: Worker) -> None:

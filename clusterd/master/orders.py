@@ -1,10 +1,10 @@
 """What signals and commands have in common: each changes the goal, and nothing else."""
 
-import os
 import signal
 from dataclasses import replace
 from math import inf
 
+from clusterd.core import log
 from clusterd.core.errors import BindError, ConfigError
 from clusterd.core.events import Kind
 from clusterd.fleet.goal import Mode
@@ -118,9 +118,8 @@ def reopen(cluster: Cluster) -> None:
     """Open the log file anew (it was rotated) and pass it on. Raises ConfigError."""
     path = cluster.config.log.log_file
     if path:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         try:
-            fd = os.open(path, flags, 0o640)
+            fd = log.open_file(path)
         except OSError as error:
             reason = f"{path} cannot be opened: {error.strerror}"
             cluster.note(Kind.TROUBLE, reason=reason, next="the old file is written to")
