@@ -28,7 +28,7 @@ class Written(click.ParamType):  # type: ignore[type-arg]  # generic only in new
     ) -> list[Any]:
         from click.shell_completion import CompletionItem
 
-        if self.row.about.kind is Kind.PATH:
+        if self.row.about.kind in (Kind.PATH, Kind.PATHS):
             kind = "dir" if self.row.name.endswith("_dir") else "file"
             return [CompletionItem(incomplete, type=kind)]
         words = [*self.row.about.choices, *(["auto"] if self.row.name == "workers" else [])]
@@ -78,8 +78,7 @@ def option(row: Setting) -> Callable[[Function], Function]:
     if row.about.kind is Kind.SWITCH:
         names[1] += f"/--no-{row.flag[2:]}"
         return click.option(*names, default=None, help=help)
-    multiple = row.about.kind is Kind.ADDRESSES
-    return click.option(*names, type=Written(row), multiple=multiple, default=None, help=help)
+    return click.option(*names, type=Written(row), multiple=row.is_plural, default=None, help=help)
 
 
 def file_option(function: Function) -> Function:

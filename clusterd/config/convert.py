@@ -1,11 +1,13 @@
 """Values of settings: from what people write to what rooms use, and back."""
 
+import ipaddress
+import os
 import re
 from collections.abc import Callable
 from typing import Any
 
 from clusterd.config.address import parse_bind
-from clusterd.config.settings import Kind, Setting
+from clusterd.config.settings import PLURAL, Kind, Setting
 from clusterd.core.errors import ConfigError
 from clusterd.core.units import GIB, KIB, MIB, SECONDS, parse_bytes, parse_seconds
 
@@ -29,7 +31,7 @@ def show(row: Setting, value: Any) -> str:
             return _bytes_text(value)
         case Kind.SWITCH:
             return "true" if value else "false"
-        case Kind.ADDRESSES:
+        case kind if kind in PLURAL:
             return " ".join(value)
     return str(value)
 
@@ -68,6 +70,8 @@ def allowed(row: Setting) -> str:
             return f"a whole number{_range(row)}"
         case Kind.APP:
             return "module:attribute, e.g. shop.main:app"
+        case Kind.PEERS:
+            return "addresses, networks, unix, *"
     return "a text"
 
 
@@ -149,6 +153,40 @@ def _path(row: Setting, raw: Any) -> str:
     return raw
 
 
+def _paths(row: Setting, raw: Any) -> tuple[str, ...]:
+    """From the environment, colons part them as in PATH."""
+    texts = raw.split(os.pathsep) if isinstance(raw, str) else raw
+    if not isinstance(texts, (list, tuple)):
+        raise ConfigError(f"{_written(raw)} is not allowed; allowed: a path or a list of paths")
+    return tuple(_path(row, text) for text in texts if text != "")
+
+
+def _peers(row: Setting, raw: Any) -> tuple[str, ...]:
+    """Canonical: networks with the host's bits checked, `unix` and `*` as they are."""
+    texts = re.split(r"[\s,]+", raw.strip(" ,")) if isinstance(raw, str) else raw
+    if not isinstance(texts, (list, tuple)) or not all(isinstance(text, str) for text in texts):
+        raise ConfigError(f"{_written(raw)} is not allowed; allowed: a text or a list of texts")
+    return tuple(_peer(part) for text in texts for part in re.split(r"[\s,]+", text) if part)
+
+
+def _peer(text: str) -> str:
+    if text in ("unix", "*"):
+        return text
+    try:
+        network = ipaddress.ip_network(text)
+    except ValueError as error:
+        raise ConfigError(
+            f"{text!r} is no peer ({error}); allowed: an address, a network, unix or *"
+        ) from None
+    return str(network.network_address) if network.num_addresses == 1 else str(network)
+
+
+def _words(row: Setting, raw: Any) -> str:
+    if not isinstance(raw, str) or not raw.isprintable():
+        raise ConfigError(f"{_written(raw)} is not allowed; allowed: a text")
+    return raw.strip()
+
+
 def _choice(row: Setting, raw: Any) -> str:
     word = str(raw).lower()
     if isinstance(raw, bool) or word not in row.about.choices:
@@ -201,4 +239,7 @@ READERS: dict[Kind, Callable[[Setting, Any], Any]] = {
     Kind.ADDRESSES: _addresses,
     Kind.APP: _app,
     Kind.PATH: _path,
+    Kind.PATHS: _paths,
+    Kind.PEERS: _peers,
+    Kind.WORDS: _words,
 }

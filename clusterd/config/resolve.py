@@ -96,6 +96,8 @@ def _finish(values: dict[str, Any], origins: dict[str, str], cwd: Path) -> None:
     for name, row in TABLE.items():
         if row.about.kind is Kind.PATH and values[name]:
             values[name] = _absolute(cwd, values[name])
+        elif row.about.kind is Kind.PATHS:
+            values[name] = tuple(_absolute(cwd, path) for path in values[name])
     try:
         values["bind"] = tuple(_anchor(text, cwd) for text in values["bind"])
     except ConfigError as error:

@@ -24,6 +24,12 @@ class Kind(enum.StrEnum):
     ADDRESSES = "addresses"
     APP = "app"
     PATH = "path"
+    PATHS = "paths"
+    PEERS = "peers"
+    WORDS = "words"
+
+
+PLURAL = frozenset({Kind.ADDRESSES, Kind.PATHS, Kind.PEERS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,12 @@ class AppSettings:
         Kind.PATH,
         metavar="DIR",
         shown="current directory",
+    )
+    interface: str = setting(
+        "auto",
+        "What the application is: asgi, wsgi, or auto, which looks at how it can be called.",
+        Kind.CHOICE,
+        choices=("auto", "asgi", "wsgi"),
     )
     factory: bool = setting(
         False, "The attribute is a function that returns the application.", Kind.SWITCH
@@ -179,13 +191,158 @@ class HttpSettings:
     max_connections: int = setting(
         1000, "Open connections that a worker holds at most.", Kind.COUNT, low=1, high=1_000_000
     )
-    access_log: bool = setting(False, "Log one line a request.", Kind.SWITCH)
+    http2: str = setting(
+        "auto",
+        "HTTP/2, by ALPN under TLS and by prior knowledge without; auto is on where the package h2 "
+        "is installed (the extra clusterd[h2]).",
+        Kind.CHOICE,
+        choices=("auto", "on", "off"),
+    )
+    http2_streams: int = setting(
+        100,
+        "Requests that one HTTP/2 connection may have in flight.",
+        Kind.COUNT,
+        low=1,
+        high=2**16,
+    )
     server_header: bool = setting(True, "Send the header Server: clusterd.", Kind.SWITCH)
+
+
+@dataclass(frozen=True, slots=True)
+class WebsocketSettings:
+    """WebSocket"""
+
+    websocket_max_size: int = setting(
+        16 * 2**20,
+        "Longest message, after decompression; beyond it close code 1009. 0 for no limit.",
+        Kind.BYTES,
+    )
+    websocket_ping_interval: float = setting(
+        20.0, "Time between two pings; 0 sends none.", Kind.SECONDS
+    )
+    websocket_ping_timeout: float = setting(
+        20.0, "Time that a client may take to answer a ping.", Kind.SECONDS, low=0.1
+    )
+    websocket_compression: bool = setting(
+        True, "Accept compressed messages (permessage-deflate).", Kind.SWITCH
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class WsgiSettings:
+    """WSGI"""
+
+    threads: int = setting(
+        8,
+        "Threads of a worker that WSGI requests run in; 1 runs them one after another in the "
+        "worker's own thread.",
+        Kind.COUNT,
+        low=1,
+        high=1000,
+    )
+    request_timeout: float = setting(
+        60.0,
+        "Time that a WSGI request may take before its stack is dumped and its worker replaced; "
+        "0 for no limit.",
+        Kind.SECONDS,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """TLS"""
+
+    tls_cert: tuple[str, ...] = setting(
+        (),
+        "File with a certificate and its chain, PEM; turns TLS on for TCP addresses. Several are "
+        "chosen from by server name (SNI), the first where none fits.",
+        Kind.PATHS,
+        metavar="FILE",
+        shown="none",
+    )
+    tls_key: tuple[str, ...] = setting(
+        (),
+        "File with the private key of the certificate at the same place, PEM.",
+        Kind.PATHS,
+        metavar="FILE",
+        shown="the certificate's file",
+    )
+    tls_password_file: str = setting(
+        "", "File whose first line is the keys' password.", Kind.PATH, metavar="FILE", shown="none"
+    )
+    tls_ca: str = setting(
+        "",
+        "File with the authorities that clients' certificates are checked against, PEM.",
+        Kind.PATH,
+        metavar="FILE",
+        shown="none",
+    )
+    tls_client_cert: str = setting(
+        "none",
+        "Whether clients show a certificate (mutual TLS).",
+        Kind.CHOICE,
+        choices=("none", "optional", "required"),
+    )
+    tls_ciphers: str = setting(
+        "",
+        "Ciphers for TLS 1.2, as OpenSSL writes them.",
+        Kind.WORDS,
+        metavar="CIPHERS",
+        shown="Python's",
+    )
+    tls_min_version: str = setting(
+        "1.2", "Oldest TLS to speak.", Kind.CHOICE, choices=("1.2", "1.3")
+    )
+    tls_handshake_timeout: float = setting(
+        10.0, "Time that a client may take for the handshake.", Kind.SECONDS, low=0.1
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ProxySettings:
+    """Behind a proxy"""
+
+    trusted_proxies: tuple[str, ...] = setting(
+        ("127.0.0.1", "::1", "unix"),
+        "Peers whose word about the client is taken: addresses, networks as 10.0.0.0/8, unix for "
+        "Unix sockets, or * for anybody.",
+        Kind.PEERS,
+        metavar="PEER",
+    )
+    proxy_headers: str = setting(
+        "x-forwarded",
+        "Headers that trusted proxies tell about the client with: x-forwarded is X-Forwarded-For, "
+        "-Proto, -Host and -Port; forwarded is RFC 7239's. Only what your proxy sets itself can be "
+        "trusted.",
+        Kind.CHOICE,
+        choices=("x-forwarded", "forwarded", "off"),
+    )
+    proxy_protocol: bool = setting(
+        False,
+        "Every connection begins with a PROXY line or block (v1 or v2) of a trusted proxy.",
+        Kind.SWITCH,
+    )
+    root_path: str = setting(
+        "",
+        "Path that the application is mounted at (SCRIPT_NAME).",
+        Kind.WORDS,
+        metavar="PATH",
+        shown="none",
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class LogSettings:
     """Logs"""
+
+    access_log: bool = setting(False, "Log one line a request.", Kind.SWITCH)
+    access_log_format: str = setting(
+        "common",
+        "common and combined as other servers write them, with the time taken and the request's "
+        "id at the end; json is one object a line.",
+        Kind.CHOICE,
+        choices=("common", "combined", "json"),
+    )
 
     log_file: str = setting(
         "",
@@ -235,6 +392,10 @@ class Config:
     listen: ListenSettings = ListenSettings()
     fleet: FleetSettings = FleetSettings(workers=1)
     http: HttpSettings = HttpSettings()
+    websocket: WebsocketSettings = WebsocketSettings()
+    wsgi: WsgiSettings = WsgiSettings()
+    tls: TlsSettings = TlsSettings()
+    proxy: ProxySettings = ProxySettings()
     log: LogSettings = LogSettings()
     place: PlaceSettings = PlaceSettings()
     origins: dict[str, str] = field(default_factory=dict)
@@ -246,9 +407,15 @@ class Config:
     @classmethod
     def from_wire(cls, wire: dict[str, Any]) -> Self:
         """The inverse of `to_wire`, also after a trip through JSON (tuples became lists)."""
-        sections = {name: make(**wire[name]) for name, make in SECTIONS.items()}
-        listen = sections["listen"]
-        sections["listen"] = dataclasses.replace(listen, bind=tuple(listen.bind))
+        sections = {
+            section: make(
+                **{
+                    name: tuple(value) if isinstance(value, list) else value
+                    for name, value in wire[section].items()
+                }
+            )
+            for section, make in SECTIONS.items()
+        }
         return cls(**sections, origins=dict(wire["origins"]))
 
 
@@ -257,6 +424,10 @@ SECTIONS: dict[str, type[Any]] = {
     "listen": ListenSettings,
     "fleet": FleetSettings,
     "http": HttpSettings,
+    "websocket": WebsocketSettings,
+    "wsgi": WsgiSettings,
+    "tls": TlsSettings,
+    "proxy": ProxySettings,
     "log": LogSettings,
     "place": PlaceSettings,
 }
@@ -274,6 +445,11 @@ class Setting:
     @property
     def flag(self) -> str:
         return "--" + self.name.replace("_", "-")
+
+    @property
+    def is_plural(self) -> bool:
+        """Whether it may be given more than once."""
+        return self.about.kind in PLURAL
 
     @property
     def variable(self) -> str:

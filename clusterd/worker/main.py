@@ -124,7 +124,7 @@ class Life:
     def _make_server(self, app: Any) -> Server:
         server = Server(app, self.birth.config.http, self.loop, self.row, self.lifespan.state)
         server.on_load = self._on_load
-        if self.birth.config.http.access_log:
+        if self.birth.config.log.access_log:
             server.set_access_log(self.birth.log_fd)
         return server
 
