@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from clusterd.core.errors import AppError
 
 if TYPE_CHECKING:
-    from clusterd.app.asgi import Exchange
+    from clusterd.app.exchange import Exchange
 
 
 class ContractError(AppError):

@@ -9,7 +9,8 @@ from typing import Any
 from clusterd.config.address import Unix, parse_bind
 from clusterd.config.convert import AUTO, convert
 from clusterd.config.cpus import available_cpus
-from clusterd.config.settings import SECTIONS, TABLE, Config, Kind, PlaceSettings
+from clusterd.config.kinds import Kind
+from clusterd.config.settings import SECTIONS, TABLE, Config, PlaceSettings
 from clusterd.config.sources import (
     Given,
     find_file,

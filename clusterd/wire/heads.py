@@ -31,6 +31,7 @@ FICKLE = frozenset(
 # RFC 9112 §5: a token, a colon right after it, and what RFC 9110 §5.5 allows. Blanks are stripped
 # afterwards: in the pattern they would make it quadratic.
 FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\x00-\x08\x0a-\x1f\x7f]*)")
+PREFACE = b"PRI * HTTP/2.0"
 VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 
 Pair = tuple[bytes, bytes]
@@ -47,6 +48,13 @@ class RequestLine(NamedTuple):
     host: bytes | None  # of a target in absolute form, which stands for Host
 
 
+class Preface(PeerError):
+    """HTTP/2's connection preface (RFC 9113 §3.4), up to its first blank line: who speaks that may
+    go on with `rest`, which came after."""
+
+    rest = b""
+
+
 request_lines: dict[bytes, RequestLine] = {}
 # Those of HTTP/1.1 whose target is a path, as plain tuples: unpacking a NamedTuple costs more.
 usual_lines: dict[bytes, Asked] = {}
@@ -58,6 +66,8 @@ def learn_request_line(line: bytes) -> RequestLine:
     parts = line.split(b" ")
     method = METHODS.get(parts[0])
     if method is None:
+        if line == PREFACE:
+            raise Preface(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
         if TOKEN.fullmatch(parts[0]) and len(parts) > 1:
             raise PeerError(501, "the method is not implemented")
         raise PeerError(400, "this is not HTTP")

@@ -16,8 +16,10 @@ import httptools
 
 from clusterd.core.errors import PeerError
 from clusterd.wire.heads import (
+    PREFACE,
     Asked,
     Pair,
+    Preface,
     RequestLine,
     fields,
     learn_field,
@@ -83,6 +85,13 @@ class Reader:
 
     def on_request(self, asked: Asked, headers: list[Pair], length: int) -> None:
         """A head was read. `length` of the body: BODYLESS, CHUNKED or so many bytes."""
+
+    def on_upgrade(self, asked: Asked, headers: list[Pair]) -> None:
+        """A head was read that asks for a WebSocket. What follows it is returned unread, as ever.
+
+        A server may ignore that (RFC 9110 §7.8): then it is a request like any other.
+        """
+        self.on_request(asked, headers, BODYLESS)
 
     def on_body_part(self, data: bytes) -> None:
         """A piece of the body of the request last begun."""
@@ -193,7 +202,13 @@ class Reader:
         whole = bytes(head[:end])
         self._head = bytearray()
         self.is_parsing = False
-        self._read_head(whole)
+        try:
+            self._read_head(whole)
+        except Preface as preface:
+            if len(whole) > len(PREFACE + END):
+                raise PeerError(505, "this is neither HTTP/1.1 nor HTTP/2") from None
+            preface.rest = rest
+            raise
         return rest
 
     def _judge_torn(self, head: bytearray) -> None:
@@ -202,8 +217,9 @@ class Reader:
         if (line_end if line_end >= 0 else len(head)) > self._limits.line:
             raise PeerError(414, "the request line is too long")
         if line_end >= 0:
-            if bytes(head[:line_end]) not in request_lines:
-                learn_request_line(bytes(head[:line_end]))
+            line = bytes(head[:line_end])
+            if line not in request_lines and line != PREFACE:
+                learn_request_line(line)
             if len(head) - line_end > self._limits.headers:
                 raise PeerError(431, "the request headers are too long")
         elif not TOKEN.match(head):
@@ -267,7 +283,15 @@ class Reader:
             raise PeerError(413, "the request body is too large")
         self._begin(head, length, b"upgrade" in table)
         self.old = line.old
-        self.on_request(line.asked, headers, length)
+        if (
+            b"upgrade" in options
+            and b"websocket" in _list_of(headers, b"upgrade")
+            and length == BODYLESS
+            and not line.old
+        ):
+            self.on_upgrade(line.asked, headers)
+        else:
+            self.on_request(line.asked, headers, length)
 
     def _begin(self, head: bytes, length: int, upgrade: bool) -> None:
         """Let the parser read the head, and expect the body we do."""

@@ -8,15 +8,14 @@ its task, sets no timer and writes once.
 
 import asyncio
 from collections.abc import Set
-from typing import cast
 
-from clusterd.app.asgi import ENDED, Exchange
-from clusterd.app.scope import Scope, address, template
+from clusterd.app.exchange import ENDED, Exchange
 from clusterd.core.errors import PeerError
 from clusterd.wire.heads import Asked, Pair
 from clusterd.wire.request import BODYLESS
 from clusterd.worker.deadlines import NEVER
 from clusterd.worker.ending import Ending
+from clusterd.worker.link import Origin
 from clusterd.worker.server import Server
 
 BODY_ROOM = 64 * 1024  # bytes of body that wait for the app before reading is paused
@@ -26,25 +25,17 @@ DRAINED = 64 * 1024  # bytes of an unread body worth reading to keep the connect
 class Connection(Ending):
     """Built as `Connection(server)`, then attached to an accepted socket by the loop."""
 
-    __slots__ = ("_drains", "_template", "app", "heads")
+    __slots__ = ("app", "heads")
 
-    def __init__(self, server: Server) -> None:
-        super().__init__(server)
+    def __init__(self, server: Server, origin: Origin | None = None) -> None:
+        super().__init__(server, origin)
         self.app = server.app
         self.heads = server.heads
-        self._template: Scope = {}
-        self._drains: list[asyncio.Future[None]] = []
 
     # --- the transport's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-        self.write = self._transport.write
-        self.write_all = self._transport.writelines
-        self._template = template(
-            address(transport.get_extra_info("peername")),
-            address(transport.get_extra_info("sockname")),
-        )
+        self.greet(transport)
         self.server.opened(self)
         self._wait(self.server.http.header_timeout)
 
@@ -88,14 +79,8 @@ class Connection(Ending):
         # The parser holds our bound methods: without this only the collector would free us.
         del self._parser, self._feed
 
-    def pause_writing(self) -> None:
-        self.is_paused = True
-        self._unsent = self._transport.get_write_buffer_size()
-        self._wait(self.server.http.write_timeout)
-
     def resume_writing(self) -> None:
-        self.is_paused = False
-        self._wake_drains()
+        super().resume_writing()
         if not self.is_closing:
             self._rest()
             if self.exchange is None and self._held:
@@ -104,13 +89,15 @@ class Connection(Ending):
     # --- the reader's side
 
     def on_request(self, asked: Asked, headers: list[Pair], length: int) -> None:
-        scope = self._template.copy()
+        scope = self.template.copy()
         scope["method"], scope["path"], scope["raw_path"], scope["query_string"] = asked
         scope["headers"] = headers
         scope["state"] = self.server.state.copy()
         scope["extensions"] = {}
         self._requests_left -= 1
-        exchange = Exchange(self, scope, self._now, self.keeps and self._requests_left > 0)
+        exchange = self.server.exchange(
+            self, scope, self._now, self.keeps and self._requests_left > 0
+        )
         if self.old:
             scope["http_version"] = "1.0"
             exchange.old = True
@@ -219,7 +206,7 @@ class Connection(Ending):
         if self._is_stopped and not self._held:
             self._go_on_reading()
         if self.exchange is None and self._peer_ended:
-            self._close()
+            self.close()
         return self.exchange is not None
 
     def _advance(self) -> None:
@@ -271,7 +258,7 @@ class Connection(Ending):
         if exchange.task is not None:
             server.running.pop(exchange, None)
         if not exchange.keeps:
-            self._close()
+            self.close()
         elif not self._is_serving:
             if exchange.complete:
                 server.loop.call_soon(self._advance)
@@ -315,16 +302,3 @@ class Connection(Ending):
     def can_drain(self, exchange: Exchange) -> bool:
         """Whether what is left of the body is little enough to read it and keep the connection."""
         return not self._peer_ended and not exchange.expects and 0 < self.body_left <= DRAINED
-
-    async def drain(self) -> None:
-        """Return once the client has taken what was written."""
-        if self.is_paused and not self.is_closing:
-            waiter = self.server.loop.create_future()
-            self._drains.append(waiter)
-            await waiter
-
-    def _wake_drains(self) -> None:
-        waiters, self._drains = self._drains, []
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)

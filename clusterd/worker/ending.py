@@ -5,68 +5,45 @@ shut on our side first and read for a moment, since closing it with bytes unread
 take our answer along.
 """
 
-import asyncio
-import errno
 import os
-import socket
-import struct
-from collections.abc import Callable
 
-from clusterd.app.asgi import ENDED, STREAMING, Exchange
+from clusterd.app.exchange import ENDED, STREAMING, Exchange
 from clusterd.core.errors import PeerError
 from clusterd.wire.request import Reader
 from clusterd.worker.deadlines import NEVER
+from clusterd.worker.link import SLOTS, Link, Origin
 from clusterd.worker.server import Server
 
 LINGER = 2.0  # seconds in which a client may take our last answer while it is still sending
 LINGER_ROOM = 1024 * 1024  # bytes thrown away meanwhile
-RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with a reset
 
 
-class Ending(Reader, asyncio.Protocol):
+class Ending(Reader, Link):
     """The part of a connection that is about its end. `Connection` is the whole."""
 
     __slots__ = (
+        *SLOTS,
         "_discarded",
         "_held",
         "_is_lingering",
         "_is_serving",
         "_is_stopped",
-        "_now",
         "_peer_ended",
         "_requests_left",
-        "_transport",
-        "_unsent",
-        "booked",
-        "due",
         "exchange",
-        "is_closing",
-        "is_paused",
-        "server",
-        "write",
-        "write_all",
     )
 
-    _transport: asyncio.Transport
-    write: Callable[[bytes], None]
-    write_all: Callable[[list[bytes]], None]
-
-    def __init__(self, server: Server) -> None:
-        super().__init__(server.limits)
-        self.server = server
+    def __init__(self, server: Server, origin: Origin | None = None) -> None:
+        Reader.__init__(self, server.limits)
+        Link.__init__(self, server, origin)
         self.exchange: Exchange | None = None  # being answered, or its body still being read
         self._held = b""  # read, not parsed
         self._requests_left = 0 if server.draining else server.requests_each
         self._is_serving = False
         self._is_stopped = False  # reading is paused, by us
-        self._now = 0.0  # when something last happened here
         self._peer_ended = False
-        self.is_paused = False  # the transport holds more than it likes
-        self._unsent = 0
-        self.is_closing = False
         self._is_lingering = False
         self._discarded = 0
-        self.due = self.booked = NEVER
 
     # --- for the worker's life
 
@@ -82,18 +59,6 @@ class Ending(Reader, asyncio.Protocol):
             or self._peer_ended
             or self._transport.get_write_buffer_size()
         )
-
-    @property
-    def since(self) -> float:
-        """When something last happened here, 0 for nothing yet."""
-        return self._now
-
-    def fileno(self) -> int:
-        """The descriptor; raises OSError once it is closed."""
-        sock = self._transport.get_extra_info("socket")
-        if self.is_closing or sock is None:
-            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        return int(sock.fileno())
 
     def release(self) -> int | None:
         """Let go of an idle connection: its descriptor, or None if it is not idle after all.
@@ -122,7 +87,7 @@ class Ending(Reader, asyncio.Protocol):
     def close_when_idle(self) -> None:
         """Close now if idle, else after the answer in hand."""
         if self.idle:
-            self._close()
+            self.close()
         else:
             self.drain_begins()
 
@@ -130,11 +95,6 @@ class Ending(Reader, asyncio.Protocol):
         """Cancel the app's task; whether there was one."""
         task = self.exchange.task if self.exchange is not None else None
         return task is not None and task.cancel()
-
-    def abort(self) -> None:
-        """Drop the connection, and what was not sent yet."""
-        self.is_closing = True
-        self._transport.abort()
 
     # --- deadlines
 
@@ -153,26 +113,17 @@ class Ending(Reader, asyncio.Protocol):
         elif self._transport.get_write_buffer_size():
             self.abort()  # the last answer was never taken
         else:
-            self._close()
+            self.close()
 
     def _judge_progress(self, now: float) -> None:
-        """Has the client taken anything of what we sent since we last looked?"""
-        unsent = self._transport.get_write_buffer_size()
-        if self._is_lingering or unsent >= self._unsent:
+        if self._is_lingering:
             self.abort()
         else:
-            self._unsent = unsent
-            self.due = now + self.server.http.write_timeout
-
-    def _wait(self, seconds: float) -> None:
-        """Set a deadline from now."""
-        self.due = self.server.clock() + seconds
-        if self.due < self.booked:
-            self.server.wheel.book(self)
+            super()._judge_progress(now)
 
     # --- closing
 
-    def _close(self) -> None:
+    def close(self) -> None:
         """End the connection once everything is sent."""
         if self.is_closing:
             return
@@ -208,30 +159,19 @@ class Ending(Reader, asyncio.Protocol):
                 self._reset()
                 return
             if exchange.stage is ENDED:
-                self._close()
+                self.close()
                 return
         data = self.server.answer_of_ours(error.status)
         self.server.refused(error.status, len(data))
         self.write(data)
         self.is_parsing = True  # what follows means nothing, but may be on its way
-        self._close()
+        self.close()
 
     def _let_go(self, exchange: Exchange) -> None:
         """The request in hand cannot be completed: its app is told, and its answer goes nowhere."""
         exchange.leave(gone=True)
         self.server.running.pop(exchange, None)
         self.exchange = None
-
-    def _reset(self) -> None:
-        """Close so that the client knows that what it got is cut short."""
-        sock = self._transport.get_extra_info("socket")
-        if sock is not None and not self._transport.get_write_buffer_size():
-            try:
-                with socket.socket(fileno=os.dup(sock.fileno())) as copy:
-                    copy.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-            except OSError:
-                pass  # it is gone already
-        self.abort()
 
     def _stop_reading(self) -> None:
         self._is_stopped = True

@@ -122,7 +122,7 @@ class Life:
         self._alone = False  # the master is gone
 
     def _make_server(self, app: Any) -> Server:
-        server = Server(app, self.birth.config.http, self.loop, self.row, self.lifespan.state)
+        server = Server(app, self.birth.config, self.loop, self.row, self.lifespan.state)
         server.on_load = self._on_load
         if self.birth.config.log.access_log:
             server.set_access_log(self.birth.log_fd)

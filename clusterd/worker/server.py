@@ -15,8 +15,9 @@ import time
 from collections.abc import Callable, Set
 from typing import TYPE_CHECKING, Any
 
-from clusterd.app.asgi import Exchange
-from clusterd.config.settings import HttpSettings
+from clusterd.app.asgi import AsgiHttp1
+from clusterd.app.exchange import Exchange
+from clusterd.config.settings import Config
 from clusterd.ipc.scoreboard import BUCKETS, Cell
 from clusterd.wire.limits import Limits
 from clusterd.wire.response import plain_answer
@@ -25,7 +26,7 @@ from clusterd.worker.access import AccessLog
 from clusterd.worker.deadlines import Wheel
 
 if TYPE_CHECKING:
-    from clusterd.worker.connection import Connection
+    from clusterd.worker.link import Link
 
 logger = logging.getLogger("clusterd.worker")
 
@@ -50,14 +51,18 @@ class Server:
         "bytes_in",
         "bytes_out",
         "clock",
+        "config",
         "connections",
         "date_due",
         "draining",
+        "exchange",
         "heads",
         "http",
         "is_dirty",
         "keep_alive",
+        "last",
         "latency",
+        "leave_by",
         "limits",
         "loop",
         "on_load",
@@ -75,7 +80,7 @@ class Server:
     def __init__(
         self,
         app: Any,
-        http: HttpSettings,
+        config: Config,
         loop: asyncio.AbstractEventLoop,
         row: memoryview,
         state: dict[str, Any],
@@ -83,7 +88,8 @@ class Server:
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.app = app
-        self.http = http
+        self.config = config
+        self.http = http = config.http
         self.loop = loop
         self.row = row
         self.state = state
@@ -96,16 +102,26 @@ class Server:
         self.requests_each = http.max_requests_per_connection or UNLIMITED
         self.wheel = Wheel(loop, clock)
         self.access: AccessLog | None = None
+        self.exchange: type[Exchange] = AsgiHttp1  # what HTTP/1 connections make of a request
         self.draining = False
+        self.last = False  # nobody serves here after us
+        self.leave_by = 0.0  # when we must be gone, monotonic seconds
         self.on_load: Callable[[], None] | None = None
         self.when_empty: Callable[[], None] | None = None
         # connections and what runs on them
-        self.connections: set[Connection] = set()
+        self.connections: set[Link] = set()
         self.open = 0
         self.running: dict[Exchange, None] = {}  # begun and not answered, oldest first
         self.tasks: set[asyncio.Task[None]] = set()
         self.spawn = spawner(loop)
-        # counters since the start of the process
+        self._start_counting()
+        # the head's beginning by status, made anew each second
+        self.heads: dict[int, bytes] = {}
+        self.date_due = 0.0
+        self._date = b""
+
+    def _start_counting(self) -> None:
+        """Counters since the start of the process."""
         self.accepted = 0
         self.bytes_in = 0
         self.bytes_out = 0
@@ -114,10 +130,6 @@ class Server:
         self.latency = [0] * 64  # by the bit length of microseconds
         self.is_dirty = False
         self._published = 0.0
-        # the head's beginning by status, made anew each second
-        self.heads: dict[int, bytes] = {}
-        self.date_due = 0.0
-        self._date = b""
 
     # --- towards the worker's life
 
@@ -126,9 +138,10 @@ class Server:
         """Whether the worker holds as many connections as it may."""
         return self.open >= self.http.max_connections
 
-    def drain_begins(self) -> None:
+    def drain_begins(self, last: bool, leave_by: float) -> None:
         """From now on every answer closes its connection."""
         self.draining = True
+        self.last, self.leave_by = last, leave_by
         for connection in self.connections:
             connection.drain_begins()
 
@@ -197,19 +210,25 @@ class Server:
         if not self.is_dirty:
             self.mark_dirty(self.clock())
 
-    def opened(self, connection: "Connection") -> None:
+    def opened(self, connection: "Link") -> None:
         self.connections.add(connection)
         self.open += 1
         self.accepted += 1
         self.load_changed()
 
-    def closed(self, connection: "Connection") -> None:
+    def closed(self, connection: "Link") -> None:
         self.connections.discard(connection)
         self.open -= 1
         self.wheel.forget(connection)
         self.load_changed()
         if not self.open and self.when_empty is not None:
             self.when_empty()
+
+    def succeeded(self, before: "Link", after: "Link") -> None:
+        """Another protocol is spoken on a connection from now on."""
+        self.connections.discard(before)
+        self.wheel.forget(before)
+        self.connections.add(after)
 
     def load_changed(self) -> None:
         if self.on_load is not None:

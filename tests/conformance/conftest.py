@@ -7,7 +7,7 @@ import pytest
 
 from tests.conformance.serving import Server, serving
 
-FRAMEWORKS = ("starlette", "fastapi", "django")
+FRAMEWORKS = ("starlette", "fastapi", "django", "litestar", "quart")
 
 
 @pytest.fixture(scope="module", params=FRAMEWORKS)

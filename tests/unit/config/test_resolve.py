@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clusterd.config.convert import allowed, convert, show
+from clusterd.config.kinds import Kind
 from clusterd.config.resolve import load, load_place
-from clusterd.config.settings import TABLE, Config, Kind
+from clusterd.config.settings import TABLE, Config
 from clusterd.core.errors import ConfigError
 
 

@@ -193,7 +193,7 @@ MALFORMED = [
     (505, "1.2", b"GET / HTTP/1.2\r\nHost: a\r\n\r\n"),
     (400, "version of another protocol", b"OPTIONS / RTSP/1.0\r\nHost: a\r\n\r\n"),
     (400, "version in lower case", b"GET / http/1.1\r\nHost: a\r\n\r\n"),
-    (501, "HTTP/2 preface", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+    (505, "HTTP/2 preface", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
     (501, "RFC 9110 §9.1 method", b"FOO / HTTP/1.1\r\nHost: a\r\n\r\n"),
     (501, "§9.1 method's case", b"get / HTTP/1.1\r\nHost: a\r\n\r\n"),
     (501, "CONNECT", b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n"),

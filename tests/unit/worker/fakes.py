@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from clusterd.config.settings import HttpSettings
+from clusterd.config.settings import Config, HttpSettings
 from clusterd.worker.connection import Connection
 from clusterd.worker.server import Server
 
@@ -75,13 +75,18 @@ class FakeTransport(asyncio.Transport):
 class Bench:
     """One server, one connection, one client; time passes only when the test says so."""
 
-    def __init__(self, app: App, http: HttpSettings | None = None, **state: Any) -> None:
+    def __init__(
+        self,
+        app: App,
+        http: HttpSettings | None = None,
+        config: Config | None = None,
+        **state: Any,
+    ) -> None:
         self.now = 1000.0
         self.loop = asyncio.get_running_loop()
         self.row = memoryview(bytearray(8 * 64)).cast("Q")
-        self.server = Server(
-            app, http or HttpSettings(), self.loop, self.row, state, lambda: self.now, lambda: 0.5
-        )
+        config = config or Config(http=http or HttpSettings())
+        self.server = Server(app, config, self.loop, self.row, state, lambda: self.now, lambda: 0.5)
         self.transport, self.connection = self.connect()
 
     def connect(self) -> tuple[FakeTransport, Connection]:

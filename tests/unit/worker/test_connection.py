@@ -225,12 +225,12 @@ def test_requests_a_connection_and_draining() -> None:
         app = Held()
         draining = Bench(app)
         draining.feed(get())
-        draining.server.drain_begins()
+        draining.server.drain_begins(last=False, leave_by=0.0)
         app.go.set()
         assert b"connection: close" in await draining.talk()
         assert draining.transport.closed
         later = Bench(hello)
-        later.server.drain_begins()
+        later.server.drain_begins(last=False, leave_by=0.0)
         assert later.connection.idle
         assert b"connection: close" in await later.talk(get())
 

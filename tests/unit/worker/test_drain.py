@@ -60,7 +60,7 @@ class FakeHost:
         self.when_empty: Callable[[], None] | None = None
         self.draining = False
 
-    def drain_begins(self) -> None:
+    def drain_begins(self, last: bool, leave_by: float) -> None:
         self.draining = True
 
 

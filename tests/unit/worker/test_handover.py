@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from clusterd.config.settings import HttpSettings
+from clusterd.config.settings import Config
 from clusterd.ipc.scoreboard import Scoreboard
 from clusterd.worker.accept import Acceptor, Listener, Queue
 from clusterd.worker.connection import Connection
@@ -107,7 +107,7 @@ class Worker:
     def __init__(
         self, board: Scoreboard, row: int, loop: asyncio.AbstractEventLoop, handover: Handover
     ) -> None:
-        self.server = Server(answer, HttpSettings(), loop, board.row(row), {})
+        self.server = Server(answer, Config(), loop, board.row(row), {})
         gate = Gate(board, row, 100)
         self.acceptor = Acceptor(loop, self.server, self.connect, gate, raise_)
         self.taken = 0

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from clusterd.config.settings import HttpSettings
+from clusterd.config.settings import Config, HttpSettings
 from clusterd.worker.connection import Connection
 from clusterd.worker.server import Server
 from tests.unit.worker.fakes import echo, get, hello, run, statuses
@@ -15,7 +15,7 @@ from tests.unit.worker.fakes import echo, get, hello, run, statuses
 
 def new_server(app: Any, http: HttpSettings | None = None) -> Server:
     row = memoryview(bytearray(8 * 64)).cast("Q")
-    return Server(app, http or HttpSettings(), asyncio.get_running_loop(), row, {})
+    return Server(app, Config(http=http or HttpSettings()), asyncio.get_running_loop(), row, {})
 
 
 async def attach(server: Server) -> tuple[socket.socket, Connection]:

@@ -1,0 +1,191 @@
+"""The exchange: one request in flight and its answer, between an app and a connection.
+
+Protocol- and interface-neutral: what is here is the request's body, the client's leaving and the
+app's failures. An answer's bytes are made by `Http1` or `Http2`, the app is spoken to by `Asgi` or
+`Wsgi`; a class of each together makes a whole exchange. The connection's side is `app.peer`.
+
+Everything that an app may do wrong ends as a `ContractError`, which names the rule, goes to the app
+as an exception and to the log once, and costs one 500 or one closed connection.
+"""
+
+import asyncio
+import enum
+import logging
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+from clusterd.app.peer import ContractError, Peer, has_client_gone
+
+logger = logging.getLogger("clusterd.app")
+
+Message = dict[str, Any]
+TURN = 1024 * 1024  # bytes of a stream after which others get a turn of the loop
+
+
+class Stage(enum.IntEnum):
+    """How far the answer is."""
+
+    WAITING = 0  # for its status
+    STARTED = 1  # the head is made, not sent
+    STREAMING = 2  # the head is sent
+    ENDED = 3
+
+
+WAITING, STARTED, STREAMING, ENDED = Stage
+
+
+class Exchange(ABC):
+    """One request in flight. Made by the connection, which keeps it until it is `ENDED`."""
+
+    __slots__ = (
+        "_end_told",
+        "_turn",
+        "_waiters",
+        "began",
+        "body",
+        "complete",
+        "expects",
+        "gone",
+        "keeps",
+        "left",
+        "old",
+        "peer",
+        "scope",
+        "sent",
+        "stage",
+        "status",
+        "task",
+    )
+
+    interface: ClassVar[str]  # for messages: the contract that the app is held to
+    status: int  # set with the head
+    sent: int  # bytes of a streamed answer, head included
+
+    def __init__(self, peer: Peer, scope: Message, began: float, keeps: bool) -> None:
+        self.peer = peer
+        self.scope = scope
+        self.began = began  # monotonic seconds
+        self.keeps = keeps  # the connection is kept after this answer
+        self.complete = True  # the request's body has been read to its end
+        self.expects = False  # the client waits for 100 Continue
+        self.old = False  # HTTP/1.0: no chunks, no 100 Continue, and keeping must be said
+        self.left = False  # the client closed its side: the app is told, and may still answer
+        self.gone = False  # the connection is lost, or answered by us
+        self.body: bytes | bytearray = b""  # read, and not yet taken by the app
+        self.stage = WAITING
+        self.task: asyncio.Task[None] | None = None
+        self._end_told = False
+        self._turn = TURN
+        self._waiters: list[asyncio.Future[None]] | None = None
+
+    # --- for whoever speaks to the app
+
+    @abstractmethod
+    async def run(self) -> None:
+        """The whole exchange, as a task. Never raises what the app raises."""
+
+    @abstractmethod
+    def start(self, status: Any, headers: Any) -> None:
+        """Take the answer's status and headers; raises ContractError for what cannot be sent."""
+
+    @abstractmethod
+    def answer(self, body: bytes) -> None:
+        """After `start`: the whole body, and the end."""
+
+    @abstractmethod
+    def stream(self, body: bytes, more: bool) -> None:
+        """After `start`: one piece of a body that comes in several; `more` follow."""
+
+    @abstractmethod
+    def end_stream(self) -> None:
+        """End a stream that has no end of its own, since the worker leaves; else do nothing."""
+
+    @abstractmethod
+    def go_on(self) -> None:
+        """The client waits for 100 Continue, and the app for the body."""
+
+    # --- the connection's side
+
+    def add_body(self, data: bytes) -> None:
+        """More of the request's body was read."""
+        self.expects = False  # the client did not wait for us
+        if not self.body:
+            self.body = data
+        elif isinstance(self.body, bytearray):
+            self.body += data
+        else:
+            # Many tiny chunks must cost neither an object each nor a copy of all before.
+            self.body = bytearray(self.body)
+            self.body += data
+        if self._waiters is not None:
+            self._wake()
+
+    def end_body(self) -> None:
+        self.complete = True
+        self.expects = False
+        if self._waiters is not None:
+            self._wake()
+
+    def leave(self, gone: bool) -> None:
+        """The client closed its side, or is gone altogether: the app is told."""
+        self.left = True
+        self.gone = self.gone or gone
+        if self._waiters is not None:
+            self._wake()
+
+    def _wake(self) -> None:
+        waiters, self._waiters = self._waiters, None
+        for waiter in waiters or ():
+            if not waiter.done():
+                waiter.set_result(None)
+
+    # --- the app's failures
+
+    def _failed(self, error: BaseException) -> None:
+        if isinstance(error, asyncio.CancelledError):
+            self._abandon(503)
+            return
+        if not (self.gone and has_client_gone(error)):
+            self.peer.blame()
+            path = self.scope["path"]
+            if isinstance(error, ContractError):
+                logger.error(
+                    "the app broke the %s contract: %s",
+                    self.interface,
+                    error.message,
+                    exc_info=error,
+                    extra={"fields": {"method": self.scope["method"], "path": path}},
+                )
+            else:
+                logger.error(
+                    "the app failed: %s",
+                    type(error).__name__,
+                    exc_info=error,
+                    extra={"fields": {"method": self.scope["method"], "path": path}},
+                )
+        self._abandon(500)
+
+    def _unfinished(self) -> None:
+        """The app returned, and the answer has no end."""
+        if not self.gone:
+            self.peer.blame()
+            rule = "without an answer" if self.stage is WAITING else "before the end of its answer"
+            logger.error(
+                "the app broke the %s contract: it returned %s",
+                self.interface,
+                rule,
+                extra={"fields": {"method": self.scope["method"], "path": self.scope["path"]}},
+            )
+        self._abandon(500)
+
+    def _abandon(self, status: int) -> None:
+        """End an answer that the app will not end."""
+        if self.gone:
+            self.stage = ENDED  # nobody is there to be told
+        if self.stage is ENDED:
+            return
+        fresh = self.stage is not STREAMING
+        self.stage = ENDED
+        self.keeps = False
+        self.status = status
+        self.peer.abandoned(self, fresh)

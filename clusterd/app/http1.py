@@ -1,0 +1,203 @@
+"""HTTP/1's side of an exchange: the answer's bytes, framed by its length or in chunks.
+
+A whole answer is one write: the head waits for the first piece of the body (as ASGI demands).
+"""
+
+from typing import Any
+
+from clusterd.app.exchange import ENDED, STARTED, STREAMING, Exchange
+from clusterd.app.peer import ContractError
+from clusterd.wire.response import (
+    CHUNKED_END,
+    CLOSE,
+    CONTINUE,
+    KEEP,
+    LAST_CHUNK,
+    SPECIAL,
+    UNKNOWN,
+    HeaderError,
+    add_lines,
+    chunk,
+    end_of_head,
+    ends,
+    judge_all,
+)
+from clusterd.wire.tables import STATUS_LINES
+
+BARE = frozenset({204, 304})  # statuses of answers that have no body
+EVENTS = b"text/event-stream"
+COPIED = 16 * 1024  # bytes; larger pieces are handed to the transport beside their framing
+
+
+class Http1(Exchange):
+    """To be mixed with `Asgi` or `Wsgi`, which speak to the app."""
+
+    __slots__ = ("_bare", "_left", "_length", "_parts", "chunked", "endless")
+
+    chunked: bool
+    endless: bool  # a stream of events, which no client takes for a cut answer when it ends
+    _parts: list[bytes]
+    _length: int
+    _left: int
+    _bare: bool
+
+    def go_on(self) -> None:
+        self.expects = False
+        self.peer.write(CONTINUE)
+
+    def start(self, status: Any, headers: Any) -> None:
+        if self.task is not None:
+            self.peer.refresh()  # time has passed since the request came
+        if headers.__class__ is not list:
+            headers = _as_list(headers)
+        try:
+            head = self.peer.heads.get(status)
+        except TypeError:
+            head = None
+        if head is None:
+            head = self._head(status)
+        parts = [head]
+        try:
+            length = add_lines(headers, parts)
+            if length == SPECIAL:
+                length = self._start_specially(status, headers, parts)
+        except HeaderError as error:
+            raise ContractError(str(error)) from None
+        self._length = length
+        self._bare = status in BARE or self.scope["method"] == "HEAD"
+        self._parts = parts
+        self.status = status
+        self.stage = STARTED
+
+    def _head(self, status: object) -> bytes:
+        if not isinstance(status, int) or status not in STATUS_LINES:
+            raise ContractError(f"the status {status!r} is not a number from 200 to 999")
+        return self.peer.head_of(status, frozenset())
+
+    def _start_specially(self, status: Any, headers: list[Any], parts: list[bytes]) -> int:
+        judged = judge_all(headers)
+        if judged.names:
+            parts[0] = self.peer.head_of(status, judged.names)
+        parts[1:] = judged.lines
+        if judged.closes:
+            self.keeps = False
+        return judged.length
+
+    def answer(self, body: bytes) -> None:
+        """The most common case: the body came in one piece."""
+        if self._bare:
+            self._answer_bare(body)
+            return
+        size = len(body)
+        if self._length != size and self._length != UNKNOWN:
+            raise ContractError(f"Content-Length is {self._length}, and the body has {size} bytes")
+        peer = self.peer
+        parts = self._parts
+        if not self.keeps or not self.complete or self.old:
+            self._add_connection(parts)
+        end = ends.get(size) or end_of_head(size)
+        self.stage = ENDED
+        if size < COPIED:
+            parts += (end, body)
+            data = b"".join(parts)
+            peer.write(data)
+            peer.answered(self, len(data))
+        else:
+            parts.append(end)
+            data = b"".join(parts)
+            peer.write_all([data, body])
+            peer.answered(self, len(data) + size)
+
+    def _answer_bare(self, body: bytes) -> None:
+        """An answer to HEAD, or one with 204 or 304: what is sent has no body."""
+        parts = self._parts
+        self._add_connection(parts)
+        if self.status == 204:
+            parts.append(b"\r\n")
+        elif self._length != UNKNOWN:
+            parts.append(end_of_head(self._length))
+        else:
+            parts.append(b"\r\n" if self.status == 304 else end_of_head(len(body)))
+        data = b"".join(parts)
+        self.stage = ENDED
+        self.peer.write(data)
+        self.peer.answered(self, len(data))
+
+    def stream(self, body: bytes, more: bool) -> None:
+        """One piece of a body that comes in several."""
+        pieces: list[bytes] = []
+        if self.stage is STARTED:
+            self.sent = 0
+            self.chunked = self._length == UNKNOWN and not self._bare and not self.old
+            if self.old and self._length == UNKNOWN and not self._bare:
+                self.keeps = False  # the end of the connection is the end of the body
+            self.endless = self.chunked and any(EVENTS in line.lower() for line in self._parts)
+            self._add_connection(self._parts)
+            pieces.append(self._streaming_head())
+            self.stage = STREAMING
+            self._left = self._length
+        if not self._bare:
+            if self._length != UNKNOWN:
+                self._left -= len(body)
+                if self._left < 0 or (self._left and not more):
+                    rule = "more" if self._left < 0 else "fewer"
+                    raise ContractError(f"the body has {rule} bytes than its Content-Length")
+                pieces.append(body)
+            elif not self.chunked:
+                pieces.append(body)
+            else:
+                pieces.append(chunk(body) if more else chunk(body) + LAST_CHUNK)
+        self._put(pieces)
+        if not more:
+            self.stage = ENDED
+            self.peer.answered(self, self.sent)
+
+    def _streaming_head(self) -> bytes:
+        parts = self._parts
+        if self._length != UNKNOWN and self.status != 204:
+            parts.append(end_of_head(self._length))
+        elif self._bare or not self.chunked:
+            parts.append(b"\r\n")
+        else:
+            parts.append(CHUNKED_END)
+        return b"".join(parts)
+
+    def _put(self, pieces: list[bytes]) -> None:
+        size = sum(map(len, pieces))
+        self.sent += size
+        if size < COPIED:
+            if size:
+                self.peer.write(b"".join(pieces))
+        else:
+            self.peer.write_all(pieces)
+
+    def _add_connection(self, parts: list[bytes]) -> None:
+        """Decide whether the connection is kept, and say so where it is not understood."""
+        if not (self.complete or self.peer.can_drain(self)):
+            self.keeps = False
+        if not self.keeps:
+            parts.append(CLOSE)
+        elif self.old:
+            parts.append(KEEP)
+
+    def end_stream(self) -> None:
+        """End a stream of events between two chunks, since the worker leaves; else do nothing.
+
+        Its client sees a whole answer and connects again, to a sibling. Any other answer without
+        a length is left alone: ended early it would pass for complete.
+        """
+        if self.stage is STREAMING and self.endless:
+            self.keeps = False
+            self._put([LAST_CHUNK])
+            self.stage = ENDED
+            self.leave(gone=True)
+            self.peer.answered(self, self.sent)
+
+
+def _as_list(headers: Any) -> list[Any]:
+    try:
+        return list(headers)
+    except TypeError:
+        raise ContractError(
+            f"headers are a {type(headers).__name__}, not a list of pairs"
+        ) from None

@@ -1,0 +1,45 @@
+"""What a setting can be, and what is known of one: the vocabulary of the table in `settings`."""
+
+import enum
+from dataclasses import dataclass, field
+from typing import Any
+
+
+class Kind(enum.StrEnum):
+    """How a setting's value is written and read."""
+
+    TEXT = "text"
+    CHOICE = "choice"
+    SWITCH = "switch"
+    COUNT = "count"
+    BYTES = "bytes"
+    SECONDS = "seconds"
+    WORKERS = "workers"
+    ADDRESSES = "addresses"
+    APP = "app"
+    PATH = "path"
+    PATHS = "paths"
+    PEERS = "peers"
+    WORDS = "words"
+
+
+PLURAL = frozenset({Kind.ADDRESSES, Kind.PATHS, Kind.PEERS})
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What is known of a setting beside its name, type and default."""
+
+    help: str
+    kind: Kind
+    short: str = ""  # the one-letter option
+    metavar: str = ""
+    choices: tuple[str, ...] = ()
+    low: float = 0
+    high: float = 0  # 0: no upper limit
+    shown: str = ""  # the default, where the field's own says little
+
+
+def setting(default: Any, help: str, kind: Kind, **more: Any) -> Any:
+    """A field of the table."""
+    return field(default=default, metadata={"about": About(help, kind, **more)})

@@ -1,0 +1,213 @@
+"""A link: one client's connection as the server holds it, whatever is spoken on it.
+
+HTTP/1, HTTP/2, WebSocket, and what comes before any of them, derive from `Link`. The drain, the
+wheel of deadlines and the shedding at the connection cap know nothing but this.
+"""
+
+import asyncio
+import errno
+import os
+import socket
+import struct
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple, Self, cast
+
+from clusterd.app.scope import Address, Scope, address, template
+from clusterd.worker.deadlines import NEVER
+
+if TYPE_CHECKING:
+    from clusterd.worker.server import Server
+
+RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with a reset
+
+# A class with slots cannot have two bases with slots, and HTTP/1's other base is its parser: so
+# whoever derives from Link lists these among its own.
+SLOTS = (
+    "_drains",
+    "_now",
+    "_origin",
+    "_transport",
+    "_unsent",
+    "booked",
+    "due",
+    "is_closing",
+    "is_paused",
+    "server",
+    "template",
+    "write",
+    "write_all",
+)
+
+
+class Origin(NamedTuple):
+    """Who connected to the proxy before us, and where, as its PROXY header says."""
+
+    client: Address
+    server: Address
+
+
+class Link(asyncio.Protocol):
+    """One client's connection. Derived classes have `SLOTS` and speak a protocol."""
+
+    if not TYPE_CHECKING:  # mypy would have the slots here, where they cannot be
+        __slots__ = ()
+
+    server: "Server"
+    template: Scope  # of the scopes of its requests: what is the same for all of them
+    due: float  # the deadline, and when the wheel looks at it: see `deadlines.Watched`
+    booked: float
+    is_closing: bool  # nothing that comes is looked at any more
+    is_paused: bool  # the transport holds more than it likes
+    write: Callable[[bytes], None]
+    write_all: Callable[[list[bytes]], None]
+    _transport: asyncio.Transport
+    _origin: Origin | None
+    _now: float  # when something last happened here
+    _unsent: int  # bytes that the transport held when its progress was last judged
+    _drains: list[asyncio.Future[None]]  # of whoever waits until the client has taken more
+
+    def __init__(self, server: "Server", origin: Origin | None = None) -> None:
+        self.server = server
+        self._origin = origin
+        self._now = 0.0
+        self._unsent = 0
+        self._drains = []
+        self.is_closing = False
+        self.is_paused = False
+        self.template = {}
+        self.due = self.booked = NEVER
+
+    # --- for the worker's life
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is in hand: no request begun, nothing read, nothing to be sent."""
+        return False
+
+    @property
+    def since(self) -> float:
+        """When something last happened here, 0 for nothing yet."""
+        return self._now
+
+    def fileno(self) -> int:
+        """The descriptor; raises OSError once it is closed."""
+        sock = self._transport.get_extra_info("socket")
+        if self.is_closing or sock is None:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        return int(sock.fileno())
+
+    def release(self) -> int | None:
+        """Let go of an idle connection for a sibling: its descriptor, or None if that cannot be."""
+        return None
+
+    @abstractmethod
+    def drain_begins(self) -> None:
+        """The worker leaves (`server.last`, `server.leave_by`): see to it that this ends, too.
+
+        May be said again, when the time has become shorter or nobody else is left to serve.
+        """
+
+    def close_when_idle(self) -> None:
+        """Close now if idle, else after what is in hand."""
+        if self.idle:
+            self.close()
+
+    def cancel(self) -> bool:
+        """Cancel the app's task; whether there was one."""
+        return False
+
+    @abstractmethod
+    def overdue(self, now: float) -> None:
+        """The wheel found our deadline passed."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the connection once everything is sent."""
+
+    def abort(self) -> None:
+        """Drop the connection, and what was not sent yet."""
+        self.is_closing = True
+        self._transport.abort()
+
+    # --- from one protocol to another
+
+    def greet(self, transport: asyncio.BaseTransport) -> None:
+        """Remember the transport, and who is at its other end."""
+        self._transport = cast(asyncio.Transport, transport)
+        self.write = self._transport.write
+        self.write_all = self._transport.writelines
+        client, server = self._origin or (
+            address(transport.get_extra_info("peername")),
+            address(transport.get_extra_info("sockname")),
+        )
+        scheme = "http" if transport.get_extra_info("ssl_object") is None else "https"
+        self.template = template(client, server, scheme)
+
+    def succeed(self, successor: "Link", data: bytes) -> None:
+        """Another protocol goes on from here, beginning with bytes that were read already."""
+        self.is_closing = True
+        self._transport.set_protocol(successor)
+        self.server.succeeded(self, successor)
+        successor.taken_over(self, data)
+
+    def taken_over(self, before: Self, data: bytes) -> None:
+        """Go on where another protocol ended."""
+        self._transport = before._transport
+        self.write, self.write_all = before.write, before.write_all
+        self.template = before.template
+        self.is_paused = before.is_paused
+        self._now = before._now
+        self._origin = before._origin
+
+    # --- the transport's buffer
+
+    def pause_writing(self) -> None:
+        self.is_paused = True
+        self._unsent = self._transport.get_write_buffer_size()
+        self._wait(self.server.http.write_timeout)
+
+    def resume_writing(self) -> None:
+        self.is_paused = False
+        self._wake_drains()
+
+    async def drain(self) -> None:
+        """Return once the client has taken what was written."""
+        if self.is_paused and not self.is_closing:
+            waiter = self.server.loop.create_future()
+            self._drains.append(waiter)
+            await waiter
+
+    def _wake_drains(self) -> None:
+        waiters, self._drains = self._drains, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _judge_progress(self, now: float) -> None:
+        """Has the client taken anything of what we sent since we last looked?"""
+        unsent = self._transport.get_write_buffer_size()
+        if unsent >= self._unsent:
+            self.abort()
+        else:
+            self._unsent = unsent
+            self.due = now + self.server.http.write_timeout
+
+    # --- deadlines, and the hard way out
+
+    def _wait(self, seconds: float) -> None:
+        """Set a deadline from now."""
+        self.due = self.server.clock() + seconds
+        if self.due < self.booked:
+            self.server.wheel.book(self)
+
+    def _reset(self) -> None:
+        """Close so that the client knows that what it got is cut short."""
+        sock = self._transport.get_extra_info("socket")
+        if sock is not None and not self._transport.get_write_buffer_size():
+            try:
+                with socket.socket(fileno=os.dup(sock.fileno())) as copy:
+                    copy.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            except OSError:
+                pass  # it is gone already
+        self.abort()
