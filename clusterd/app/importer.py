@@ -1,10 +1,13 @@
-"""Find the application: `module:attribute`, `module` for `module:app`, `module:make()`.
+"""Find the application: `module:attribute`, `module` for `module:app`, `module:make()`; and see
+which interface it has.
 
 Whatever goes wrong is the application's fault, and its traceback is cut to its own frames: ours
 and the import machinery's say nothing to whoever has to mend it.
 """
 
+import functools
 import importlib
+import inspect
 import os
 import sys
 import traceback
@@ -26,8 +29,13 @@ class LoadError(AppError):
         self.traceback = traceback
 
 
-def load(app: str, app_dir: str = ".", factory: bool = False) -> object:
-    """Import the application, call it if it is a factory, and return it."""
+def load(
+    app: str, app_dir: str = ".", factory: bool = False, interface: str = "asgi"
+) -> object:
+    """Import the application, call it if it is a factory, and return it.
+
+    Raises LoadError, also where `interface` is auto and cannot be told.
+    """
     module_name, attribute, called = split(app)
     directory = os.path.abspath(app_dir)
     if directory not in sys.path:
@@ -38,9 +46,80 @@ def load(app: str, app_dir: str = ".", factory: bool = False) -> object:
     if not callable(found):
         raise LoadError(
             f"{app}: {attribute} is a {type(found).__name__}, which is not callable",
-            "An ASGI application takes scope, receive and send.",
+            "An ASGI application takes scope, receive and send; a WSGI application takes environ "
+            "and start_response.",
         )
+    interface_of(found, interface)
     return found
+
+
+def interface_of(app: object, wanted: str = "auto") -> str:
+    """`asgi` or `wsgi`: what was wanted, or with `auto` what the application can be called with.
+
+    ASGI 3 is a coroutine function of three arguments, WSGI (PEP 3333) a plain callable of two.
+    Raises LoadError for what fits neither, or both.
+    """
+    if wanted != "auto":
+        return wanted
+    called = app
+    while isinstance(called, functools.partial):
+        called = called.func
+    is_async = _is_async(called)
+    try:
+        signature = inspect.signature(app)  # type: ignore[arg-type]
+    except (TypeError, ValueError):  # made in C, or with a __signature__ that is none
+        raise _unclear(app, "it does not tell which arguments it takes") from None
+    takes = [count for count in range(4) if _takes(signature, count)]
+    if 3 in takes and (is_async or 2 not in takes):
+        return "asgi"
+    if 2 in takes and 3 not in takes and not is_async:
+        return "wsgi"
+    raise _misfit(app, takes, is_async)
+
+
+def _is_async(called: object) -> bool:
+    """Whether a call of it is to be awaited: also a class of awaitables, as Starlette's endpoints."""
+    if inspect.isclass(called):
+        return hasattr(called, "__await__")
+    call = called if inspect.isroutine(called) else getattr(type(called), "__call__", None)
+    return inspect.iscoroutinefunction(call)
+
+
+def _takes(signature: inspect.Signature, count: int) -> bool:
+    try:
+        signature.bind(*range(count))
+    except TypeError:
+        return False
+    return True
+
+
+def _misfit(app: object, takes: list[int], is_async: bool) -> LoadError:
+    if takes == [1] and not is_async:
+        return LoadError(
+            f"{_kind(app)} takes one argument, as ASGI 2 applications did",
+            "clusterd speaks ASGI 3: wrap it in asgiref.compatibility.guarantee_single_callable, "
+            "or mend it. If it returns the application, it is a factory that wants no argument.",
+        )
+    if takes == [0]:
+        return LoadError(
+            f"{_kind(app)} takes no arguments, so it is no application",
+            "If it returns the application, say --factory.",
+        )
+    if 2 in takes and 3 in takes:
+        return _unclear(app, "it can be called both as ASGI and as WSGI")
+    asynchronous = "is async, but " if is_async else ""
+    return _unclear(app, f"it {asynchronous}does not take the arguments of either")
+
+
+def _unclear(app: object, why: str) -> LoadError:
+    return LoadError(
+        f"{_kind(app)} may be an ASGI or a WSGI application: {why}",
+        "Say which with --interface asgi or --interface wsgi.",
+    )
+
+
+def _kind(app: object) -> str:
+    return getattr(app, "__qualname__", None) or f"the {type(app).__name__}"
 
 
 def split(app: str) -> tuple[str, str, bool]:

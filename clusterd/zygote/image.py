@@ -26,7 +26,7 @@ def build(settings: AppSettings) -> Image:
     # What an import makes stays: looking for garbage in it again and again finds next to nothing.
     gc.disable()
     try:
-        app = load(settings.app, settings.app_dir, settings.factory)
+        app = load(settings.app, settings.app_dir, settings.factory, settings.interface)
     finally:
         gc.enable()
     # Frozen objects are left alone by the collector, so that it does not write to (and thereby
