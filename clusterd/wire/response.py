@@ -66,12 +66,12 @@ def judge_all(headers: list[Any]) -> Judged:
     lines: list[bytes] = []
     length, closes, ours = UNKNOWN, False, set()
     for pair in headers:
-        name, value = _checked(pair)
+        name, value = checked(pair)
         lower = name.lower()
         if lower == b"content-length":
             if length != UNKNOWN:
                 raise HeaderError("there is more than one Content-Length")
-            length = _length(value)
+            length = length_of(value)
         elif lower in FRAMING:
             closes = closes or (lower == b"connection" and b"close" in value.lower())
         else:
@@ -83,13 +83,13 @@ def judge_all(headers: list[Any]) -> Judged:
 
 def _judge(pair: Any) -> bytes | int | None:
     """The line of a header seen for the first time, a Content-Length, or None for a special one."""
-    name, value = _checked(pair)
+    name, value = checked(pair)
     lower = name.lower()
     if lower in FRAMING or lower in OURS:
         return None
     line: bytes | int
     if lower == b"content-length":
-        line = _length(value)
+        line = length_of(value)
     else:
         line = b"%b: %b\r\n" % (name, value)
     if lower not in FICKLE and len(name) + len(value) <= LONGEST:
@@ -99,7 +99,8 @@ def _judge(pair: Any) -> bytes | int | None:
     return line
 
 
-def _checked(pair: Any) -> Pair:
+def checked(pair: Any) -> Pair:
+    """The pair, as bytes that may stand in a head. Raises HeaderError."""
     try:
         name, value = pair
     except (TypeError, ValueError):
@@ -114,7 +115,8 @@ def _checked(pair: Any) -> Pair:
     return bytes(name), bytes(value)
 
 
-def _length(value: bytes) -> int:
+def length_of(value: bytes) -> int:
+    """What a Content-Length says. Raises HeaderError."""
     if not value.isdigit() or len(value) > 19:
         raise HeaderError("Content-Length is not a number")
     return int(value)
