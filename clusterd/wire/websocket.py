@@ -1,0 +1,271 @@
+"""WebSocket frames: bytes in, messages out, and back (RFC 6455; compression is RFC 7692).
+
+Frames are cut here rather than by the `websockets` package, whose masks, compression and close
+payloads are used. So what is wrong with a frame is found in its head, before its payload is waited
+for; reading can stop between two messages while nobody takes them; and a message costs a fraction.
+Whoever serves derives from `Frames` and gets `on_message`, `on_ping`, `on_pong` and `on_close`.
+A client that breaks the protocol is a `Violation` with the close code that says how; after one the
+reader is spent.
+"""
+
+import struct
+import sys
+from typing import TYPE_CHECKING
+
+from websockets.exceptions import PayloadTooBig, ProtocolError
+from websockets.extensions.permessage_deflate import PerMessageDeflate
+from websockets.frames import Close, Frame, Opcode
+from websockets.utils import apply_mask
+
+from clusterd.core.errors import PeerError
+
+# The first byte of a frame (§5.2): whether it is the last of its message, whether the message is
+# compressed, two bits that mean nothing, and the opcode.
+FINAL, DEFLATED, RESERVED, OPCODE = 0x80, 0x40, 0x30, 0x0F
+CONTINUED, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
+WHOLE_TEXT, WHOLE_BINARY = FINAL | TEXT, FINAL | BINARY
+MASKED = 0x80  # of the second byte
+SHORT = 125  # bytes whose number fits the second byte; a control frame has no more (§5.5)
+REASON = SHORT - 2  # bytes of a close frame's reason
+WORTH = (
+    256  # bytes; what is shorter is sent as it is, since compressing it costs more than it saves
+)
+
+# Close codes (§7.4.1, and 1012 of IANA's registry). NO_CODE and LOST are never sent.
+NORMAL, GOING_AWAY, BROKEN, NO_CODE, LOST = 1000, 1001, 1002, 1005, 1006
+BAD_DATA, TOO_BIG, FAILED, RESTART = 1007, 1009, 1011, 1012
+
+# Heirs combine `Frames` with a base that has slots, so they list these among their own.
+SLOTS = ("_buffer", "_deflate", "_inflates", "_is_text", "_limit", "_message", "_need", "is_full")
+
+_short_heads = {
+    first: [bytes((first, size)) for size in range(SHORT + 1)]
+    for first in (WHOLE_TEXT, WHOLE_BINARY)
+}
+
+
+class Violation(PeerError):
+    """The client broke the protocol; `status` is the close code that says how (§7.4.1)."""
+
+
+class Frames:
+    """One connection's reader. A callback that sets `is_full` stops it after the message."""
+
+    if not TYPE_CHECKING:  # mypy would have the slots here, where they cannot be
+        __slots__ = ()
+
+    is_full: bool
+    _limit: int  # bytes of a message, decompressed
+    _deflate: PerMessageDeflate | None
+    _buffer: bytearray  # a torn frame, or what came while `is_full`
+    _need: int  # bytes that the buffer must have to be worth a look
+    _message: bytearray | None  # what came of a message in fragments
+    _is_text: bool  # what that is
+    _inflates: bool  # and whether it is compressed
+
+    def __init__(self, limit: int) -> None:
+        """`limit`: bytes of a message, decompressed; 0 for none."""
+        self.is_full = False
+        self._limit = limit or sys.maxsize
+        self._deflate = None
+        self._buffer = bytearray()
+        self._need = 0
+        self._message = None
+        self._is_text = self._inflates = False
+
+    # --- what the deriving class is told
+
+    def on_message(self, data: str | bytes) -> None:
+        """A whole message, text or binary."""
+
+    def on_ping(self, data: bytes) -> None:
+        """A ping, to be answered with a pong of the same data (§5.5.2)."""
+
+    def on_pong(self) -> None:
+        """A pong, asked for or not."""
+
+    def on_close(self, code: int, reason: str) -> None:
+        """The client's last frame. Code 1005: it had none. What comes after it is not read."""
+
+    # --- reading
+
+    def feed(self, data: bytes | bytearray) -> None:
+        """Read frames until what there is ends within one, or `is_full`. Raises Violation."""
+        if self._buffer or self.is_full:
+            self._buffer += data
+            if self.is_full or len(self._buffer) < self._need:
+                return
+            data, self._buffer = self._buffer, bytearray()
+        at, end = 0, len(data)
+        while end - at > 1 and not self.is_full:
+            first, second = data[at], data[at + 1]
+            start, length = at + 6, second & ~MASKED
+            if length > SHORT:
+                self._need = wide = 4 if length == 126 else 10
+                if end - at < wide:
+                    break
+                length = _long(data[at + 2 : at + wide])
+                start += wide - 2
+            if (
+                (first != WHOLE_TEXT and first != WHOLE_BINARY)
+                or second < MASKED
+                or length > self._limit
+                or self._message is not None
+            ):
+                self._judge(first, second, length)
+            stop = start + length
+            if end < stop:
+                self._need = stop - at
+                break
+            payload = apply_mask(data[start:stop], data[start - 4 : start])
+            at = stop
+            if first == WHOLE_TEXT:
+                self.on_message(_text(payload))
+            elif first == WHOLE_BINARY:
+                self.on_message(payload)
+            elif first & CLOSE:
+                if self._control(first & OPCODE, payload):
+                    return
+            else:
+                self._take(first, payload)
+        else:
+            self._need = 2
+        if at < end:
+            self._buffer += data[at:] if at else data
+
+    def _judge(self, first: int, second: int, length: int) -> None:
+        """Raise Violation for a frame that is wrong by its head."""
+        opcode = first & OPCODE
+        is_data = opcode < CLOSE
+        if opcode not in (CONTINUED, TEXT, BINARY, CLOSE, PING, PONG):
+            raise Violation(BROKEN, "an opcode that means nothing")  # §5.2
+        if second < MASKED:
+            raise Violation(BROKEN, "a frame without a mask")  # §5.1
+        if first & RESERVED:
+            raise Violation(BROKEN, "a reserved bit is set")  # §5.2
+        if first & DEFLATED and (opcode not in (TEXT, BINARY) or self._deflate is None):
+            raise Violation(BROKEN, "a bit for compression has no place here")  # RFC 7692 §6.1
+        if not is_data and (length > SHORT or not first & FINAL):
+            raise Violation(BROKEN, "a control frame that is long or in fragments")  # §5.5
+        if is_data and (opcode == CONTINUED) is (self._message is None):
+            raise Violation(BROKEN, "a fragment in the wrong place")  # §5.4
+        if is_data:
+            self._measure(first, length)
+
+    def _measure(self, first: int, length: int) -> None:
+        """Refuse what cannot fit, before it is read."""
+        room = self._limit
+        if first & DEFLATED or (self._message is not None and self._inflates):
+            room += room // 16 + 64  # what cannot be compressed gets longer by the attempt
+        elif self._message is not None:
+            room -= len(self._message)
+        if length > room:
+            raise Violation(TOO_BIG, "a message is too long")
+
+    def _take(self, first: int, payload: bytes) -> None:
+        """A data frame that is a fragment, or compressed, or both."""
+        message = self._message
+        if message is None:
+            self._is_text = first & OPCODE == TEXT
+            self._inflates = bool(first & DEFLATED)
+        if self._inflates:
+            payload = self._inflated(first, payload, len(message or b""))
+        if not first & FINAL:
+            # One buffer: many tiny fragments must cost neither an object each nor repeated copies.
+            if message is None:
+                self._message = message = bytearray()
+            message += payload
+            return
+        if message is not None:
+            message += payload
+            payload = bytes(message)
+            self._message = None
+        self.on_message(_text(payload) if self._is_text else payload)
+
+    def _inflated(self, first: int, payload: bytes, size: int) -> bytes:
+        """Decompress a frame, to no more than a message may have."""
+        assert self._deflate is not None  # `_judge` saw to that
+        frame = Frame(Opcode(first & OPCODE), payload, bool(first & FINAL), bool(first & DEFLATED))
+        left = self._limit - size
+        # One byte too many tells a message that is too long from one that just fits.
+        most = None if self._limit == sys.maxsize else left + 1
+        try:
+            data = bytes(self._deflate.decode(frame, max_size=most).data)
+        except PayloadTooBig:
+            raise Violation(TOO_BIG, "a message is too long") from None
+        except ProtocolError:
+            raise Violation(BAD_DATA, "a message cannot be decompressed") from None
+        if len(data) > left:
+            raise Violation(TOO_BIG, "a message is too long")
+        return data
+
+    def _control(self, opcode: int, payload: bytes) -> bool:
+        """A control frame; whether it was the last of all."""
+        if opcode == PING:
+            self.on_ping(payload)
+        elif opcode == PONG:
+            self.on_pong()
+        else:
+            try:
+                close = Close.parse(payload)
+            except ProtocolError:
+                raise Violation(BROKEN, "a close frame that is malformed") from None  # §5.5.1
+            except UnicodeDecodeError:
+                raise Violation(BAD_DATA, "a close reason that is not UTF-8") from None
+            self.on_close(int(close.code), close.reason)
+        return opcode == CLOSE
+
+    # --- writing
+
+    def deflated(self, first: int, data: bytes) -> tuple[int, bytes]:
+        """A whole message's first byte and payload, compressed where that was agreed on."""
+        if self._deflate is None or len(data) < WORTH:
+            return first, data
+        frame = self._deflate.encode(Frame(Opcode(first & OPCODE), data))
+        return first | DEFLATED, bytes(frame.data)
+
+
+def head(first: int, size: int) -> bytes:
+    """The head of a frame that a server sends: without a mask (§5.1)."""
+    if size <= SHORT:
+        heads = _short_heads.get(first)
+        return heads[size] if heads is not None else bytes((first, size))
+    if size < 0x10000:
+        return struct.pack("!BBH", first, 126, size)
+    return struct.pack("!BBQ", first, 127, size)
+
+
+def pong(data: bytes) -> bytes:
+    """The answer to a ping."""
+    return head(FINAL | PONG, len(data)) + data
+
+
+PING_FRAME = head(FINAL | PING, 0)
+
+
+def close(code: int, reason: str = "") -> bytes:
+    """A close frame; with code 1005 an empty one. Raises ValueError for what cannot be sent."""
+    data = b""
+    if code != NO_CODE:
+        try:
+            data = Close(code, reason).serialize()
+        except ProtocolError:
+            raise ValueError(f"{code} is no code that a close frame may have") from None
+    if len(data) > SHORT:
+        raise ValueError(f"the reason is longer than {REASON} bytes")
+    return head(FINAL | CLOSE, len(data)) + data
+
+
+def _long(digits: bytes | bytearray) -> int:
+    """The length of a payload that the second byte has no room for (§5.2)."""
+    length = int.from_bytes(digits)
+    if length <= SHORT or (len(digits) == 8 and not 0xFFFF < length < 1 << 63):
+        raise Violation(BROKEN, "a length that is not in its shortest form")
+    return length
+
+
+def _text(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise Violation(BAD_DATA, "a text that is not UTF-8") from None  # §8.1
