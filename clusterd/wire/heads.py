@@ -68,7 +68,7 @@ def learn_request_line(line: bytes) -> RequestLine:
     if method is None:
         if line == PREFACE:
             raise Preface(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
-        if TOKEN.fullmatch(parts[0]) and len(parts) > 1:
+        if TOKEN.fullmatch(parts[0]) and len(parts) > 1 and b"\n" not in line:
             raise PeerError(501, "the method is not implemented")
         raise PeerError(400, "this is not HTTP")
     if len(parts) < 3:

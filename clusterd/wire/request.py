@@ -1,20 +1,23 @@
 """The reading half of HTTP/1: bytes in, requests out, by callbacks instead of lists of events.
 
 A head is gathered until it is whole and taken line by line (`heads`), so that its limits are exact
-and torn input costs nothing. httptools' C parser then reads the same bytes as a second judge (it
-must agree on where the request ends) and reads bodies. Whoever serves derives from `Reader` and
-gets `on_request`, `on_body_part` and `on_request_end`; nothing here knows where bytes come from.
-A malformed request is a PeerError with the status to answer; after one the reader is spent.
+and torn input costs nothing; what can become no head any more is refused before its end. Whoever
+serves derives from `Reader` and gets `on_request`, `on_body_part` and `on_request_end`; nothing
+here knows where bytes come from. A malformed request is a PeerError with the status to answer;
+after one the reader is spent.
+
+There is no C parser: with lines that are known already it cost as much as all the rest (measured:
+1 of 2.1 µs for a small head, 2.3 of 4.5 for a browser's), and 1 kB a connection. In the tests one
+is the second judge.
 
 `feed` stops at the end of a request and returns what follows unparsed, so that nothing of a
 pipeline is parsed before its turn.
 """
 
-from collections.abc import Callable
-
-import httptools
+import re
 
 from clusterd.core.errors import PeerError
+from clusterd.wire.chunks import Chunks
 from clusterd.wire.heads import (
     PREFACE,
     Asked,
@@ -28,12 +31,12 @@ from clusterd.wire.heads import (
     usual_lines,
 )
 from clusterd.wire.limits import Limits
-from clusterd.wire.tables import HOST, NOTABLE, TOKEN
+from clusterd.wire.tables import FRAMING, HOST, NOTABLE, TOKEN, TOLD
 
-OVERHEAD = 16 * 1024  # bytes of chunk lines or trailers in a row, without a byte of body
 REPEATED = 2048  # bytes of a head whose headers are kept to be compared with the next one's
 BODYLESS, CHUNKED = 0, -1
 END = b"\r\n\r\n"
+BLANK_LINES = re.compile(rb"(?:\r\n)*")
 
 
 class Reader:
@@ -42,16 +45,15 @@ class Reader:
     __slots__ = (
         "_block",
         "_block_headers",
+        "_chunks",
         "_cut",
-        "_fed",
-        "_feed",
+        "_fields",
         "_head",
-        "_in_body",
+        "_judged",
         "_limits",
-        "_parser",
-        "_seen",
+        "_line_end",
+        "_most",
         "_short",
-        "_tail",
         "body_left",
         "expects",
         "is_parsing",
@@ -62,24 +64,20 @@ class Reader:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._short = min(limits.line, limits.headers)  # a head no longer than this breaks neither
+        self._most = limits.fields + 3  # lines that a head has at most, with two empty ones
         self._head = bytearray()  # what there is of a torn head
-        self._in_body = False
+        self._judged = 0  # bytes of it that are whole lines and were judged
+        self._line_end = 0  # where its first line ends
+        self._fields = 0  # and how many others there were
         self._block = b"\0"  # the last request's headers, from the end of its first line on
         self._block_headers: list[Pair] = []
         self._cut = 0  # where it begins, counted from the end
-        self._fed = 0  # bytes of a chunked body since the last that was content
-        self._seen = 0  # bytes of a chunked body, where there is a limit
-        self._tail = b""  # the last bytes of a chunked body that were read
+        self._chunks: Chunks | None = None  # of the body being read
         self.body_left = BODYLESS  # bytes of the body still to come, or CHUNKED
         self.is_parsing = False
         self.keeps = True  # the client lets the connection be kept after this request
         self.old = False  # it speaks HTTP/1.0
         self.expects = False  # it waits for 100 Continue
-        self._renew()
-
-    def _renew(self) -> None:
-        self._parser = httptools.HttpRequestParser(self)
-        self._feed: Callable[[bytes | memoryview], None] = self._parser.feed_data
 
     # --- what the deriving class is told
 
@@ -93,6 +91,9 @@ class Reader:
         """
         self.on_request(asked, headers, BODYLESS)
 
+    def on_told(self) -> None:
+        """The request last begun has headers that a proxy tells of its client with."""
+
     def on_body_part(self, data: bytes) -> None:
         """A piece of the body of the request last begun."""
 
@@ -104,7 +105,7 @@ class Reader:
     def feed(self, data: bytes) -> bytes:
         """Read up to the end of one request; return what comes after it, unread."""
         while data:
-            data = self._feed_body(data) if self._in_body else self._feed_head(data)
+            data = self._feed_body(data) if self.body_left else self._feed_head(data)
             if not self.is_parsing:
                 break
         return data
@@ -118,13 +119,6 @@ class Reader:
         if data.endswith(self._block):
             asked = usual_lines.get(data[: self._cut])
             if asked is not None:
-                self._in_body = True  # until the parser says that the request has ended
-                try:
-                    self._feed(data)
-                except httptools.HttpParserError as error:
-                    raise PeerError(400, f"the request is malformed: {error}") from None
-                if self._in_body:
-                    raise PeerError(400, "the request is malformed")
                 self.keeps = True
                 self.old = False
                 self.on_request(asked, self._block_headers.copy(), BODYLESS)
@@ -136,9 +130,9 @@ class Reader:
 
     def _read_head(self, head: bytes) -> None:
         """Take a whole head, its blank line included."""
-        if len(head) > self._short:
-            self._measure(head)
         lines = head.split(b"\r\n")
+        if len(head) > self._short or len(lines) > self._most:
+            self._judge(head)
         line = request_lines.get(lines[0]) or learn_request_line(lines[0])
         # C loops: a Python loop over a dozen headers costs as much as all the rest of this.
         headers: list[Pair] = list(map(fields.get, lines[1:-2]))  # type: ignore[arg-type]
@@ -147,8 +141,6 @@ class Reader:
                 if pair is None:
                     headers[index] = learn_field(lines[index + 1])
         table = dict(headers)
-        if len(headers) > self._limits.fields:
-            raise PeerError(431, "there are too many request headers")
         if (
             len(table) == len(headers)
             and HOST in table
@@ -157,7 +149,6 @@ class Reader:
             and not line.old
             and line.host is None
         ):
-            self._begin(head, BODYLESS, upgrade=False)
             self.keeps = True
             if len(head) <= REPEATED:
                 self._block = head[len(lines[0]) :]
@@ -165,42 +156,35 @@ class Reader:
                 self._block_headers = headers.copy()
             self.old = False
             self.on_request(line.asked, headers, BODYLESS)
+        elif TOLD.isdisjoint(table):
+            self._read_notable(line, headers, table)
         else:
-            self._read_notable(head, line, headers, table)
-
-    # --- the parser's callbacks
-
-    def on_body(self, data: bytes) -> None:
-        self._fed = 0
-        if self.body_left > 0:
-            self.body_left -= len(data)
-        elif self._limits.body:
-            self._seen += len(data)
-            if self._seen > self._limits.body:
-                raise PeerError(413, "the request body is too large")
-        self.on_body_part(data)
-
-    def on_message_complete(self) -> None:
-        self._in_body = False
+            self._read_told(line, headers, table)
+            self.on_told()
 
     # --- the long way
 
     def _feed_head(self, data: bytes) -> bytes:
         head = self._head
-        if not head:
-            data = data.lstrip(b"\r\n")  # RFC 9112 §2.2: blank lines before a request
-            if not data:
+        if len(head) < 2:  # RFC 9112 §2.2: blank lines before a request, which may be torn
+            data = bytes(head) + data
+            head.clear()
+            data = data[BLANK_LINES.match(data).end() :]  # type: ignore[union-attr]
+            if data in (b"", b"\r"):
+                head += data
+                self.is_parsing = bool(data)
                 return b""
         seen = max(0, len(head) - len(END) + 1)
         head += data
         end = head.find(END, seen) + len(END)
         if end < len(END):
             self.is_parsing = True
-            self._judge_torn(head)
+            self._judge(head)
             return b""
         rest = data[len(data) - len(head) + end :]
         whole = bytes(head[:end])
         self._head = bytearray()
+        self._judged = self._fields = 0
         self.is_parsing = False
         try:
             self._read_head(whole)
@@ -211,60 +195,79 @@ class Reader:
             raise
         return rest
 
-    def _judge_torn(self, head: bytearray) -> None:
-        """Refuse what cannot become a request any more, without waiting for its end."""
-        line_end = head.find(b"\r\n")
-        if (line_end if line_end >= 0 else len(head)) > self._limits.line:
-            raise PeerError(414, "the request line is too long")
-        if line_end >= 0:
-            line = bytes(head[:line_end])
+    def _judge(self, head: bytes | bytearray) -> None:
+        """Refuse what cannot become a request any more, or a too large one, without waiting for
+        its end: line by line, so that how it was cut makes no difference."""
+        limits = self._limits
+        while True:
+            start = self._judged
+            end = head.find(b"\r\n", start)
+            most = limits.headers + self._line_end if start else limits.line
+            stop = end if end >= 0 else len(head) - head.endswith(b"\r")
+            if head.find(b"\n", start, min(stop, most)) >= 0:
+                raise PeerError(400, "a line ends with LF alone")
+            if stop > max(start, most):
+                if not start:
+                    raise PeerError(414, "the request line is too long")
+                raise PeerError(431, "the request headers are too long")
+            if end <= start:
+                break
+            self._judge_line(bytes(head[start:end]))
+            self._judged = end + 2
+        if not start and not TOKEN.match(head):
+            raise PeerError(400, "this is not HTTP")
+
+    def _judge_line(self, line: bytes) -> None:
+        if not self._judged:
+            self._line_end = len(line)
             if line not in request_lines and line != PREFACE:
                 learn_request_line(line)
-            if len(head) - line_end > self._limits.headers:
-                raise PeerError(431, "the request headers are too long")
-        elif not TOKEN.match(head):
-            raise PeerError(400, "this is not HTTP")
-        if head.count(b"\n") != head.count(b"\r\n"):
-            raise PeerError(400, "a line ends with LF alone")
-
-    def _measure(self, head: bytes) -> None:
-        line_end = head.find(b"\r\n")
-        if line_end > self._limits.line:
-            raise PeerError(414, "the request line is too long")
-        if len(head) - line_end - len(END) > self._limits.headers:
-            raise PeerError(431, "the request headers are too long")
+            return
+        self._fields += 1
+        if self._fields > self._limits.fields:
+            raise PeerError(431, "there are too many request headers")
+        if line not in fields:
+            learn_field(line)
 
     def _feed_body(self, data: bytes) -> bytes:
-        """Feed what may belong to the body; return what comes after its end."""
-        end = 0
-        if self.body_left > 0:
-            end = self.body_left
-            self._feed_parser(data[:end])
+        """Read the body; return what comes after it."""
+        rest: bytes | None = None
+        if self._chunks is not None:
+            data, rest = self._chunks.feed(data)
+        elif len(data) < self.body_left:
+            self.body_left -= len(data)
         else:
-            view = memoryview(data)
-            while self._in_body and end < len(data):
-                start, end = end, self._next_empty_line(data, end)
-                self._fed += end - start
-                self._feed_parser(view[start:end])
-                if self._fed > OVERHEAD:
-                    raise PeerError(431, "chunk extensions or trailers are too long")
-            self._tail = (self._tail + data[-3:])[-3:]
-        if not self._in_body:
-            self.is_parsing = False
-            self.on_request_end()
-        return data[end:]
+            data, rest = data[: self.body_left], data[self.body_left :]
+        if data:
+            self.on_body_part(data)
+        if rest is None:
+            return b""
+        self.body_left = BODYLESS
+        self._chunks = None
+        self.is_parsing = False
+        self.on_request_end()
+        return rest
 
-    def _next_empty_line(self, data: bytes, start: int) -> int:
-        """The end of the next empty line: a chunked body can end there, and nowhere else."""
-        if start == 0:  # the line's end may be torn
-            torn = (self._tail + data[:3]).find(END)
-            if torn >= 0:
-                return torn + len(END) - len(self._tail)
-        end = data.find(END, start)
-        return end + len(END) if end >= 0 else len(data)
+    def _read_told(
+        self, line: RequestLine, headers: list[Pair], table: dict[bytes, bytes]
+    ) -> None:
+        """A head with fields that a proxy tells of its client with: behind one, every head."""
+        if (
+            len(table) == len(headers)
+            and HOST in table
+            and FRAMING.isdisjoint(table)
+            and table.get(b"connection", b"keep-alive") == b"keep-alive"
+            and not line.old
+            and line.host is None
+        ):
+            self.keeps = True
+            self.old = False
+            self.on_request(line.asked, headers, BODYLESS)
+        else:
+            self._read_notable(line, headers, table)
 
     def _read_notable(
-        self, head: bytes, line: RequestLine, headers: list[Pair], table: dict[bytes, bytes]
+        self, line: RequestLine, headers: list[Pair], table: dict[bytes, bytes]
     ) -> None:
         """A head with fields that change how the request is framed or kept, or of HTTP/1.0."""
         if sum([name == HOST for name, _ in headers]) != 1 and not (line.old and HOST not in table):
@@ -281,7 +284,9 @@ class Reader:
             raise PeerError(417, "only 100-continue can be expected")
         if self._limits.body and length > self._limits.body:
             raise PeerError(413, "the request body is too large")
-        self._begin(head, length, b"upgrade" in table)
+        self.body_left = length
+        self._chunks = Chunks(self._limits) if length == CHUNKED else None
+        self.is_parsing = length != BODYLESS
         self.old = line.old
         if (
             b"upgrade" in options
@@ -293,38 +298,9 @@ class Reader:
         else:
             self.on_request(line.asked, headers, length)
 
-    def _begin(self, head: bytes, length: int, upgrade: bool) -> None:
-        """Let the parser read the head, and expect the body we do."""
-        self._in_body = True
-        self._fed = 0
-        self._seen = 0
-        self._tail = b""
-        self.body_left = length
-        if upgrade:
-            # We know no protocol to change to, so the request is one like any other (RFC 9110
-            # §7.8). The parser would end it at its head, and take its body for the next request:
-            # it is given a head without Upgrade instead.
-            self._renew()
-            framing = b"Content-Length: %d" % length
-            if length == CHUNKED:
-                framing = b"Transfer-Encoding: chunked"
-            head = b"POST / HTTP/1.1\r\n%b\r\n\r\n" % framing
-        self._feed_parser(head)
-        if self._in_body is not (length != BODYLESS):
-            raise PeerError(400, "the request is malformed")
-        self.is_parsing = self._in_body
-
-    def _feed_parser(self, data: bytes | memoryview) -> None:
-        try:
-            self._feed(data)
-        except httptools.HttpParserError as error:
-            if error.__context__ is not None:  # raised by a callback
-                raise error.__context__ from None
-            raise PeerError(400, f"the request is malformed: {error}") from None
-
 
 def _length(headers: list[Pair], old: bool) -> int:
-    """The body's length. The parser judges it too; we do not rely on that."""
+    """The body's length, BODYLESS or CHUNKED."""
     lengths = [value for name, value in headers if name == b"content-length"]
     codings = [value for name, value in headers if name == b"transfer-encoding"]
     if codings:

@@ -29,6 +29,11 @@ STATUS_LINES = {
 TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 VALUE = re.compile(rb"[^\x00-\x08\x0a-\x1f\x7f]*")
 
-# Names that change how a request is framed; with Host and Connection, all that we read ourselves.
+# Names that change how a request is framed; with Host and Connection, all that the reader reads.
 HOST = b"host"
-NOTABLE = frozenset({b"content-length", b"transfer-encoding", b"expect", b"upgrade"})
+FRAMING = frozenset({b"content-length", b"transfer-encoding", b"expect", b"upgrade"})
+# Names that proxies tell of the client with.
+X_FORWARDED = (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port")
+FORWARDED = (b"forwarded",)
+TOLD = frozenset({*X_FORWARDED, *FORWARDED})
+NOTABLE = FRAMING | TOLD

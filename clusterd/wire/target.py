@@ -1,5 +1,6 @@
 """The request target and Host: what may stand there, and what the app gets to see of it."""
 
+import ipaddress
 import re
 from urllib.parse import unquote_to_bytes
 
@@ -8,9 +9,9 @@ from clusterd.core.errors import PeerError
 # RFC 9112 §3.2 with RFC 3986 §3.2.2: reg-name, IPv4 or [IPv6], then an optional port. No path,
 # query, userinfo, comma or blank: a proxy in front and the app behind might read those differently.
 HOST = re.compile(
-    rb"(?:[A-Za-z0-9._~!$&'()*+;=-]|%[0-9A-Fa-f]{2})+(?::([0-9]{0,5}))?"
-    rb"|\[[0-9A-Fa-f:.]+(?:%25[A-Za-z0-9._~-]+)?\](?::([0-9]{0,5}))?"
-    rb"|\[v[0-9A-Fa-f]+\.[A-Za-z0-9._~!$&'()*+,;=:-]+\](?::([0-9]{0,5}))?"
+    rb"(?:(?:[A-Za-z0-9._~!$&'()*+;=-]|%[0-9A-Fa-f]{2})+"
+    rb"|\[(?P<six>[0-9A-Fa-f:.]+)(?:%25[A-Za-z0-9._~-]+)?\]"
+    rb"|\[[Vv][0-9A-Fa-f]+\.[A-Za-z0-9._~!$&'()*+,;=:-]+\])(?::(?P<port>[0-9]{0,5}))?"
 )
 VISIBLE = re.compile(rb"[\x21-\x7e]+")
 ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#]*)([^#]*)")
@@ -21,8 +22,13 @@ Target = tuple[str, bytes, bytes]  # path, raw path, query string
 def check_host(value: bytes) -> None:
     """Raises PeerError unless the value can be a Host."""
     match = HOST.fullmatch(value)
-    if match is None or int(next(filter(None, match.groups()), b"0")) > 65535:
+    if match is None or int(match["port"] or 0) > 65535:
         raise PeerError(400, "Host is malformed")
+    if match["six"]:
+        try:
+            ipaddress.IPv6Address(match["six"].decode())
+        except ValueError:
+            raise PeerError(400, "Host is malformed") from None
 
 
 def parse_target(raw: bytes, method: str) -> Target:

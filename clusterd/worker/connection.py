@@ -76,8 +76,6 @@ class Connection(Ending):
         self._held = b""
         self._wake_drains()
         self.server.closed(self)
-        # The parser holds our bound methods: without this only the collector would free us.
-        del self._parser, self._feed
 
     def resume_writing(self) -> None:
         super().resume_writing()
