@@ -4,13 +4,14 @@ from typing import Any
 
 # 2.4: `send` raises OSError once the client is gone, so that a stream ends by itself instead of
 # paying for a second task that listens for `http.disconnect`.
-ASGI = {"version": "3.0", "spec_version": "2.4"}
+# 2.5: `websocket.disconnect` says a reason.
+ASGI = {"version": "3.0", "spec_version": "2.5"}
 
 Scope = dict[str, Any]
 Address = tuple[str, int | None] | None
 
 
-def template(client: Address, server: Address, scheme: str = "http") -> Scope:
+def template(client: Address, server: Address, scheme: str = "http", root_path: str = "") -> Scope:
     """The scope that a connection's requests copy; copying is a third of building it anew.
 
     Every key is there already, so that no copy has to grow.
@@ -24,7 +25,7 @@ def template(client: Address, server: Address, scheme: str = "http") -> Scope:
         "path": "",
         "raw_path": b"",
         "query_string": b"",
-        "root_path": "",
+        "root_path": root_path,
         "headers": None,
         "client": client,
         "server": server,

@@ -278,6 +278,9 @@ class ProxySettings:
         Kind.CHOICE,
         choices=("x-forwarded", "forwarded", "off"),
     )
+    proxy_host: bool = setting(
+        False, "Take Host and port from those headers, too, if your proxy sets them.", Kind.SWITCH
+    )
     proxy_protocol: bool = setting(
         False,
         "Every connection begins with a PROXY line or block (v1 or v2) of a trusted proxy.",
