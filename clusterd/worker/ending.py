@@ -64,9 +64,10 @@ class Ending(Reader, Link):
         """Let go of an idle connection: its descriptor, or None if it is not idle after all.
 
         The client notices nothing: the descriptor is a copy, so closing ours sends no FIN, and what
-        the client sends meanwhile waits in the kernel.
+        the client sends meanwhile waits in the kernel. What a PROXY header said of the client would
+        be lost with us, so such a connection stays.
         """
-        if not self.idle:
+        if not self.idle or self._origin is not None:
             return None
         self._transport.pause_reading()
         try:
