@@ -1,10 +1,24 @@
 """ASGI's side of an exchange: `receive` and `send`, as the app sees them."""
 
 import asyncio
+import os
+import stat
+from typing import Any
 
-from clusterd.app.exchange import ENDED, STARTED, TURN, WAITING, Exchange, Message
+from clusterd.app.exchange import (
+    ENDED,
+    STARTED,
+    STREAMING,
+    TURN,
+    WAITING,
+    Exchange,
+    Message,
+    Trailers,
+)
 from clusterd.app.http1 import Http1
 from clusterd.app.peer import ClientGone, ContractError
+
+SMALL = 64 * 1024  # bytes of a file that go out with the head; to read them costs microseconds
 
 
 class Asgi(Exchange):
@@ -64,16 +78,18 @@ class Asgi(Exchange):
             if self.stage is not WAITING:
                 raise ContractError("http.response.start was sent twice")
             self.start(message.get("status"), message.get("headers", ()))
+            if len(message) > 3 and message.get("trailers"):
+                # The head goes at once: what follows is a stream, whatever its pieces look like.
+                self.stream(b"", more=True)
+                self.trailers = Trailers.ANNOUNCED
         elif kind == "http.response.body":
             body = message.get("body", b"")
             if body.__class__ is not bytes:
                 body = _as_bytes(body)
             if self.stage is STARTED and not message.get("more_body"):
                 self.answer(body)
-            elif self.stage is WAITING:
-                raise ContractError("http.response.body was sent before http.response.start")
-            elif self.stage is ENDED:
-                raise ContractError("http.response.body was sent after the end of the body")
+            elif self.stage is WAITING or self.stage is ENDED or self.trailers:
+                await self._stream_before_trailers(body, bool(message.get("more_body")))
             else:
                 self.stream(body, bool(message.get("more_body")))
                 if self.peer.is_paused and self.stage is not ENDED:
@@ -84,7 +100,74 @@ class Asgi(Exchange):
                     self._turn = self.sent + TURN
                     await asyncio.sleep(0)
         else:
+            await self._extend(kind, message)
+
+    def _check_piece(self, kind: str) -> None:
+        """Raises ContractError where no piece of a body belongs."""
+        if self.stage is WAITING:
+            raise ContractError(f"{kind} was sent before http.response.start")
+        if self.stage is ENDED or self.trailers is Trailers.DUE:
+            raise ContractError(f"{kind} was sent after the end of the body")
+
+    async def _stream_before_trailers(self, body: bytes, more: bool) -> None:
+        self._check_piece("http.response.body")
+        self.stream(body, more=True)
+        if not more:
+            self.trailers = Trailers.DUE
+        await self.peer.drain()
+
+    # --- what the scope's extensions offer
+
+    async def _extend(self, kind: Any, message: Message) -> None:
+        if kind == "http.response.early_hint":
+            links = _as_links(message.get("links", ()))
+            if self.stage is WAITING or self.stage is STARTED:
+                self.hint(links)  # else it is too late: the head is on its way
+        elif kind == "http.response.pathsend":
+            await self._send_path(message)
+        elif kind == "http.response.zerocopysend":
+            self._check_piece(kind)
+            await self._send_part(message)
+        elif kind == "http.response.trailers":
+            if self.stage is ENDED or self.trailers is not Trailers.DUE:
+                raise ContractError(f"{kind} was sent unannounced, or before the end of the body")
+            self.trail(message.get("headers", ()), bool(message.get("more_trailers")))
+        else:
             raise ContractError(f"{kind!r} is not a message that an HTTP answer has")
+
+    async def _send_path(self, message: Message) -> None:
+        """A whole file, and the end."""
+        if self.stage is STREAMING:
+            raise ContractError("http.response.pathsend was mixed with http.response.body")
+        self._check_piece("http.response.pathsend")
+        # Not to wait for whoever writes into a pipe of that name.
+        file = os.open(message["path"], os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            about = os.fstat(file)
+            if not stat.S_ISREG(about.st_mode):
+                raise ContractError("http.response.pathsend names what is not a file")
+            size = self.fit(about.st_size)
+            if size <= SMALL:
+                self.answer(os.pread(file, size, 0))
+            else:
+                await self.stream_file(file, 0, size, more=False)
+        finally:
+            os.close(file)
+
+    async def _send_part(self, message: Message) -> None:
+        """A part of an open file, from where it stands unless told; it then stands at its end."""
+        source = message["file"]
+        file = source if isinstance(source, int) else source.fileno()
+        offset, count = message.get("offset"), message.get("count")
+        start = os.lseek(file, 0, os.SEEK_CUR) if offset is None else offset
+        left = max(0, os.fstat(file).st_size - start)
+        count = left if count is None else min(count, left)
+        more = bool(message.get("more_body"))
+        await self.stream_file(file, start, count, more or self.trailers is not Trailers.NONE)
+        if self.trailers and not more:
+            self.trailers = Trailers.DUE
+        if offset is None:
+            os.lseek(file, start + count, os.SEEK_SET)
 
 
 class AsgiHttp1(Asgi, Http1):
@@ -97,3 +180,10 @@ def _as_bytes(body: object) -> bytes:
     if isinstance(body, bytes | bytearray | memoryview):
         return bytes(body)
     raise ContractError(f"the body is a {type(body).__name__}, not bytes")
+
+
+def _as_links(links: Any) -> list[tuple[bytes, bytes]]:
+    try:
+        return [(b"link", link) for link in links]
+    except TypeError:
+        raise ContractError(f"links are a {type(links).__name__}, not a list") from None

@@ -11,15 +11,17 @@ as an exception and to the log once, and costs one 500 or one closed connection.
 import asyncio
 import enum
 import logging
+import os
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
-from clusterd.app.peer import ContractError, Peer, has_client_gone
+from clusterd.app.peer import ClientGone, ContractError, Peer, has_client_gone
 
 logger = logging.getLogger("clusterd.app")
 
 Message = dict[str, Any]
 TURN = 1024 * 1024  # bytes of a stream after which others get a turn of the loop
+PIECE = 256 * 1024  # bytes of a file that are read at a time
 
 
 class Stage(enum.IntEnum):
@@ -32,6 +34,14 @@ class Stage(enum.IntEnum):
 
 
 WAITING, STARTED, STREAMING, ENDED = Stage
+
+
+class Trailers(enum.IntEnum):
+    """Whether the app has trailers to send after the body."""
+
+    NONE = 0
+    ANNOUNCED = 1
+    DUE = 2  # the body has ended
 
 
 class Exchange(ABC):
@@ -55,6 +65,7 @@ class Exchange(ABC):
         "stage",
         "status",
         "task",
+        "trailers",
     )
 
     interface: ClassVar[str]  # for messages: the contract that the app is held to
@@ -74,6 +85,7 @@ class Exchange(ABC):
         self.body: bytes | bytearray = b""  # read, and not yet taken by the app
         self.stage = WAITING
         self.task: asyncio.Task[None] | None = None
+        self.trailers = Trailers.NONE
         self._end_told = False
         self._turn = TURN
         self._waiters: list[asyncio.Future[None]] | None = None
@@ -95,6 +107,40 @@ class Exchange(ABC):
     @abstractmethod
     def stream(self, body: bytes, more: bool) -> None:
         """After `start`: one piece of a body that comes in several; `more` follow."""
+
+    def fit(self, size: int) -> int:
+        """After `start`: a whole file is the body. How much of its `size` the answer has room for.
+
+        That is less than all where the file grew since the app told its length.
+        """
+        return size
+
+    async def stream_file(self, file: int, offset: int, count: int, more: bool) -> None:
+        """As `stream`, from a file's descriptor. Raises ContractError where the file ends early."""
+        loop = asyncio.get_running_loop()
+        while count:
+            piece = await loop.run_in_executor(None, os.pread, file, min(count, PIECE), offset)
+            if self.gone:
+                raise ClientGone("the client has left")
+            if not piece:
+                raise ContractError("the file ended before the part of it that was to be sent")
+            offset += len(piece)
+            count -= len(piece)
+            self.stream(piece, more=True)
+            await self.peer.drain()
+        if not more:
+            self.stream(b"", more=False)
+
+    def hint(self, links: list[tuple[bytes, bytes]]) -> None:  # noqa: B027 - may do nothing
+        """Before the answer's head: tell the client of links that it will have (RFC 8297)."""
+
+    def trail(self, headers: Any, more: bool) -> None:
+        """After the body of an answer with trailers: some of them, the last unless `more` follow.
+
+        Sent where protocol and client want them; the answer ends in any case.
+        """
+        if not more:
+            self.stream(b"", more=False)
 
     @abstractmethod
     def end_stream(self) -> None:
@@ -154,14 +200,14 @@ class Exchange(ABC):
                     self.interface,
                     error.message,
                     exc_info=error,
-                    extra={"fields": {"method": self.scope["method"], "path": path}},
+                    extra={"fields": {"method": self.scope.get("method"), "path": path}},
                 )
             else:
                 logger.error(
                     "the app failed: %s",
                     type(error).__name__,
                     exc_info=error,
-                    extra={"fields": {"method": self.scope["method"], "path": path}},
+                    extra={"fields": {"method": self.scope.get("method"), "path": path}},
                 )
         self._abandon(500)
 
@@ -174,7 +220,7 @@ class Exchange(ABC):
                 "the app broke the %s contract: it returned %s",
                 self.interface,
                 rule,
-                extra={"fields": {"method": self.scope["method"], "path": self.scope["path"]}},
+                extra={"fields": {"method": self.scope.get("method"), "path": self.scope["path"]}},
             )
         self._abandon(500)
 

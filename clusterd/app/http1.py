@@ -6,7 +6,7 @@ A whole answer is one write: the head waits for the first piece of the body (as 
 from typing import Any
 
 from clusterd.app.exchange import ENDED, STARTED, STREAMING, Exchange
-from clusterd.app.peer import ContractError
+from clusterd.app.peer import ClientGone, ContractError
 from clusterd.wire.response import (
     CHUNKED_END,
     CLOSE,
@@ -26,13 +26,14 @@ from clusterd.wire.tables import STATUS_LINES
 
 BARE = frozenset({204, 304})  # statuses of answers that have no body
 EVENTS = b"text/event-stream"
+EARLY_HINTS = b"HTTP/1.1 103 Early Hints\r\n"
 COPIED = 16 * 1024  # bytes; larger pieces are handed to the transport beside their framing
 
 
 class Http1(Exchange):
     """To be mixed with `Asgi` or `Wsgi`, which speak to the app."""
 
-    __slots__ = ("_bare", "_left", "_length", "_parts", "chunked", "endless")
+    __slots__ = ("_bare", "_left", "_length", "_parts", "_trailers", "chunked", "endless")
 
     chunked: bool
     endless: bool  # a stream of events, which no client takes for a cut answer when it ends
@@ -40,6 +41,7 @@ class Http1(Exchange):
     _length: int
     _left: int
     _bare: bool
+    _trailers: list[bytes]
 
     def go_on(self) -> None:
         self.expects = False
@@ -64,7 +66,7 @@ class Http1(Exchange):
         except HeaderError as error:
             raise ContractError(str(error)) from None
         self._length = length
-        self._bare = status in BARE or self.scope["method"] == "HEAD"
+        self._bare = status in BARE or self.scope.get("method") == "HEAD"
         self._parts = parts
         self.status = status
         self.stage = STARTED
@@ -125,32 +127,41 @@ class Http1(Exchange):
 
     def stream(self, body: bytes, more: bool) -> None:
         """One piece of a body that comes in several."""
-        pieces: list[bytes] = []
-        if self.stage is STARTED:
-            self.sent = 0
-            self.chunked = self._length == UNKNOWN and not self._bare and not self.old
-            if self.old and self._length == UNKNOWN and not self._bare:
-                self.keeps = False  # the end of the connection is the end of the body
-            self.endless = self.chunked and any(EVENTS in line.lower() for line in self._parts)
-            self._add_connection(self._parts)
-            pieces.append(self._streaming_head())
-            self.stage = STREAMING
-            self._left = self._length
+        pieces = [self._begin_stream()] if self.stage is STARTED else []
         if not self._bare:
-            if self._length != UNKNOWN:
-                self._left -= len(body)
-                if self._left < 0 or (self._left and not more):
-                    rule = "more" if self._left < 0 else "fewer"
-                    raise ContractError(f"the body has {rule} bytes than its Content-Length")
-                pieces.append(body)
-            elif not self.chunked:
-                pieces.append(body)
-            else:
+            self._count(len(body), more)
+            if self.chunked:
                 pieces.append(chunk(body) if more else chunk(body) + LAST_CHUNK)
+            else:
+                pieces.append(body)
         self._put(pieces)
         if not more:
-            self.stage = ENDED
-            self.peer.answered(self, self.sent)
+            self._end()
+
+    def _begin_stream(self) -> bytes:
+        """The head of an answer whose body comes in several pieces."""
+        self.sent = 0
+        self._trailers = []
+        self.chunked = self._length == UNKNOWN and not self._bare and not self.old
+        if self.old and self._length == UNKNOWN and not self._bare:
+            self.keeps = False  # the end of the connection is the end of the body
+        self.endless = self.chunked and any(EVENTS in line.lower() for line in self._parts)
+        self._add_connection(self._parts)
+        self.stage = STREAMING
+        self._left = self._length
+        return self._streaming_head()
+
+    def _count(self, size: int, more: bool) -> None:
+        """Hold the body to the length that the head has told."""
+        if self._length != UNKNOWN:
+            self._left -= size
+            if self._left < 0 or (self._left and not more):
+                rule = "more" if self._left < 0 else "fewer"
+                raise ContractError(f"the body has {rule} bytes than its Content-Length")
+
+    def _end(self) -> None:
+        self.stage = ENDED
+        self.peer.answered(self, self.sent)
 
     def _streaming_head(self) -> bytes:
         parts = self._parts
@@ -180,6 +191,54 @@ class Http1(Exchange):
         elif self.old:
             parts.append(KEEP)
 
+    def fit(self, size: int) -> int:
+        if self._length == UNKNOWN:
+            self._length = size  # which the app may leave to us
+        return min(size, self._length)
+
+    async def stream_file(self, file: int, offset: int, count: int, more: bool) -> None:
+        pieces = [self._begin_stream()] if self.stage is STARTED else []
+        self.endless = False  # only between two chunks may a stream be ended for the app
+        if self._bare:
+            count = 0
+        else:
+            self._count(count, more)
+        if self.chunked and count:
+            pieces.append(b"%x\r\n" % count)
+        self._put(pieces)
+        if count:
+            try:
+                await self.peer.send_file(file, offset, count)
+            except ClientGone:
+                self.leave(gone=True)  # it may be known here first
+                raise
+            self.sent += count
+        if self.chunked:
+            self._put([b"\r\n"] if count else [])
+            self._put([] if more else [LAST_CHUNK])
+        if not more:
+            self._end()
+
+    def hint(self, links: list[tuple[bytes, bytes]]) -> None:
+        """Not to HTTP/1.0, which knows no such answer (RFC 9110 §15.2)."""
+        lines = [EARLY_HINTS]
+        if _add_lines(links, lines) != UNKNOWN:
+            raise ContractError("an early hint has other headers than links")
+        if not self.old:
+            self.peer.write(b"".join(lines) + b"\r\n")
+
+    def trail(self, headers: Any, more: bool) -> None:
+        """After the last chunk (RFC 9112 §7.1.2), to a client that says that it takes trailers."""
+        if _add_lines(_as_list(headers), self._trailers) != UNKNOWN:
+            raise ContractError("what frames a message cannot be a trailer")
+        if more:
+            return
+        if self.chunked and _takes_trailers(self.scope["headers"]):
+            self._put([b"0\r\n", *self._trailers, b"\r\n"])
+            self._end()
+        else:
+            self.stream(b"", more=False)
+
     def end_stream(self) -> None:
         """End a stream of events between two chunks, since the worker leaves; else do nothing.
 
@@ -192,6 +251,23 @@ class Http1(Exchange):
             self.stage = ENDED
             self.leave(gone=True)
             self.peer.answered(self, self.sent)
+
+
+def _add_lines(headers: list[Any], lines: list[bytes]) -> int:
+    try:
+        return add_lines(headers, lines)
+    except HeaderError as error:
+        raise ContractError(str(error)) from None
+
+
+def _takes_trailers(headers: list[tuple[bytes, bytes]]) -> bool:
+    """Whether a request's TE says so (RFC 9110 §6.5.1)."""
+    return any(
+        part.strip().lower() == b"trailers"
+        for name, value in headers
+        if name == b"te"
+        for part in value.split(b",")
+    )
 
 
 def _as_list(headers: Any) -> list[Any]:

@@ -15,8 +15,9 @@ from clusterd.wire.heads import Asked, Pair
 from clusterd.wire.request import BODYLESS
 from clusterd.worker.deadlines import NEVER
 from clusterd.worker.ending import Ending
-from clusterd.worker.link import Origin
+from clusterd.worker.link import Link, Origin
 from clusterd.worker.server import Server
+from clusterd.worker.websocket import WebSocket
 
 BODY_ROOM = 64 * 1024  # bytes of body that wait for the app before reading is paused
 DRAINED = 64 * 1024  # bytes of an unread body worth reading to keep the connection
@@ -25,10 +26,11 @@ DRAINED = 64 * 1024  # bytes of an unread body worth reading to keep the connect
 class Connection(Ending):
     """Built as `Connection(server)`, then attached to an accepted socket by the loop."""
 
-    __slots__ = ("app", "heads")
+    __slots__ = ("_heir", "app", "heads")
 
     def __init__(self, server: Server, origin: Origin | None = None) -> None:
         super().__init__(server, origin)
+        self._heir: WebSocket | None = None  # what the client asked to go on with
         self.app = server.app
         self.heads = server.heads
 
@@ -38,6 +40,12 @@ class Connection(Ending):
         self.greet(transport)
         self.server.opened(self)
         self._wait(self.server.http.header_timeout)
+
+    def taken_over(self, before: Link, data: bytes) -> None:
+        super().taken_over(before, data)
+        self._wait(self.server.http.header_timeout)
+        if data:
+            self.data_received(data)
 
     def data_received(self, data: bytes) -> None:
         server = self.server
@@ -59,6 +67,8 @@ class Connection(Ending):
             self._serve()
         elif self.is_parsing:
             self._wait(server.http.header_timeout)
+        elif self._heir is not None:
+            self._bequeath(self._heir)
 
     def eof_received(self) -> bool:
         """The client closed its side. Most have left; some wait for their answer."""
@@ -91,7 +101,7 @@ class Connection(Ending):
         scope["method"], scope["path"], scope["raw_path"], scope["query_string"] = asked
         scope["headers"] = headers
         scope["state"] = self.server.state.copy()
-        scope["extensions"] = {}
+        scope["extensions"] = scope["extensions"].copy()
         self._requests_left -= 1
         exchange = self.server.exchange(
             self, scope, self._now, self.keeps and self._requests_left > 0
@@ -103,6 +113,16 @@ class Connection(Ending):
             exchange.complete = False
             exchange.expects = self.expects
         self.exchange = exchange
+
+    def on_upgrade(self, asked: Asked, headers: list[Pair]) -> None:
+        if self.server.exchange.interface == "ASGI":
+            self._heir = WebSocket(self.server, asked, headers)
+        else:
+            super().on_upgrade(asked, headers)
+
+    def on_told(self) -> None:
+        if self.exchange is not None:
+            self.server.trust.amend(self.exchange.scope, self.trusted)
 
     def on_body_part(self, data: bytes) -> None:
         exchange = self.exchange
@@ -144,6 +164,17 @@ class Connection(Ending):
             return
         if rest:
             self._hold(rest)
+        if self._heir is not None:
+            self._bequeath(self._heir)
+
+    def _bequeath(self, heir: WebSocket) -> None:
+        """HTTP ends here: what follows is a WebSocket's."""
+        held, self._held = self._held, b""
+        self._go_on_reading()
+        if self._peer_ended:
+            self.close()  # nobody is there to talk to
+        else:
+            self.succeed(heir, held)
 
     def _hold(self, data: bytes) -> None:
         """Keep what came too early, unparsed; no more is read until its turn comes."""

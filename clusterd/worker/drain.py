@@ -96,14 +96,14 @@ class Drain:
         if order.last and not self._last:
             self._last, self._hands_over = True, False
             self._acceptor.sweep()  # what siblings, which leave as well, were handed
-        self._host.drain_begins(self._last, self._deadline)
+        self._host.drain_begins(self._last, self._cut)
         self._wake.set()
 
     async def run(self) -> None:
         """Returns when no connection is left; the app's shutdown is not ours."""
         self._stop_accepting()
         host = self._host
-        host.drain_begins(self._last, self._deadline)
+        host.drain_begins(self._last, self._cut)
         host.when_empty = self._wake.set
         # Connections just accepted get their `connection_made`, and one look at their bytes.
         for _ in range(3):

@@ -11,10 +11,12 @@ import socket
 import struct
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple, Self, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
+from clusterd.app.extensions import without_zero_copy
 from clusterd.app.scope import Address, Scope, address, template
 from clusterd.worker.deadlines import NEVER
+from clusterd.worker.files import send_file
 
 if TYPE_CHECKING:
     from clusterd.worker.server import Server
@@ -35,6 +37,7 @@ SLOTS = (
     "is_paused",
     "server",
     "template",
+    "trusted",
     "write",
     "write_all",
 )
@@ -55,6 +58,7 @@ class Link(asyncio.Protocol):
 
     server: "Server"
     template: Scope  # of the scopes of its requests: what is the same for all of them
+    trusted: bool  # what its headers say of the client is taken: see `trust.Trust.amend`
     due: float  # the deadline, and when the wheel looks at it: see `deadlines.Watched`
     booked: float
     is_closing: bool  # nothing that comes is looked at any more
@@ -76,6 +80,7 @@ class Link(asyncio.Protocol):
         self.is_closing = False
         self.is_paused = False
         self.template = {}
+        self.trusted = False
         self.due = self.booked = NEVER
 
     # --- for the worker's life
@@ -130,6 +135,10 @@ class Link(asyncio.Protocol):
         self.is_closing = True
         self._transport.abort()
 
+    @property
+    def is_encrypted(self) -> bool:
+        return self._transport.get_extra_info("ssl_object") is not None
+
     # --- from one protocol to another
 
     def greet(self, transport: asyncio.BaseTransport) -> None:
@@ -141,8 +150,14 @@ class Link(asyncio.Protocol):
             address(transport.get_extra_info("peername")),
             address(transport.get_extra_info("sockname")),
         )
-        scheme = "http" if transport.get_extra_info("ssl_object") is None else "https"
-        self.template = template(client, server, scheme)
+        scheme = "https" if self.is_encrypted else "http"
+        trust = self.server.trust
+        self.template = template(client, server, scheme, trust.root_path)
+        self.trusted = trust.peers.has(client, server)
+        extensions = self.server.extensions
+        self.template["extensions"] = (
+            without_zero_copy(extensions) if self.is_encrypted else extensions
+        )
 
     def succeed(self, successor: "Link", data: bytes) -> None:
         """Another protocol goes on from here, beginning with bytes that were read already."""
@@ -151,11 +166,12 @@ class Link(asyncio.Protocol):
         self.server.succeeded(self, successor)
         successor.taken_over(self, data)
 
-    def taken_over(self, before: Self, data: bytes) -> None:
+    def taken_over(self, before: "Link", data: bytes) -> None:
         """Go on where another protocol ended."""
         self._transport = before._transport
         self.write, self.write_all = before.write, before.write_all
         self.template = before.template
+        self.trusted = before.trusted
         self.is_paused = before.is_paused
         self._now = before._now
         self._origin = before._origin
@@ -178,11 +194,39 @@ class Link(asyncio.Protocol):
             self._drains.append(waiter)
             await waiter
 
+    async def flush(self) -> None:
+        """Return once all that was written is the kernel's."""
+        if self._transport.get_write_buffer_size():
+            await asyncio.sleep(0)  # uvloop writes at the end of a turn
+        if self._transport.get_write_buffer_size():
+            self._transport.set_write_buffer_limits(high=0)
+            await self.drain()
+            if not self.is_closing:
+                self._transport.set_write_buffer_limits()
+
+    async def writable(self, fd: int) -> None:
+        """Return once a copy of our descriptor takes more, or the connection is lost."""
+        loop = self.server.loop
+        waiter = loop.create_future()
+        self._drains.append(waiter)
+        loop.add_writer(fd, _set, waiter)
+        overdue = loop.call_later(self.server.http.write_timeout, self._reset)
+        try:
+            await waiter
+        finally:
+            overdue.cancel()
+            loop.remove_writer(fd)
+            if waiter in self._drains:
+                self._drains.remove(waiter)
+
+    async def send_file(self, file: int, offset: int, count: int) -> None:
+        """Send a part of an open file; see `files.send_file`."""
+        await send_file(self, file, offset, count)
+
     def _wake_drains(self) -> None:
         waiters, self._drains = self._drains, []
         for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+            _set(waiter)
 
     def _judge_progress(self, now: float) -> None:
         """Has the client taken anything of what we sent since we last looked?"""
@@ -211,3 +255,8 @@ class Link(asyncio.Protocol):
             except OSError:
                 pass  # it is gone already
         self.abort()
+
+
+def _set(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

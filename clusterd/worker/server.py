@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from clusterd.app.asgi import AsgiHttp1
 from clusterd.app.exchange import Exchange
+from clusterd.app.extensions import over_http1
+from clusterd.app.notice import Notice
 from clusterd.config.settings import Config
 from clusterd.ipc.scoreboard import BUCKETS, Cell
 from clusterd.wire.limits import Limits
@@ -24,6 +26,7 @@ from clusterd.wire.response import plain_answer
 from clusterd.wire.tables import STATUS_LINES
 from clusterd.worker.access import AccessLog
 from clusterd.worker.deadlines import Wheel
+from clusterd.worker.trust import Trust
 
 if TYPE_CHECKING:
     from clusterd.worker.link import Link
@@ -33,6 +36,7 @@ logger = logging.getLogger("clusterd.worker")
 LAG = 0.02  # seconds by which published counters may be late under load
 UNLIMITED = sys.maxsize
 BUSY_ANSWER = plain_answer(503, b"retry-after: 1\r\n")
+BUSY_ALERT = bytes([21, 3, 3, 0, 2, 2, 80])  # fatal, internal_error (RFC 8446, section 6)
 
 
 class Server:
@@ -56,6 +60,7 @@ class Server:
         "date_due",
         "draining",
         "exchange",
+        "extensions",
         "heads",
         "http",
         "is_dirty",
@@ -65,14 +70,18 @@ class Server:
         "leave_by",
         "limits",
         "loop",
+        "notice",
         "on_load",
         "open",
         "requests_each",
         "row",
         "running",
         "spawn",
+        "spoken",
         "state",
+        "strangers",
         "tasks",
+        "trust",
         "wheel",
         "when_empty",
     )
@@ -101,15 +110,20 @@ class Server:
         self.keep_alive = http.keep_alive
         self.requests_each = http.max_requests_per_connection or UNLIMITED
         self.wheel = Wheel(loop, clock)
+        self.trust = Trust(config.proxy)
         self.access: AccessLog | None = None
         self.exchange: type[Exchange] = AsgiHttp1  # what HTTP/1 connections make of a request
+        self.notice = Notice(clock)
+        self.extensions = over_http1(self.notice)  # what the scopes of plain connections offer
         self.draining = False
         self.last = False  # nobody serves here after us
-        self.leave_by = 0.0  # when we must be gone, monotonic seconds
+        self.leave_by = 0.0  # when what is left here is cut off, monotonic seconds
         self.on_load: Callable[[], None] | None = None
         self.when_empty: Callable[[], None] | None = None
         # connections and what runs on them
         self.connections: set[Link] = set()
+        self.strangers: dict[Link, None] = {}  # of them, who has not come to a protocol yet
+        self.spoken: dict[str, type[Link]] = {}  # over TLS beside HTTP/1, by their ALPN names
         self.open = 0
         self.running: dict[Exchange, None] = {}  # begun and not answered, oldest first
         self.tasks: set[asyncio.Task[None]] = set()
@@ -117,8 +131,7 @@ class Server:
         self._start_counting()
         # the head's beginning by status, made anew each second
         self.heads: dict[int, bytes] = {}
-        self.date_due = 0.0
-        self._date = b""
+        self.date_due, self._date = 0.0, b""
 
     def _start_counting(self) -> None:
         """Counters since the start of the process."""
@@ -142,22 +155,36 @@ class Server:
         """From now on every answer closes its connection."""
         self.draining = True
         self.last, self.leave_by = last, leave_by
+        self.notice.give(leave_by)
         for connection in self.connections:
             connection.drain_begins()
 
     def shed(self) -> bool:
-        """Close what is past its deadline and was not looked at yet; whether that made room."""
+        """Close what is past its deadline and was not looked at yet; whether that made room.
+
+        Else whoever has been about to introduce itself for the longest: a flood of half-finished
+        handshakes displaces itself.
+        """
         now = self.clock()
         late = [connection for connection in self.connections if connection.due <= now]
         for connection in late:
             connection.overdue(now)
-        return any(connection.is_closing for connection in late)
+        if any(connection.is_closing for connection in late):
+            return True
+        stranger = next(iter(self.strangers), None)
+        if stranger is not None:
+            del self.strangers[stranger]
+            stranger.abort()
+        return stranger is not None
 
-    def refuse(self, sock: socket.socket) -> None:
-        """Answer an accepted connection with 503 and close it: every worker is full."""
+    def refuse(self, sock: socket.socket, secure: bool = False) -> None:
+        """Answer an accepted connection with 503 and close it: every worker is full.
+
+        A handshake would cost more than we have left, so over TLS an alert must do.
+        """
         try:
             sock.setblocking(False)
-            sock.send(BUSY_ANSWER)
+            sock.send(BUSY_ALERT if secure else BUSY_ANSWER)
             sock.shutdown(socket.SHUT_WR)
         except OSError:
             pass  # it left before us
@@ -267,10 +294,18 @@ class Server:
             self.heads[status] = head
         return head
 
-    def answer_of_ours(self, status: int, has_body: bool = True) -> bytes:
-        """A whole answer without the app, after which the connection is closed."""
+    def answer_of_ours(self, status: int, has_body: bool = True, lines: bytes = b"") -> bytes:
+        """A whole answer without the app, after which the connection is closed.
+
+        `lines` are headers that it must have.
+        """
+        return plain_answer(status, self.lines_of_ours() + lines, has_body)
+
+    def lines_of_ours(self, without: Set[bytes] = frozenset()) -> bytes:
+        """Date and Server, less those that the app sends itself."""
         self.refresh_if_due()
-        return plain_answer(status, self._date + self._server_line(), has_body)
+        date = b"" if b"date" in without else self._date
+        return date if b"server" in without else date + self._server_line()
 
     def _server_line(self) -> bytes:
         return b"server: clusterd\r\n" if self.http.server_header else b""

@@ -55,7 +55,7 @@ def test_the_scope() -> None:
         assert first.pop("state") is not second.pop("state")
         assert first == {
             "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.4"},
+            "asgi": {"version": "3.0", "spec_version": "2.5"},
             "http_version": "1.1",
             "method": "GET",
             "scheme": "http",
@@ -66,7 +66,7 @@ def test_the_scope() -> None:
             "headers": [(b"host", b"a"), (b"x-y", b"z")],
             "client": ("192.0.2.1", 50000),
             "server": ("192.0.2.2", 80),
-            "extensions": {},
+            "extensions": bench.server.extensions,
         }
 
     run(test)

@@ -1,0 +1,246 @@
+"""Files over real sockets: whole, in parts, to slow clients, and to those that leave."""
+
+import array
+import asyncio
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clusterd.config.settings import HttpSettings
+from tests.unit.worker.fakes import get, run
+from tests.unit.worker.test_loopback import attach, gone, new_server, read_end, read_until
+
+MIB = 1024 * 1024
+CLOSE = "Connection: close"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A file of some MiB, in which every place looks different."""
+    path = tmp_path / "file"
+    path.write_bytes(array.array("I", range(8 * MIB // 4)).tobytes())
+    return path
+
+
+def sends(*messages: dict[str, Any], headers: Any = ()) -> Any:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        for message in messages:
+            await send(message)
+
+    return app
+
+
+def pathsend(path: Path) -> dict[str, Any]:
+    return {"type": "http.response.pathsend", "path": str(path)}
+
+
+def part(file: Any, more: bool = False, **where: int) -> dict[str, Any]:
+    kind = "http.response.zerocopysend"
+    return {"type": kind, "file": file, "more_body": more, **where}
+
+
+async def ask(app: Any, *headers: str) -> tuple[bytes, bytes]:
+    """Head and body of the answer, over a connection that is closed after it."""
+    server = new_server(app)
+    client, _ = await attach(server)
+    with client:
+        await server.loop.sock_sendall(client, get("/", CLOSE, *headers))
+        head, _, body = (await read_end(client)).partition(b"\r\n\r\n")
+    await gone(server)
+    assert server.bytes_out == len(head) + 4 + len(body)
+    return head, body
+
+
+def unchunked(data: bytes) -> bytes:
+    """A chunked body, taken apart strictly."""
+    body = b""
+    while True:
+        line, _, data = data.partition(b"\r\n")
+        size = int(line, 16)
+        body += data[:size]
+        assert data[size : size + 2] == b"\r\n"
+        data = data[size + 2 :]
+        if not size:
+            assert not data
+            return body
+
+
+def test_a_large_file_arrives_whole(path: Path) -> None:
+    """And the connection serves on: nothing of the file is left anywhere."""
+
+    async def test() -> None:
+        server = new_server(sends(pathsend(path)))
+        whole = path.read_bytes()
+        client, _ = await attach(server)
+        with client:
+            for _ in range(2):
+                await server.loop.sock_sendall(client, get())
+                answer = await read_until(client, lambda data: data.endswith(whole[-100:]))
+                head, _, body = answer.partition(b"\r\n\r\n")
+                assert b"content-length: %d" % len(whole) in head
+                assert body == whole
+        await gone(server)
+
+    run(test)
+
+
+def test_requests_behind_a_file_are_answered_after_it(path: Path) -> None:
+    """A pipeline's next answer never gets into the file."""
+
+    async def test() -> None:
+        server = new_server(sends(pathsend(path)))
+        whole = path.read_bytes()
+        client, _ = await attach(server)
+        with client:
+            await server.loop.sock_sendall(client, get() + get("/", CLOSE))
+            answers = await read_end(client)
+        assert answers.count(whole) == 2
+        assert answers.count(b"HTTP/1.1 200 OK") == 2
+        await gone(server)
+
+    run(test)
+
+
+def test_parts_of_files_between_pieces(path: Path) -> None:
+    """Mixed with ordinary pieces, in chunks of their own; a file is read from where it stands."""
+
+    async def test() -> None:
+        whole = path.read_bytes()
+        piece = {"type": "http.response.body", "body": b"|", "more_body": True}
+        with path.open("rb", buffering=0) as file:
+            file.seek(8)
+            app = sends(
+                part(file, True, count=8),
+                piece,
+                part(file, True, count=MIB),
+                piece,
+                part(file, True, offset=0, count=8),
+                piece,
+                part(file, True, offset=len(whole) - 8),
+                part(file, True, offset=len(whole)),
+                part(file, count=0),
+            )
+            head, body = await ask(app)
+            assert file.tell() == 16 + MIB
+        assert b"transfer-encoding: chunked" in head
+        wanted = [whole[8:16], whole[16 : 16 + MIB], whole[:8], whole[-8:]]
+        assert unchunked(body) == b"|".join(wanted)
+
+    run(test)
+
+
+def test_a_file_as_the_end_of_a_body_with_a_length(path: Path) -> None:
+    async def test() -> None:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            headers = [(b"content-length", b"%d" % size)]
+            _, body = await ask(sends(part(file, offset=0), headers=headers))
+            assert body == path.read_bytes()
+            headers = [(b"content-length", b"%d" % (size - 1))]
+            assert await ask_broken(sends(part(file, offset=0), headers=headers)) == b"RESET"
+
+    run(test)
+
+
+async def ask_broken(app: Any) -> bytes:
+    """All that comes of an answer that is cut by a reset."""
+    server = new_server(app)
+    client, _ = await attach(server)
+    data = b""
+    with client:
+        await server.loop.sock_sendall(client, get("/", CLOSE))
+        try:
+            while piece := await server.loop.sock_recv(client, MIB):
+                data += piece
+        except ConnectionResetError:
+            data += b"RESET"
+    await gone(server)
+    return data
+
+
+def test_a_file_cut_short_meanwhile_cuts_the_answer(path: Path) -> None:
+    """Its client must not take what came for the whole."""
+
+    async def test() -> None:
+        size = path.stat().st_size
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            first = part(file, True, offset=0, count=8)
+            await send(first)
+            path.write_bytes(b"short")
+            await send(part(file, offset=8))
+
+        headers = [(b"content-length", b"%d" % size)]
+        with path.open("rb") as file:
+            answer = await ask_broken(app)
+        assert len(answer) < size
+        assert answer.endswith(b"RESET")
+
+    run(test)
+
+
+def test_a_client_that_leaves_ends_it(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The app hears of it as of any other piece, and nothing is logged as its fault."""
+
+    async def test() -> None:
+        raised: list[BaseException] = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            try:
+                await send(pathsend(path))
+            except OSError as error:
+                raised.append(error)
+                raise
+
+        server = new_server(app)
+        client, connection = await attach(server)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        with client:
+            await server.loop.sock_sendall(client, get())
+            await server.loop.sock_recv(client, 1)
+        await gone(server)
+        while server.tasks:
+            await asyncio.sleep(0)
+        assert [str(error) for error in raised] == ["the client has left"]
+        assert not connection._drains
+
+    run(test)
+    assert not caplog.records
+
+
+def test_a_client_that_takes_nothing_is_dropped(path: Path) -> None:
+    """The write timeout holds for what goes past the transport, too."""
+
+    async def test() -> None:
+        server = new_server(sends(pathsend(path)), HttpSettings(write_timeout=0.05))
+        client, _ = await attach(server)
+        with client:
+            await server.loop.sock_sendall(client, get())
+            await gone(server)
+            with pytest.raises(ConnectionResetError):
+                await read_end(client)
+
+    run(test)
+
+
+def test_cancelling_leaves_nothing_behind(path: Path) -> None:
+    """A drain that is out of time cancels it half-way."""
+
+    async def test() -> None:
+        server = new_server(sends(pathsend(path)))
+        client, connection = await attach(server)
+        with client:
+            await server.loop.sock_sendall(client, get())
+            await server.loop.sock_recv(client, 1)
+            while not connection._drains:
+                await asyncio.sleep(0)
+            assert connection.cancel()
+            await gone(server)
+            assert not connection._drains
+
+    run(test)
