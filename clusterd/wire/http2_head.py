@@ -11,7 +11,7 @@ from clusterd.core.errors import PeerError
 from clusterd.wire.heads import FICKLE, LONGEST, MOST, Asked, Pair
 from clusterd.wire.limits import Limits
 from clusterd.wire.request import BODYLESS, CHUNKED
-from clusterd.wire.tables import HOST, METHODS, TOKEN, VALUE
+from clusterd.wire.tables import HOST, METHODS, TOKEN, TOLD, VALUE
 from clusterd.wire.target import check_host, parse_target
 
 METHOD, SCHEME, AUTHORITY, PATH = b":method", b":scheme", b":authority", b":path"
@@ -25,7 +25,7 @@ HOP = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"}
 )
 COOKIE, LENGTH, EXPECT = b"cookie", b"content-length", b"expect"
-NOTABLE = frozenset({COOKIE, LENGTH, EXPECT, HOST})
+NOTABLE = TOLD | {COOKIE, LENGTH, EXPECT}
 
 
 class Malformed(PeerError):
@@ -42,6 +42,7 @@ class Head(NamedTuple):
     headers: list[Pair]
     length: int  # of the body: BODYLESS, CHUNKED for not said, or so many bytes
     expects: bool  # the client waits for 100 Continue
+    told: bool  # there are headers that a proxy tells of its client with
 
 
 # What was well-formed once, by its whole text, as in `heads`; bounded alike.
@@ -62,15 +63,17 @@ def judge(block: list[Pair], ended: bool, limits: Limits) -> Head:
     asked = _asked(pseudo, limits)
     measure(block, limits)
     table = dict(headers)
-    length, expects = (BODYLESS if ended else CHUNKED), False
+    length, expects, told = (BODYLESS if ended else CHUNKED), False, False
     if not NOTABLE.isdisjoint(table):
+        told = not TOLD.isdisjoint(table)
         if LENGTH in table:
             length = _length(headers, ended, limits)
         if EXPECT in table:
             expects = _expects(table[EXPECT]) and length != BODYLESS
         if COOKIE in table:
             headers = _with_one_cookie(headers)
-    return Head(asked, _with_host(headers, table, pseudo.get(AUTHORITY)), length, expects)
+    headers = _with_host(headers, table, pseudo.get(AUTHORITY))
+    return Head(asked, headers, length, expects, told)
 
 
 def measure(block: list[Pair], limits: Limits) -> None:
