@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
+from clusterd.config.settings import Config
 from clusterd.core.errors import AppError, Bug
 from clusterd.core.exits import Exit
 from clusterd.ipc.channel import Channel, Closed
@@ -25,6 +26,7 @@ from clusterd.zygote.main import Work, Zygote, be_born, failure, ignore_signals
 
 if TYPE_CHECKING:
     from clusterd.worker.birth import Birth
+    from clusterd.worker.keyring import Keyring
 
 
 def main() -> int:
@@ -42,10 +44,17 @@ def main() -> int:
     if not isinstance(boot, Boot):
         raise Bug(f"the first message was {type(boot).__name__}")
     os.set_inheritable(channel.fileno(), False)
-    board, log_fd = Scoreboard(fds[0]), fds[1]
+    board, log_fd, *bundle = Scoreboard(fds[0]), *fds[1:]
+    from clusterd.worker.keyring import Keyring
+
+    config = Config.from_wire(boot.config)
+    keyring = Keyring(config.tls) if bundle else None
+    work = _work(config, keyring, board, log_fd, run)
     if role == "zygote":
-        return Zygote(channel, boot, board, log_fd, _work(boot, board, log_fd, run)).run()
-    return _solo(channel, _work(boot, board, log_fd, run))
+        return Zygote(channel, boot, board, log_fd, work, keyring).run(*bundle)
+    if keyring is not None:
+        keyring.renew(0, *bundle)  # the zygote has judged it
+    return _solo(channel, work)
 
 
 def _solo(channel: Channel, work: Work) -> int:
@@ -62,12 +71,13 @@ def _solo(channel: Channel, work: Work) -> int:
 
 
 def _work(
-    boot: Boot, board: Scoreboard, log_fd: int, run: Callable[["Birth", object], int]
+    config: Config,
+    keyring: "Keyring | None",
+    board: Scoreboard,
+    log_fd: int,
+    run: Callable[["Birth", object], int],
 ) -> Work:
-    from clusterd.config.settings import Config
     from clusterd.worker.birth import Birth
-
-    config = Config.from_wire(boot.config)
 
     def work(order: Spawn, channel: Channel, fds: list[int], image: Image | None) -> int:
         dump_fd, take, give, *listeners = fds
@@ -95,6 +105,7 @@ def _work(
             dump_fd=dump_fd,
             log_fd=log_fd,
             fingerprint=image.fingerprint,
+            keyring=keyring,
         )
         return run(birth, image.app)
 

@@ -29,41 +29,55 @@ def stop(no_wait: bool, quick: bool, **values: Any) -> None:
     click.echo("stopped")
 
 
-def _rolling(name: str, doc: str) -> click.Command:
-    """A command that starts a rollout and may wait for its end."""
-
-    @click.option("--wait", is_flag=True, help="Return when it is over: 0 if it succeeded, else 1.")
-    @which_cluster
-    def command(wait: bool, **values: Any) -> None:
-        reply = progress.rollout(client(values), name) if wait else client(values).ask(name)
-        generation = reply.get("generation", "?")
-        if wait:
-            click.echo(f"generation {generation} serves")
-        elif reply.get("queued"):
-            click.echo(f"generation {generation} follows the rollout under way")
-        else:
-            click.echo(f"{name} to generation {generation} has begun; 'clusterd status' follows it")
-
-    command.__doc__ = doc
-    return click.command(name)(command)
+wait_option = click.option(
+    "--wait", is_flag=True, help="Return when it is over: 0 if it succeeded, else 1."
+)
 
 
-reload = _rolling(
-    "reload",
+@click.command()
+@wait_option
+@click.option("--certs", is_flag=True, help="Only read the TLS certificates again; no rollout.")
+@which_cluster
+def reload(wait: bool, certs: bool, **values: Any) -> None:
     """Roll in new code and settings, losing no request.
 
     Settings are read again and the application is imported afresh. One new worker is started
     beside the old ones; when it is ready and stays so, the others are replaced one by one. If
     anything fails before the end, the old code serves on and --wait says why.
-    """,
-)
-rollback = _rolling(
-    "rollback",
+
+    With --certs, certificates and keys are read again, from where the settings said at the last
+    rollout, and new connections get them once the command returns. Files that cannot be used
+    change nothing, and the command says why.
+    """
+    if certs:
+        reply = client(values).ask("certificates")
+        names = ", ".join(reply["names"]) or "no names"
+        click.echo(f"new connections get the certificates for {names}, until {reply['expires']}")
+    else:
+        _roll("reload", wait, values)
+
+
+@click.command()
+@wait_option
+@which_cluster
+def rollback(wait: bool, **values: Any) -> None:
     """Return to the previous code at once.
 
     Works while the previous generation is kept in memory (rollback_keep, 10 minutes unless set).
-    """,
-)
+    """
+    _roll("rollback", wait, values)
+
+
+def _roll(name: str, wait: bool, values: dict[str, Any]) -> None:
+    """Start a rollout, and wait for its end if asked to."""
+    reply = progress.rollout(client(values), name) if wait else client(values).ask(name)
+    generation = reply.get("generation", "?")
+    if wait:
+        click.echo(f"generation {generation} serves")
+    elif reply.get("queued"):
+        click.echo(f"generation {generation} follows the rollout under way")
+    else:
+        click.echo(f"{name} to generation {generation} has begun; 'clusterd status' follows it")
 
 
 @click.command(context_settings={"ignore_unknown_options": True})

@@ -2,11 +2,12 @@
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from clusterd.core.errors import ConfigError
 
 ALLOWED = "HOST:PORT, [IPV6]:PORT, unix:PATH[,mode=OCTAL] or fd:NUMBER"
+NO_TLS = ",tls=off"
 MODE = 0o660  # a Unix socket's, unless told: the owner and its group, say the proxy's
 LONGEST_PATH = 107  # bytes that fit sun_path beside its NUL, unix(7)
 HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,252})", re.ASCII)
@@ -18,10 +19,11 @@ class Tcp:
 
     host: str
     port: int
+    tls: bool = True  # where there is a certificate
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+        return f"{host}:{self.port}" + ("" if self.tls else NO_TLS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +42,10 @@ class Fd:
     """A listening socket that we were started with."""
 
     number: int
+    tls: bool = True  # where there is a certificate
 
     def __str__(self) -> str:
-        return f"fd:{self.number}"
+        return f"fd:{self.number}" + ("" if self.tls else NO_TLS)
 
 
 Address = Tcp | Unix | Fd
@@ -53,12 +56,21 @@ def parse_bind(text: str) -> Address:
     text = text.strip()
     if text.startswith("unix:"):
         return _unix(text)
-    if text.startswith("fd:"):
-        number = text.removeprefix("fd:")
+    place, tls = _option(text)
+    if place.startswith("fd:"):
+        number = place.removeprefix("fd:")
         if not _digits(number):
             raise ConfigError(f"{text!r} is no address: after fd: comes a descriptor's number")
-        return Fd(int(number))
-    return _tcp(text)
+        return Fd(int(number), tls)
+    return replace(_tcp(place), tls=tls)
+
+
+def _option(text: str) -> tuple[str, bool]:
+    """The address without its option, and whether it speaks TLS."""
+    place, comma, option = text.partition(",")
+    if comma and option not in ("tls=off", "tls=on"):
+        raise ConfigError(f"{text!r} is no address: the only option of a port is ,tls=off")
+    return place, option != "tls=off"
 
 
 def _unix(text: str) -> Unix:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from clusterd.config import tls
 from clusterd.config.address import Unix, parse_bind
 from clusterd.config.convert import AUTO, convert
 from clusterd.config.cpus import available_cpus
@@ -103,6 +104,7 @@ def _finish(values: dict[str, Any], origins: dict[str, str], cwd: Path) -> None:
         values["bind"] = tuple(_anchor(text, cwd) for text in values["bind"])
     except ConfigError as error:
         raise ConfigError(f"{origins['bind']}: {error.message}") from None
+    tls.check(values, origins)
 
 
 def _anchor(text: str, cwd: Path) -> str:

@@ -45,6 +45,9 @@ class Kind(enum.StrEnum):
     CANARY_READIED = "canary_readied"
     ROLLOUT_FINISHED = "rollout_finished"
     ROLLOUT_FAILED = "rollout_failed"
+    # certificates
+    CERTIFICATES_RENEWED = "certificates_renewed"
+    CERTIFICATES_REFUSED = "certificates_refused"
     # trouble of our own that we live through
     TROUBLE = "trouble"
 
@@ -56,6 +59,7 @@ ERRORS = frozenset(
         Kind.WORKER_FAILED,
         Kind.RELOAD_REFUSED,
         Kind.ROLLOUT_FAILED,
+        Kind.CERTIFICATES_REFUSED,
         Kind.GAVE_UP,
     }
 )

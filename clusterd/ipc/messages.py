@@ -11,7 +11,7 @@ from typing import Any
 # master → zygote
 @dataclass(frozen=True, slots=True)
 class Boot:
-    """The first message to a fresh child. fds: the scoreboard, then the log.
+    """The first message to a fresh child. fds: the scoreboard, the log, and with TLS its bundle.
 
     `config` is `Config.to_wire()`; `sockets` names the socket files to unlink, with their inode,
     should the master die (`[path, inode]` pairs).
@@ -40,6 +40,13 @@ class Sockets:
     """The socket files to unlink should the master die: replaces the list sent before."""
 
     sockets: list[tuple[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Certificates:
+    """Other certificates, also for a worker. fds: the bundle. Answer with `Certified`."""
+
+    number: int  # of this renewal
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +80,21 @@ class Unspawned:
 
     row: int
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Certified:
+    """Certificates were loaded (of `Certificates`, or with number 0 those of `Boot`), or not.
+
+    `fault` says why not, or ''; then what was loaded before stays in use.
+    """
+
+    number: int
+    fault: str = ""
+    remedy: str = ""
+    warnings: list[str] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)  # of servers
+    expires: float = 0.0  # the first of them, wall-clock seconds
 
 
 # worker → master
@@ -169,10 +191,12 @@ Message = (
     Boot
     | Spawn
     | Sockets
+    | Certificates
     | Leave
     | Loaded
     | Failed
     | Unspawned
+    | Certified
     | Hello
     | Ready
     | Leaving

@@ -12,6 +12,7 @@ from clusterd.fleet.lifecycle import Cue, Phase, step
 from clusterd.fleet.roster import Worker, Zygote, ZygotePhase
 from clusterd.ipc.channel import Channel, Closed, close_all
 from clusterd.ipc.messages import (
+    Certified,
     Draining,
     Dumped,
     Failed,
@@ -23,6 +24,7 @@ from clusterd.ipc.messages import (
     Unspawned,
 )
 from clusterd.kernel.real import Death
+from clusterd.master import certificates
 from clusterd.master.cluster import Cluster, Dump, Pipe
 
 DUMP_PIECE = 64 * 1024  # bytes; a stack of 100 frames has some 8 KiB
@@ -172,13 +174,24 @@ def _changed_on_disk(cluster: Cluster, zygote: Zygote) -> None:
     cluster.roster.lost.add(from_generation)
     if cluster.goal.candidate is not None:
         return  # a rollout is under way: the plan dismisses this one or asks for another
-    config = cluster.configs[from_generation]
-    zygote.generation = cluster.next_generation(config)
+    config, bundle = cluster.configs[from_generation], cluster.bundles.get(from_generation)
+    zygote.generation = cluster.next_generation(config, bundle)
     cluster.goal = cluster.goal.rolling(zygote.generation)
     reason = "the code on disk changed since the zygote that died"
     cluster.note(
         Kind.ROLLOUT_STARTED, generation=zygote.generation, previous=from_generation, reason=reason
     )
+
+
+def certified(cluster: Cluster, speaker: Worker | Zygote, message: Certified) -> None:
+    generation = speaker.generation
+    if message.fault and not message.number:  # those that it was to begin with
+        cluster.misconfigured.add(generation)
+        blame(cluster, generation, message.fault, importing=True)
+        identity = {"generation": generation, "pid": speaker.pid}
+        why = {"reason": message.fault, "remedy": message.remedy}
+        cluster.note(Kind.ZYGOTE_FAILED, **identity, stage="certificates", **why)
+    certificates.certified(cluster, speaker, message)
 
 
 def said_unspawned(cluster: Cluster, _zygote: Zygote, message: Unspawned) -> None:
@@ -196,6 +209,7 @@ TABLE: dict[type[Message], Callable[[Cluster, Any, Any], None]] = {
     Failed: failed,
     Loaded: loaded,
     Unspawned: said_unspawned,
+    Certified: certified,
 }
 
 

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clusterd.config.settings import Config
 from clusterd.core.events import Event, Kind
@@ -16,12 +16,16 @@ from clusterd.core.exits import Exit
 from clusterd.core.log import LOGGER, FdHandler
 from clusterd.fleet.goal import Goal, Patience
 from clusterd.fleet.roster import Roster, Worker
+from clusterd.ipc.certificates import Sealed
 from clusterd.ipc.channel import Channel
 from clusterd.ipc.journal import Journal
 from clusterd.ipc.scoreboard import ROWS, TOTALS, USED, Scoreboard
 from clusterd.kernel.child import Ahead
 from clusterd.kernel.real import Kernel
 from clusterd.master.sockets import Sockets
+
+if TYPE_CHECKING:
+    from clusterd.master.certificates import Renewal
 
 
 @dataclass(slots=True)
@@ -59,6 +63,10 @@ class Cluster:
     patience: Patience = field(default_factory=Patience)
     roster: Roster = field(default_factory=Roster)
     configs: dict[int, Config] = field(default_factory=dict)  # by generation
+    bundles: dict[int, Sealed] = field(default_factory=dict)  # certificates, by generation
+    renewals: dict[int, "Renewal"] = field(default_factory=dict)  # of them, by generation
+    renewed: int = 0  # renewals so far
+    misconfigured: set[int] = field(default_factory=set)  # generations with a setting of no use
     fingerprints: dict[int, str] = field(default_factory=dict)
     tracebacks: dict[int, str] = field(default_factory=dict)  # what a generation said last
     handles: dict[int, Handles] = field(default_factory=dict)  # by row
@@ -130,10 +138,12 @@ class Cluster:
         """0..1, so that slots which died together do not come back together."""
         return random.random()
 
-    def next_generation(self, config: Config) -> int:
-        """A new generation's number; its settings are remembered."""
+    def next_generation(self, config: Config, bundle: Sealed | None) -> int:
+        """A new generation's number; its settings and certificates are remembered."""
         self.generations += 1
         self.configs[self.generations] = config
+        if bundle is not None:
+            self.bundles[self.generations] = bundle
         return self.generations
 
     def identity(self, worker: Worker) -> dict[str, Any]:
@@ -173,7 +183,8 @@ class Cluster:
     def forget_old_generations(self) -> None:
         """Drop settings and texts of generations that nothing refers to any more."""
         used = {w.generation for w in self.roster.workers.values()} | self.goal.generations
-        for table in (self.configs, self.fingerprints, self.tracebacks, self.roster.faults):
+        tables = (self.configs, self.bundles, self.renewals, self.fingerprints, self.tracebacks)
+        for table in (*tables, self.roster.faults):
             for generation in [g for g in table if g not in used]:
                 del table[generation]
         self.roster.lost &= used

@@ -10,7 +10,7 @@ from clusterd.fleet.goal import Mode
 from clusterd.fleet.lifecycle import Phase
 from clusterd.fleet.roster import Worker
 from clusterd.ipc.scoreboard import Cell
-from clusterd.master import orders, reload
+from clusterd.master import certificates, orders, reload
 from clusterd.master.cluster import Cluster
 
 Reply = dict[str, Any]
@@ -84,6 +84,21 @@ def rollout_over(generation: int) -> Waiter:
                 generation=serving,
             )
         return None
+
+    return hear
+
+
+def renew(cluster: Cluster, _request: dict[str, Any]) -> Waiter:
+    """Answers when every worker uses the certificates that are on disk now, or why none does."""
+    mine = {"generation": cluster.goal.stable, "renewal": certificates.renew(cluster)}
+
+    def hear(event: Event) -> Reply | None:
+        if not mine.items() <= event.fields.items():
+            return None
+        if event.kind is Kind.CERTIFICATES_REFUSED:
+            remedy = event.fields["remedy"] or "the certificates in use stay"
+            return refused(event.fields["reason"], remedy)
+        return done(names=event.fields["names"], expires=event.fields["expires"])
 
     return hear
 
@@ -197,6 +212,7 @@ TABLE: dict[str, Callable[[Cluster, dict[str, Any]], Reply | Waiter]] = {
     "status": status,
     "stop": stop,
     "reload": begin,
+    "certificates": renew,
     "rollback": rollback,
     "scale": scale,
     "pause": pause,

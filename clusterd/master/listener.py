@@ -80,6 +80,7 @@ def _tcp(address: Tcp, backlog: int) -> list[Listener]:
         for family, host in targets:
             made.append(_tcp_socket(family, str(host), port, backlog, only=len(targets) > 1))
             port = made[0].sock.getsockname()[1]  # port 0: the same one for every family
+            made[-1].name = str(Tcp(str(host), port, address.tls))
     except BindError:
         for listener in made:
             listener.close()

@@ -9,7 +9,7 @@ from clusterd.fleet.goal import Mode
 from clusterd.fleet.plan import plan
 from clusterd.fleet.rollout import hopeless
 from clusterd.kernel.signals import FAULT_SIGNAL
-from clusterd.master import absorb, cover, orders, reload, signals
+from clusterd.master import absorb, certificates, cover, orders, reload, signals
 from clusterd.master.cluster import Cluster
 from clusterd.master.control import Control
 from clusterd.master.perform import perform
@@ -61,6 +61,7 @@ class Loop:
         guard(self._give_up)
         guard(self._act)
         guard(cover.arrange, self.cluster)
+        guard(certificates.settle, self.cluster)
 
     def _act(self) -> None:
         """Judge, plan and perform until there is nothing more to do now."""
@@ -127,7 +128,8 @@ class Loop:
         cluster = self.cluster
         reason = hopeless(cluster.roster, cluster.goal, cluster.patience, cluster.kernel.now())
         if reason:
-            cluster.exit = Exit.NEVER_READY
+            wrong = cluster.goal.stable in cluster.misconfigured
+            cluster.exit = Exit.CONFIG if wrong else Exit.NEVER_READY
             trace = cluster.tracebacks.get(cluster.goal.stable, "")
             cluster.note(Kind.GAVE_UP, reason=reason, traceback=trace)
             orders.quit_now(cluster, "no worker ever became ready")

@@ -44,7 +44,9 @@ def _child(cluster: Cluster, role: str, end: socket.socket) -> int:
 def _boot(cluster: Cluster, channel: Channel, generation: int) -> None:
     config = cluster.configs[generation].to_wire()
     message = Boot(generation, config, cluster.files())
-    channel.send(message, [cluster.board.fd, cluster.log_fd])
+    bundle = cluster.bundles.get(generation)
+    fds = [bundle.fd] if bundle is not None else []
+    channel.send(message, [cluster.board.fd, cluster.log_fd, *fds])
 
 
 def start_zygote(cluster: Cluster, action: StartZygote) -> None:

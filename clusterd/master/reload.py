@@ -11,6 +11,7 @@ from clusterd.fleet.backoff import Backoff
 from clusterd.fleet.goal import Goal, Mode, Patience
 from clusterd.fleet.rollout import Verdict, after, judge
 from clusterd.ipc.messages import Cover, Sockets, Uncover
+from clusterd.master.certificates import read
 from clusterd.master.cluster import Cluster
 from clusterd.master.listener import Listener
 
@@ -41,13 +42,14 @@ def begin(cluster: Cluster, why: str) -> int | None:
     try:
         config = cluster.reread()
         refuse_fixed(cluster.config, config)
+        bundle = read(config.tls)
         cluster.sockets.add(config.listen, max(goal.size, config.fleet.workers))
     except (ConfigError, BindError) as error:
         cluster.note(Kind.RELOAD_REFUSED, reason=error.message, remedy=error.remedy)
         if goal.mode is Mode.PAUSED:
             resume(cluster)
         raise
-    generation = cluster.next_generation(config)
+    generation = cluster.next_generation(config, bundle)
     size = goal.size
     if config.fleet.workers != cluster.config.fleet.workers:
         size = config.fleet.workers  # a scaled size holds until the configured one changes

@@ -17,6 +17,7 @@ from clusterd.ipc.scoreboard import Scoreboard
 from clusterd.kernel.child import Ahead
 from clusterd.kernel.real import Kernel
 from clusterd.master import logbook
+from clusterd.master.certificates import read
 from clusterd.master.cluster import Cluster
 from clusterd.master.control import Control
 from clusterd.master.loop import Loop
@@ -81,7 +82,7 @@ def assemble(
     )
     cluster.journal.listen(logbook.write)
     cluster.patience = patience_of(config)
-    generation = cluster.next_generation(config)
+    generation = cluster.next_generation(config, read(config.tls))
     cluster.goal = replace(Goal(size=config.fleet.workers), stable=generation)
     return cluster
 

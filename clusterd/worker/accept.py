@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from clusterd.core.log import fields
 from clusterd.worker.gate import Gate
 from clusterd.worker.handover import Handover
+from clusterd.worker.threads import Pool
 
 logger = logging.getLogger("clusterd.accept")
 
@@ -44,6 +45,10 @@ class Source(Protocol):
     def make(self) -> Callable[[], asyncio.BaseProtocol] | None:
         """What its connections are, if other than what the acceptor makes."""
 
+    @property
+    def secure(self) -> bool:
+        """Its clients speak TLS."""
+
     def fileno(self) -> int: ...
     def take(self) -> int: ...
     def family_of(self, fd: int) -> int: ...
@@ -60,15 +65,26 @@ def family_of(fd: int) -> int:
 
 
 class Listener:
-    """A listening socket. `gated` is off where the kernel spreads connections (reuseport)."""
+    """A listening socket. `gated` is off where the kernel spreads connections (reuseport).
 
-    __slots__ = ("_accept", "_family", "_sock", "gated", "name")
+    `make` and `secure`: as a `Source` has them.
+    """
+
+    __slots__ = ("_accept", "_family", "_sock", "gated", "make", "name", "secure")
     stays = False
-    make = None
 
-    def __init__(self, name: str, sock: socket.socket, gated: bool = True) -> None:
+    def __init__(
+        self,
+        name: str,
+        sock: socket.socket,
+        gated: bool = True,
+        make: Callable[[], asyncio.BaseProtocol] | None = None,
+        secure: bool = False,
+    ) -> None:
         self.name = name
         self.gated = gated
+        self.make = make
+        self.secure = secure
         self._sock = sock
         self._family = sock.family
         self._accept: Callable[[], tuple[int, Any]] = sock._accept  # type: ignore[attr-defined]
@@ -94,6 +110,7 @@ class Queue:
     name = "hand-over"
     gated = True
     stays = True  # who drains goes on writing to it
+    secure = False  # nobody hands over what is encrypted
 
     def __init__(
         self,
@@ -171,8 +188,10 @@ class Host(Protocol):
 
     open: int
 
+    @property
+    def load(self) -> int: ...
     def shed(self) -> bool: ...
-    def refuse(self, sock: socket.socket) -> None: ...
+    def refuse(self, sock: socket.socket, secure: bool) -> None: ...
 
 
 class Acceptor:
@@ -190,6 +209,7 @@ class Acceptor:
     ) -> None:
         self.sources: list[Source] = []
         self.held_back = 0
+        self.pool: Pool | None = None  # threads, without which connections are of no use
         self._loop = loop
         self._host = host
         self._connect = connect
@@ -200,6 +220,7 @@ class Acceptor:
         self._on = False  # the readers are in place
         self._running = False
         self._settling = 0
+        self._may_queue = False  # a thread was free since the last accept
         self._timer: asyncio.TimerHandle | None = None
         self._pause = FIRST_PAUSE
         self._said = -1.0  # when trouble was last logged
@@ -267,20 +288,24 @@ class Acceptor:
         if self._settling:
             self._settling -= 1
             return
-        mine = host.open
+        mine = host.load
+        if self.pool is not None and self.pool.is_full and not self._may_queue:
+            self._wait_for_thread(self.pool)
+            return
         if source.gated and self._gate.yields(mine):
             self.held_back += 1
             self._rest(LOOK_AGAIN)
             return
-        full = mine >= self._gate.cap  # and so is everybody else who could take it
+        full = host.open >= self._gate.cap  # and so is everybody else who could take it
         try:
             fd = source.take()
         except OSError as error:
             self._on_error(error, source)
             return
         self._pause = FIRST_PAUSE
+        self._may_queue = False
         if full and not host.shed():
-            host.refuse(socket.socket(fileno=fd))
+            host.refuse(socket.socket(fileno=fd), source.secure)
             return
         # Shown before the connection is made, which is a turn of the loop away: whatever else is
         # ready in this one may take long.
@@ -288,6 +313,20 @@ class Acceptor:
         if source.gated:
             self._settling = SETTLING
         self._adopt(fd, source.family_of, source.make)
+
+    def _wait_for_thread(self, pool: Pool) -> None:
+        """Leave connections in the kernel's queue, where siblings find them, until a job is done.
+
+        One for each: where all are busy all the time, newcomers get their turn nevertheless.
+        """
+        self.held_back += 1
+        self._unwatch()
+        pool.when_done(self._go_on)
+
+    def _go_on(self) -> None:
+        self._may_queue = True
+        if self._running and self._timer is None and not self._on:
+            self._watch()
 
     def _adopt(
         self,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from clusterd.config.settings import Config
 from clusterd.ipc.channel import Channel
 from clusterd.ipc.scoreboard import Scoreboard
+from clusterd.worker.keyring import Keyring
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,3 +24,4 @@ class Birth:
     dump_fd: int  # a pipe which the master polls: faulthandler writes there
     log_fd: int
     fingerprint: str
+    keyring: Keyring | None = None  # loaded, where TLS is on

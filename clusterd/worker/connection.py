@@ -33,6 +33,7 @@ class Connection(Ending):
         self._heir: WebSocket | None = None  # what the client asked to go on with
         self.app = server.app
         self.heads = server.heads
+        self.made = server.made
 
     # --- the transport's side
 

@@ -1,6 +1,7 @@
 """The life of a worker: booting, ready, draining, gone. Everything meets here."""
 
 import asyncio
+import functools
 import logging
 import os
 import random
@@ -14,11 +15,14 @@ from typing import Any
 import setproctitle
 import uvloop
 
+from clusterd.app import notice
 from clusterd.app.lifespan import Lifespan, StartupFailed
+from clusterd.config.tls import is_secured
 from clusterd.core.exits import Exit
 from clusterd.core.log import block, set_up
 from clusterd.ipc.channel import Closed, close_all
 from clusterd.ipc.messages import (
+    Certificates,
     Cover,
     Drain,
     Draining,
@@ -39,8 +43,10 @@ from clusterd.worker.birth import Birth
 from clusterd.worker.connection import Connection
 from clusterd.worker.gate import Gate
 from clusterd.worker.handover import Handover
+from clusterd.worker.preamble import expecting_header
 from clusterd.worker.pulse import Pulse
 from clusterd.worker.server import Server
+from clusterd.worker.tls import Handshake
 
 logger = logging.getLogger("clusterd.worker")
 
@@ -124,6 +130,7 @@ class Life:
     def _make_server(self, app: Any) -> Server:
         server = Server(app, self.birth.config, self.loop, self.row, self.lifespan.state)
         server.on_load = self._on_load
+        self.lifespan.extensions[notice.NAME] = server.notice.extension
         if self.birth.config.log.access_log:
             server.set_access_log(self.birth.log_fd)
         return server
@@ -185,7 +192,7 @@ class Life:
     def _open(self) -> None:
         reuseport = self.birth.config.listen.balance == "reuseport"
         for name, sock in self.birth.listeners:
-            self.acceptor.add(Listener(name, sock, is_gated(sock, name, reuseport)))
+            self.acceptor.add(self._listener(name, sock, is_gated(sock, name, reuseport)))
         if self.handover is not None:
             queue = Queue(self.handover, lambda: TakenOver(self.server), self._on_taken_over)
             self.acceptor.add(queue)
@@ -194,6 +201,17 @@ class Life:
         birth = self.birth
         self._say(Ready(os.getpid(), birth.slot, birth.generation, birth.fingerprint), keep=True)
         logger.debug("ready")
+
+    def _listener(self, name: str, sock: socket.socket, gated: bool) -> Listener:
+        """A listener, with what its connections go through before anything is spoken on them."""
+        keyring = self.birth.keyring
+        make: Callable[..., Any] | None = None
+        secure = keyring is not None and sock.family != socket.AF_UNIX and is_secured(name)
+        if keyring is not None and secure:
+            make = functools.partial(Handshake, self.server, keyring)
+        if self.birth.config.proxy.proxy_protocol:
+            make = expecting_header(self.server, make)
+        return Listener(name, sock, gated, make, secure)
 
     # What the master says.
 
@@ -219,6 +237,8 @@ class Life:
                 self._say(Dumped(dump.fit(dump.stacks(self.loop))))
             case Reopen() if fds:
                 self._reopen(fds.pop(0))
+            case Certificates() if self.birth.keyring is not None:
+                self._say(self.birth.keyring.renew(message.number, fds.pop(0)), keep=True)
             case Cover():
                 for name in message.listeners:
                     self._cover(name, fds.pop(0))
@@ -236,7 +256,7 @@ class Life:
 
     def _cover(self, name: str, fd: int) -> None:
         if self.stage is Stage.READY:
-            self.acceptor.add(Listener(name, socket.socket(fileno=fd), gated=False))
+            self.acceptor.add(self._listener(name, socket.socket(fileno=fd), gated=False))
         else:
             os.close(fd)
 

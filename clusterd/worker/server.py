@@ -26,6 +26,7 @@ from clusterd.wire.response import plain_answer
 from clusterd.wire.tables import STATUS_LINES
 from clusterd.worker.access import AccessLog
 from clusterd.worker.deadlines import Wheel
+from clusterd.worker.threads import Pool
 from clusterd.worker.trust import Trust
 
 if TYPE_CHECKING:
@@ -70,9 +71,11 @@ class Server:
         "leave_by",
         "limits",
         "loop",
+        "made",
         "notice",
         "on_load",
         "open",
+        "pool",
         "requests_each",
         "row",
         "running",
@@ -128,9 +131,11 @@ class Server:
         self.running: dict[Exchange, None] = {}  # begun and not answered, oldest first
         self.tasks: set[asyncio.Task[None]] = set()
         self.spawn = spawner(loop)
+        self.pool: Pool | None = None  # that WSGI requests run in
         self._start_counting()
         # the head's beginning by status, made anew each second
         self.heads: dict[int, bytes] = {}
+        self.made: dict[tuple[Any, ...], tuple[bytes, int]] = {}  # whole ones, by what made them
         self.date_due, self._date = 0.0, b""
 
     def _start_counting(self) -> None:
@@ -150,6 +155,13 @@ class Server:
     def is_full(self) -> bool:
         """Whether the worker holds as many connections as it may."""
         return self.open >= self.http.max_connections
+
+    @property
+    def load(self) -> int:
+        """What the accept gate is shown: a worker without a free thread counts as full."""
+        if self.pool is not None and self.pool.is_full:
+            return max(self.open, self.http.max_connections)
+        return self.open
 
     def drain_begins(self, last: bool, leave_by: float) -> None:
         """From now on every answer closes its connection."""
@@ -282,6 +294,7 @@ class Server:
         self.date_due = now + 1.0 - wall % 1.0
         self._date = f"date: {email.utils.formatdate(wall, usegmt=True)}\r\n".encode()
         self.heads.clear()
+        self.made.clear()
 
     def head_of(self, status: int, without: Set[bytes] = frozenset()) -> bytes:
         """The status line, Date and Server, less those that the app sends itself."""

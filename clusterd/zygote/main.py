@@ -4,7 +4,7 @@ import json
 import os
 import signal
 from collections.abc import Callable
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 import setproctitle
 
@@ -14,6 +14,8 @@ from clusterd.core.exits import Exit
 from clusterd.ipc.channel import Channel, Closed, close_all
 from clusterd.ipc.messages import (
     Boot,
+    Certificates,
+    Certified,
     Failed,
     Hello,
     Leave,
@@ -45,6 +47,12 @@ ORPHANED = signal.SIGRTMIN + 2
 Work = Callable[[Spawn, Channel, list[int], Image | None], int]
 
 
+class Keyring(Protocol):
+    """The workers' certificates, which this room may not know more of."""
+
+    def renew(self, number: int, fd: int) -> Certified: ...
+
+
 def ignore_signals() -> None:
     """Leave the group's signals to the master."""
     for number in IGNORED:
@@ -55,12 +63,19 @@ class Zygote:
     """One generation's process. `work` is the worker's main, which this room may not import."""
 
     def __init__(
-        self, channel: Channel, boot: Boot, board: Scoreboard, log_fd: int, work: Work
+        self,
+        channel: Channel,
+        boot: Boot,
+        board: Scoreboard,
+        log_fd: int,
+        work: Work,
+        keyring: Keyring | None = None,
     ) -> None:
         self.channel = channel
         self.board = board
         self.log_fd = log_fd
         self.work = work
+        self.keyring = keyring
         self.forks = wrap(fork, "zygote")
         self.master = os.pidfd_open(os.getppid())
         self.generation = boot.generation
@@ -68,10 +83,12 @@ class Zygote:
         self.config = Config.from_wire(boot.config)
         self.image: Image | None = None
 
-    def run(self) -> int:
-        """Load, then serve orders; the exit status."""
+    def run(self, bundle: int = -1) -> int:
+        """Load, then serve orders; the exit status. `bundle`: certificates for the keyring."""
         ignore_signals()
         self._title("loading")
+        if self.keyring is not None and not self._certify(self.keyring, bundle):
+            return Exit.CONFIG
         if not self._load_while_the_master_lives():
             return Exit.NEVER_READY
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the import's must not reap what we fork
@@ -105,6 +122,12 @@ class Zygote:
         signal.signal(ORPHANED, signal.SIG_DFL)
         return loaded
 
+    def _certify(self, keyring: Keyring, bundle: int) -> bool:
+        """Load the certificates, so that workers have them; first, since it takes a moment."""
+        certified = keyring.renew(0, bundle)
+        self.channel.send(certified)
+        return not certified.fault
+
     def _title(self, phase: str) -> None:
         app = self.config.app.app
         setproctitle.setproctitle(f"clusterd: zygote g{self.generation} {phase} {app}")
@@ -132,6 +155,9 @@ class Zygote:
         match message:
             case Sockets(sockets=sockets):
                 self.sockets = [(path, inode) for path, inode in sockets]
+            case Certificates() if self.keyring is not None:
+                self.channel.send(self.keyring.renew(message.number, fds.pop(0)))
+                close_all(fds)
             case Reopen():
                 os.dup2(fds[0], self.log_fd, inheritable=False)  # for those born from now on
                 close_all(fds)

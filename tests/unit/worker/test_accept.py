@@ -52,6 +52,7 @@ class FakeSource:
     gated = True
     stays = False
     make = None
+    secure = False
 
     def __init__(self, name: str = "fake", number: int = 1000) -> None:
         self.name = name
@@ -88,7 +89,7 @@ class FakeHost:
     def shed(self) -> bool:
         return self.room_by_shedding
 
-    def refuse(self, sock: socket.socket) -> None:
+    def refuse(self, sock: socket.socket, secure: bool) -> None:
         self.refused.append(sock.detach())
 
 

@@ -1,0 +1,169 @@
+"""Certificates as the master has them: files that it reads and passes on, and does not understand.
+
+Whether a pair can be used is for a zygote to say, which has OpenSSL; so a renewal takes two steps:
+the zygote of the serving generation tries it, then the workers get it.
+"""
+
+import os
+import stat
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from clusterd.config.settings import TlsSettings
+from clusterd.core.errors import ConfigError
+from clusterd.core.events import Kind
+from clusterd.fleet.goal import Mode
+from clusterd.fleet.lifecycle import Phase
+from clusterd.fleet.roster import Worker, Zygote
+from clusterd.ipc.certificates import BYTES, Bundle, File, Sealed
+from clusterd.ipc.messages import Certificates, Certified
+from clusterd.master.cluster import Cluster
+
+MOST = 1024 * 1024  # bytes of a file: a bundle of all public authorities has 250 kB
+
+
+@dataclass(slots=True)
+class Renewal:
+    """Other certificates for a generation, on their way."""
+
+    number: int
+    sealed: Sealed
+    zygote: int  # the pid of the one that tries them
+    left: set[int] = field(default_factory=set)  # rows of workers that do not use them yet
+    certified: Certified | None = None  # what the zygote said
+
+
+def read(settings: TlsSettings) -> Sealed | None:
+    """Everything that TLS needs, or None where it is off; ConfigError for what cannot be read."""
+    if not settings.tls_cert:
+        return None
+    certificates = [_file("tls_cert", path) for path in settings.tls_cert]
+    keys = [_file("tls_key", path) for path in settings.tls_key] or certificates
+    password, ca = "", None
+    if settings.tls_password_file:
+        content = _file("tls_password_file", settings.tls_password_file).content
+        password = content.partition("\n")[0].rstrip("\r")
+    if settings.tls_ca:
+        ca = _file("tls_ca", settings.tls_ca)
+    pairs = tuple(zip(certificates, keys, strict=True))
+    return Bundle(pairs, password, ca).seal()
+
+
+def _file(setting: str, path: str) -> File:
+    try:
+        # Without O_NONBLOCK, a named pipe would have the master wait for whoever writes to it.
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with open(fd, "rb") as file:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise ConfigError(f"{setting}: {path} is no regular file")
+            data = file.read(MOST + 1)
+    except OSError as error:
+        raise ConfigError(f"{setting}: {path} cannot be read: {error.strerror}") from None
+    if len(data) > MOST:
+        raise ConfigError(f"{setting}: {path} is larger than {MOST} bytes")
+    return File(path, data.decode(BYTES))
+
+
+def renew(cluster: Cluster) -> int:
+    """Read the files again and have them tried; the number of this renewal. Raises ConfigError."""
+    goal = cluster.goal
+    if goal.mode is Mode.STOPPING:
+        raise ConfigError("the cluster is stopping")
+    if goal.candidate is not None:
+        raise ConfigError("a rollout is under way, which reads the certificates anyway")
+    if goal.stable not in cluster.bundles:
+        raise ConfigError("TLS is off: there are no certificates", "turn it on with --tls-cert")
+    cluster.renewed += 1
+    try:
+        _begin(cluster, goal.stable)
+    except ConfigError as error:
+        _refuse(cluster, goal.stable, cluster.renewed, error.message, error.remedy)
+        raise
+    if goal.kept is not None and goal.kept in cluster.bundles:
+        try:
+            _begin(cluster, goal.kept)  # a rollback shall not bring back what has expired
+        except ConfigError as error:
+            then = f"generation {goal.kept} keeps its certificates"
+            cluster.note(Kind.TROUBLE, reason=error.message, next=then)
+    return cluster.renewed
+
+
+def _begin(cluster: Cluster, generation: int) -> None:
+    number, before = cluster.renewed, cluster.renewals.pop(generation, None)
+    if before is not None:
+        _refuse(cluster, generation, before.number, "the certificates were renewed once more")
+    sealed = read(cluster.configs[generation].tls)
+    zygote = cluster.roster.zygote(generation)
+    assert sealed is not None  # this generation has certificates, so its settings name them
+    order = Certificates(number)
+    if zygote is None or not cluster.zygote_channels[zygote.pid].send(order, [sealed.fd]):
+        raise ConfigError(f"generation {generation} is just being loaded again", "try once more")
+    cluster.renewals[generation] = Renewal(number, sealed, zygote.pid)
+
+
+def _refuse(cluster: Cluster, generation: int, number: int, reason: str, remedy: str = "") -> None:
+    cluster.renewals.pop(generation, None)
+    cluster.note(
+        Kind.CERTIFICATES_REFUSED,
+        generation=generation,
+        renewal=number,
+        reason=reason,
+        remedy=remedy,
+        next="those in use stay",
+    )
+
+
+def certified(cluster: Cluster, speaker: Worker | Zygote, message: Certified) -> None:
+    """Somebody loaded certificates, or could not."""
+    if isinstance(speaker, Zygote):
+        for warning in message.warnings:
+            then = "clients will not accept it: renew it, then 'clusterd reload --certs'"
+            cluster.note(Kind.TROUBLE, reason=warning, next=then)
+    renewal = cluster.renewals.get(speaker.generation)
+    if renewal is None or renewal.number != message.number:
+        return
+    if isinstance(speaker, Worker):
+        if message.fault:
+            then = f"worker {speaker.slot} keeps the certificates that it has"
+            cluster.note(Kind.TROUBLE, reason=message.fault, next=then)
+        renewal.left.discard(speaker.row)
+    elif message.fault:
+        _refuse(cluster, speaker.generation, message.number, message.fault, message.remedy)
+    elif renewal.zygote == speaker.pid:
+        renewal.certified = message
+        _hand_out(cluster, speaker.generation, renewal)
+
+
+def _hand_out(cluster: Cluster, generation: int, renewal: Renewal) -> None:
+    """The zygote could use them: give them to the workers, and to whoever is started from now."""
+    cluster.bundles[generation] = renewal.sealed
+    for worker in cluster.roster.live():
+        if worker.generation != generation:
+            continue
+        channel = cluster.handles[worker.row].channel
+        if not channel.send(Certificates(renewal.number), [renewal.sealed.fd]):
+            reason = f"worker {worker.slot} does not listen"
+            cluster.note(Kind.TROUBLE, reason=reason, next="it keeps the certificates it has")
+        elif worker.phase is Phase.READY:
+            renewal.left.add(worker.row)
+
+
+def settle(cluster: Cluster) -> None:
+    """Tell of renewals that are over. Called each turn."""
+    for generation, renewal in list(cluster.renewals.items()):
+        if renewal.certified is None:
+            zygote = cluster.roster.zygote(generation)
+            if zygote is None or zygote.pid != renewal.zygote:
+                _refuse(cluster, generation, renewal.number, "the zygote ended while it tried them")
+            continue
+        renewal.left &= {worker.row for worker in cluster.roster.live()}
+        if not renewal.left:
+            del cluster.renewals[generation]
+            until = datetime.fromtimestamp(renewal.certified.expires, UTC)
+            cluster.note(
+                Kind.CERTIFICATES_RENEWED,
+                generation=generation,
+                renewal=renewal.number,
+                names=renewal.certified.names,
+                expires=until.isoformat(timespec="seconds"),
+            )
