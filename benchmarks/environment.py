@@ -12,7 +12,17 @@ from pathlib import Path
 
 from benchmarks.servers import REPOSITORY
 
-PEERS = ("uvicorn", "httptools", "uvloop", "gunicorn", "granian", "setproctitle")
+PEERS = (
+    "uvicorn",
+    "httptools",
+    "uvloop",
+    "websockets",
+    "gunicorn",
+    "granian",
+    "setproctitle",
+)
+# Not for every interpreter: without it the run goes on.
+RARE = ("freastal==0.0.3",)
 HOME = REPOSITORY / ".bench"
 VERSION = re.compile(r"3\.(\d+)")
 ASK_VERSIONS = """
@@ -20,7 +30,10 @@ import importlib.metadata as metadata, json, platform, sysconfig
 options = sysconfig.get_config_var("CONFIG_ARGS") or ""
 kind = " (optimised build)" if "--enable-optimizations" in options else " (plain build)"
 found = {"python": platform.python_version() + kind}
-for name in ("clusterd", "uvicorn", "gunicorn", "gunicorn_h1c", "granian", "uvloop", "httptools"):
+for name in (
+    "clusterd", "uvicorn", "gunicorn", "gunicorn_h1c", "granian", "freastal", "uvloop", "httptools",
+    "websockets",
+):
     try:
         found[name] = metadata.version(name)
     except metadata.PackageNotFoundError:
@@ -69,7 +82,7 @@ def _install(python: str) -> Path:
     asked = subprocess.run([python, "--version"], capture_output=True, text=True, check=True)
     folder = HOME / f"py{asked.stdout.split()[1]}"
     inside = folder / "bin" / "python"
-    wanted = [*PEERS]
+    wanted = [*PEERS, *RARE]
     if (REPOSITORY / "pyproject.toml").exists():
         wanted += ["-e", str(REPOSITORY)]
     stamp = folder / "installed.json"
@@ -77,7 +90,9 @@ def _install(python: str) -> Path:
         print(f"making {folder} with {python}", file=sys.stderr)
         # From nothing: what an earlier list has left there must not be measured.
         subprocess.run([python, "-m", "venv", "--clear", str(folder)], check=True)
-        subprocess.run([str(inside), "-m", "pip", "install", "-q", *wanted], check=True)
+        pip = [str(inside), "-m", "pip", "install", "-q"]
+        subprocess.run([*pip, *(name for name in wanted if name not in RARE)], check=True)
+        subprocess.run([*pip, "--only-binary", ":all:", *RARE], check=False)
         stamp.write_text(json.dumps(wanted))
     return inside
 

@@ -1,20 +1,22 @@
 """The load: many HTTP/1.1 connections from one process, one epoll, no threads.
 
-Cheap rather than clever, so that the client leaves the machine to the server. Two forms:
-`saturate` keeps a few connections busy as fast as they answer; a `Crowd` gives a scenario every
-answer and every hang-up with its time, and lets it decide what to do next.
+Cheap rather than clever, so that the client leaves the machine to the server. A `Crowd` gives a
+scenario every answer and every hang-up with its time, and lets it decide what to do next; clients
+that only ask again and again are in `clients`.
 """
 
 import errno
 import select
 import socket
+import ssl
 import struct
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
 HOST = "127.0.0.1"
+BIND_ADDRESS_NO_PORT = 24  # ip(7): choose the port at connect, which knows whom it goes to
 LINGER_RESET = struct.pack("ii", 1, 0)
 BROWSER = {
     "Connection": "keep-alive",
@@ -34,11 +36,16 @@ BROWSER = {
 }
 
 
-def request(target: str = "/", headers: dict[str, str] | None = None) -> bytes:
-    """A GET as bytes, with Host first."""
-    lines = [f"GET {target} HTTP/1.1", f"Host: {HOST}"]
+def request(
+    target: str = "/", headers: dict[str, str] | None = None, body: bytes | None = None
+) -> bytes:
+    """A GET as bytes, with Host first; a POST if there is a body."""
+    method = "GET" if body is None else "POST"
+    lines = [f"{method} {target} HTTP/1.1", f"Host: {HOST}"]
     lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+    if body is not None:
+        lines.append(f"Content-Length: {len(body)}")
+    return ("\r\n".join(lines) + "\r\n\r\n").encode() + (body or b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +77,20 @@ def parse(data: bytes | bytearray) -> Answer | None:
     return Answer(int(lines[0].split()[1]), bytes(data[end + 4 : size]), size, stays)
 
 
-def ask(port: int, target: str = "/", timeout: float = 5.0) -> Answer:
+def trusting() -> ssl.SSLContext:
+    """A TLS client that takes any certificate: who the server is, is known."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def ask(port: int, target: str = "/", timeout: float = 5.0, tls: bool = False) -> Answer:
     """One request on a connection of its own; raises OSError when there is no answer."""
-    with socket.create_connection((HOST, port), timeout) as sock:
+    with ExitStack() as stack:
+        sock = stack.enter_context(socket.create_connection((HOST, port), timeout))
+        if tls:
+            sock = stack.enter_context(trusting().wrap_socket(sock))
         sock.sendall(request(target, {"Connection": "close"}))
         data = bytearray()
         while (answer := parse(data)) is None:
@@ -81,70 +99,6 @@ def ask(port: int, target: str = "/", timeout: float = 5.0) -> Answer:
                 raise ConnectionResetError("closed before the answer was whole")
             data += piece
         return answer
-
-
-def saturate(port: int, wanted: bytes, connections: int, requests: int) -> int:
-    """Ask again on each connection as soon as it has answered; how many answers there were.
-
-    Answers of one server to one request have one length, so a whole answer is known by its size;
-    every status line is looked at. A server may close a connection after some number of requests
-    (clusterd and others after 1000): stay below it.
-    """
-    socks = {}
-    poll = select.epoll()
-    try:
-        for _ in range(connections):
-            sock = socket.create_connection((HOST, port), 10)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            socks[sock.fileno()] = sock
-            sock.sendall(wanted)
-            size = _first_size(sock)
-            sock.setblocking(False)
-            poll.register(sock, select.EPOLLIN)
-        for sock in socks.values():
-            sock.sendall(wanted)
-        return _saturate(poll, socks, wanted, size, requests)
-    finally:
-        poll.close()
-        for sock in socks.values():
-            sock.close()
-
-
-def _first_size(sock: socket.socket) -> int:
-    data = bytearray()
-    while (answer := parse(data)) is None:
-        data += sock.recv(65536)
-        if not data:
-            raise ConnectionResetError("closed without an answer")
-    if answer.status != 200:
-        raise ValueError(f"answered {answer.status}")
-    return answer.size
-
-
-def _saturate(
-    poll: select.epoll, socks: dict[int, socket.socket], wanted: bytes, size: int, requests: int
-) -> int:
-    answers = 0
-    short: dict[int, bytes] = {}
-    while answers < requests:
-        events = poll.poll(10)
-        if not events:
-            raise TimeoutError(f"no answer for 10 s after {answers}")
-        for fd, _ in events:
-            sock = socks[fd]
-            data = sock.recv(4096)
-            if len(data) != size:
-                data = short.pop(fd, b"") + data
-                if not data or len(data) > size:
-                    raise ConnectionResetError(f"unexpected bytes after {answers}: {data!r}")
-                if len(data) < size:
-                    short[fd] = data
-                    continue
-            if data[9:12] != b"200":
-                raise ValueError(f"unexpected answer: {data!r}")
-            answers += 1
-            sock.send(wanted)
-    return answers
 
 
 class Connection:
@@ -190,10 +144,13 @@ class Crowd:
             self.close(conn)
         self._poll.close()
 
-    def connect(self, tag: int = 0) -> Connection:
-        """Begin a connection; what goes wrong is told by the next `turn`."""
+    def connect(self, tag: int = 0, source: str = "") -> Connection:
+        """Begin a connection, from that address of ours; what goes wrong `turn` tells."""
         sock = socket.socket()
         sock.setblocking(False)
+        if source:
+            sock.setsockopt(socket.IPPROTO_IP, BIND_ADDRESS_NO_PORT, 1)
+            sock.bind((source, 0))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         conn = Connection(sock, tag)
         code = sock.connect_ex((HOST, self.port))

@@ -2,10 +2,12 @@
 
 import ctypes
 import os
+import resource
 import signal
 import time
 from collections import defaultdict
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -97,3 +99,20 @@ def sweep() -> list[int]:
         with suppress(ChildProcessError):
             os.waitpid(pid, 0)
     return left
+
+
+@contextmanager
+def descriptors(wanted: int) -> Iterator[int]:
+    """Let us, and servers started meanwhile, have so many open; how many it became."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    hard = before[1]
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        with suppress(ValueError, OSError):  # for root only
+            resource.setrlimit(resource.RLIMIT_NOFILE, (before[0], wanted))
+            hard = wanted
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(allowed, before[0]), hard))
+    try:
+        yield max(allowed, before[0])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

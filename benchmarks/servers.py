@@ -1,7 +1,6 @@
 """The table of servers, and how one of them is started, asked and stopped."""
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -9,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 
@@ -21,14 +20,28 @@ START_LIMIT = 60.0
 STOP_LIMIT = 30.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Server:
-    """A row of the table. In the command stand {python}, {port}, {workers} and {app} (a module)."""
+    """A row of the table. In the command stand {python}, {port}, {workers}, {app} (a module), and
+    for TLS {cert} and {key} (files)."""
 
     name: str
     command: str
     reloads: bool = True  # SIGHUP loads the code anew
     env: Mapping[str, str] = field(default_factory=dict)
+    kind: str = ""  # the name of the row it is a variant of
+    needs: str = ""  # a package or program without which it is left out
+    tls: bool = False
+
+    def variant(self, name: str, more: str, tls: bool = False) -> "Server":
+        """The same server with more options, under the name `<its name>-<name>`."""
+        called, command = f"{self.name}-{name}", f"{self.command} {more}"
+        return replace(self, name=called, command=command, kind=self.kind or self.name, tls=tls)
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is clusterd in some form: what breaks there is not forgiven."""
+        return "clusterd" in (self.name, self.kind)
 
 
 CLUSTERD = Server(
@@ -40,10 +53,14 @@ CLUSTERD_UNGATED = Server(
     CLUSTERD.command,
     env={"PYTHONPATH": os.pathsep.join((str(APPS / "ungated"), str(REPOSITORY)))},
 )
+UVICORN_LOGGING = Server(
+    "uvicorn-access-log",
+    "{python} -m uvicorn {app}:app --port {port} --workers {workers}",
+    kind="uvicorn",
+)
 UVICORN = Server(
     "uvicorn",
-    "{python} -m uvicorn {app}:app --port {port} --workers {workers}"
-    " --no-access-log --log-level warning",
+    UVICORN_LOGGING.command + " --no-access-log --log-level warning",
 )
 GUNICORN = Server(
     "gunicorn",
@@ -55,15 +72,77 @@ GRANIAN = Server(
     "{python} -m granian --interface asgi --host 127.0.0.1 --port {port} --workers {workers}"
     " --respawn-failed-workers --log-level warning {app}:app",
 )
-NODE = Server("node", "node cluster.js {port} {workers} {app}", reloads=False)
+NODE = Server("node", "node cluster.js {port} {workers} {app}", reloads=False, needs="node")
 RAW = Server("raw-uvloop", "{python} raw.py {port}", reloads=False)  # canned bytes only
+# All in C, HTTP and ASGI alike; it has wheels for few interpreters.
+FREASTAL = Server(
+    "freastal", "{python} with_freastal.py asgi {port} {app}", reloads=False, needs="freastal"
+)
 
-TABLE = (CLUSTERD, CLUSTERD_UNGATED, UVICORN, GUNICORN, GUNICORN_PRELOAD, GRANIAN, NODE, RAW)
+CLUSTERD_INLINE = CLUSTERD.variant("inline", "--threads 1")
+GUNICORN_THREADS = Server(
+    "gunicorn-gthread",
+    "{python} -m gunicorn -k gthread --threads 8 -w {workers} -b 127.0.0.1:{port} {app}:app",
+    kind="gunicorn",
+)
+GRANIAN_WSGI = Server(
+    "granian-wsgi", GRANIAN.command.replace("--interface asgi", "--interface wsgi"), kind="granian"
+)
+FREASTAL_WSGI = Server(
+    "freastal-wsgi",
+    "{python} with_freastal.py wsgi {port} {app}",
+    reloads=False,
+    kind="freastal",
+    needs="freastal",
+)
 
+CLUSTERD_LOGGING = CLUSTERD.variant("access-log", "--access-log")
+GRANIAN_LOGGING = Server(
+    "granian-access-log",
+    GRANIAN.command.replace("--log-level warning", "--access-log"),
+    kind="granian",
+)
 
-def available(server: Server) -> bool:
-    """Whether it can be started at all here; only Node is not installed by the run itself."""
-    return server is not NODE or shutil.which("node") is not None
+CLUSTERD_TLS = CLUSTERD.variant("tls", "--tls-cert {cert} --tls-key {key}", tls=True)
+UVICORN_TLS = UVICORN.variant("tls", "--ssl-certfile {cert} --ssl-keyfile {key}", tls=True)
+GUNICORN_TLS = GUNICORN.variant("tls", "--certfile {cert} --keyfile {key}", tls=True)
+GRANIAN_TLS = GRANIAN.variant("tls", "--ssl-certificate {cert} --ssl-keyfile {key}", tls=True)
+
+UVICORN_WEBSOCKETS = UVICORN.variant("websockets", "--ws websockets")
+UVICORN_SANSIO = UVICORN.variant("websockets-sansio", "--ws websockets-sansio")
+
+# Idle connections stay open for as long as they are looked at.
+CLUSTERD_ROOMY = CLUSTERD.variant("roomy", "--max-connections 20000 --keep-alive 600")
+UVICORN_PATIENT = UVICORN.variant("patient", "--timeout-keep-alive 600")
+GRANIAN_ROOMY = GRANIAN.variant("roomy", "--backlog 20000 --backpressure 20000")
+
+TABLE = (
+    CLUSTERD,
+    CLUSTERD_UNGATED,
+    CLUSTERD_INLINE,
+    CLUSTERD_LOGGING,
+    CLUSTERD_TLS,
+    CLUSTERD_ROOMY,
+    UVICORN,
+    UVICORN_LOGGING,
+    UVICORN_TLS,
+    UVICORN_WEBSOCKETS,
+    UVICORN_SANSIO,
+    UVICORN_PATIENT,
+    GUNICORN,
+    GUNICORN_PRELOAD,
+    GUNICORN_THREADS,
+    GUNICORN_TLS,
+    GRANIAN,
+    GRANIAN_WSGI,
+    GRANIAN_LOGGING,
+    GRANIAN_TLS,
+    GRANIAN_ROOMY,
+    FREASTAL,
+    FREASTAL_WSGI,
+    NODE,
+    RAW,
+)
 
 
 def free_port() -> int:
@@ -83,12 +162,14 @@ class Running:
         app: str = "plain",
         workers: int = 4,
         env: Mapping[str, str] | None = None,
+        more: Mapping[str, str] | None = None,
     ) -> None:
         self.server = server
         self.port = free_port()
         self.folder = tempfile.TemporaryDirectory(prefix=f"bench-{server.name}-")
         self.log = Path(self.folder.name, "log")
         words = {"python": python, "port": str(self.port), "workers": str(workers), "app": app}
+        words.update(more or {})
         argv = [word.format(**words) for word in server.command.split()]
         environ = {
             **{name: value for name, value in os.environ.items() if name != "WEB_CONCURRENCY"},
@@ -135,7 +216,7 @@ class Running:
         limit = time.perf_counter() + START_LIMIT
         while time.perf_counter() < limit and proc.alive(self.root):
             with suppress(OSError):
-                return load.ask(self.port, "/pid")
+                return load.ask(self.port, "/pid", tls=self.server.tls)
             time.sleep(0.02)
         raise TimeoutError(f"{self.server.name} does not answer")
 

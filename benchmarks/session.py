@@ -5,7 +5,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from benchmarks import servers
 from benchmarks.environment import Environment
 from benchmarks.outcome import Outcome
 from benchmarks.servers import Running, Server
@@ -21,11 +20,15 @@ class Session:
     smoke: bool
 
     def among(self, *wanted: Server) -> list[Server]:
-        """Those of the wanted servers that are asked for and can run here."""
+        """Those of the wanted servers that are asked for and can run here.
+
+        Who asks for a server means its variants too.
+        """
         return [
             server
             for server in wanted
-            if servers.available(server) and (not self.only or server.name in self.only)
+            if (not server.needs or server.needs in self.environment.versions)
+            and (not self.only or server.name in self.only or server.kind in self.only)
         ]
 
     def times(self, usual: int, tiny: int = 1) -> int:
@@ -38,9 +41,10 @@ class Session:
         app: str = "plain",
         workers: int = 4,
         env: Mapping[str, str] | None = None,
+        more: Mapping[str, str] | None = None,
     ) -> Running:
-        """Start a server; use as a context manager."""
-        return Running(server, self.environment.python, app, workers, env)
+        """Start a server; use as a context manager. `more`: further words of its command."""
+        return Running(server, self.environment.python, app, workers, env, more)
 
     def say(self, text: str) -> None:
         """Progress, for whoever watches."""
@@ -52,7 +56,7 @@ class Session:
         try:
             yield
         except (OSError, ValueError) as error:
-            if server is servers.CLUSTERD:
+            if server.is_ours:
                 raise
             said = " ".join([str(error), *getattr(error, "__notes__", [])])
             outcome.notes.append(f"{server.name} failed: {type(error).__name__}: {said[:500]}")

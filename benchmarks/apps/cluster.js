@@ -16,12 +16,29 @@ if (cluster.isPrimary) {
     while (spent() < until);
   }
   const nap = new Int32Array(new SharedArrayBuffer(4));
-  const server = http.createServer((request, response) => {
-    let body = "Hello, world!";
-    if (request.url === "/pid") body = String(process.pid);
-    else if (request.url === "/block") Atomics.wait(nap, 0, 0, 20);
+  const answer = (response, body) => {
     response.writeHead(200, { "content-type": "text/plain", "content-length": body.length });
     response.end(body);
+  };
+  const megabyte = Buffer.alloc(1e6);
+  const server = http.createServer((request, response) => {
+    let body = "Hello, world!";
+    if (request.url === "/post") {
+      const pieces = [];
+      request.on("data", (piece) => pieces.push(piece));
+      request.on("end", () => answer(response, String(Buffer.concat(pieces).length)));
+      return;
+    }
+    if (request.url === "/stream") {
+      response.writeHead(200, { "content-type": "text/plain" });
+      for (let piece = 0; piece < 100; piece += 1) response.write("ten bytes\n");
+      response.end();
+      return;
+    }
+    if (request.url === "/large") body = megabyte;
+    if (request.url === "/pid") body = String(process.pid);
+    else if (request.url === "/block") Atomics.wait(nap, 0, 0, 20);
+    answer(response, body);
   });
   server.keepAliveTimeout = 65000;
   server.listen(port, "127.0.0.1");

@@ -5,6 +5,8 @@ import time
 from typing import Any
 
 HELLO = b"Hello, world!"
+MEGABYTE = bytes(1_000_000)
+PIECES = [b"ten bytes\n"] * 100
 
 
 def _start(length: int) -> dict[str, Any]:
@@ -14,21 +16,77 @@ def _start(length: int) -> dict[str, Any]:
 
 HELLO_START = _start(len(HELLO))
 HELLO_BODY = {"type": "http.response.body", "body": HELLO}
+STREAM_START = {
+    "type": "http.response.start",
+    "status": 200,
+    "headers": [(b"content-type", b"text/plain")],
+}
 
 
 async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """`/` says hello, `/pid` who answers, `/block` holds its whole worker for 20 ms."""
-    if scope["type"] == "lifespan":
-        await _lifespan(receive, send)
-    elif scope["path"] == "/pid":
-        body = str(os.getpid()).encode()
-        await send(_start(len(body)))
-        await send({"type": "http.response.body", "body": body})
+    """`/` says hello; every other path has a handler of its own; a WebSocket is an echo."""
+    if scope["type"] == "http":
+        handler = ROUTES.get(scope["path"])
+        if handler is not None:
+            await handler(receive, send)
+        else:
+            await send(HELLO_START)
+            await send(HELLO_BODY)
+    elif scope["type"] == "websocket":
+        await _echo(receive, send)
     else:
-        if scope["path"] == "/block":
-            time.sleep(0.02)  # noqa: ASYNC251 - to block is the point
-        await send(HELLO_START)
-        await send(HELLO_BODY)
+        await _lifespan(receive, send)
+
+
+async def _pid(_: Any, send: Any) -> None:
+    """Who answers."""
+    await _answer(send, str(os.getpid()).encode())
+
+
+async def _block(_: Any, send: Any) -> None:
+    """Hold the whole worker for 20 ms."""
+    time.sleep(0.02)  # noqa: ASYNC251 - to block is the point
+    await send(HELLO_START)
+    await send(HELLO_BODY)
+
+
+async def _post(receive: Any, send: Any) -> None:
+    """Take a body and answer how long it was."""
+    body = b""
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if not message.get("more_body"):
+            break
+    await _answer(send, str(len(body)).encode())
+
+
+async def _large(_: Any, send: Any) -> None:
+    """A megabyte in one piece."""
+    await _answer(send, MEGABYTE)
+
+
+async def _stream(_: Any, send: Any) -> None:
+    """A kilobyte in a hundred pieces, its length not told."""
+    await send(STREAM_START)
+    for piece in PIECES:
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+ROUTES = {"/pid": _pid, "/block": _block, "/post": _post, "/large": _large, "/stream": _stream}
+
+
+async def _answer(send: Any, body: bytes) -> None:
+    await send(_start(len(body)))
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _echo(receive: Any, send: Any) -> None:
+    await receive()
+    await send({"type": "websocket.accept"})
+    while (message := await receive())["type"] == "websocket.receive":
+        await send({"type": "websocket.send", "text": message["text"]})
 
 
 async def _lifespan(receive: Any, send: Any) -> None:

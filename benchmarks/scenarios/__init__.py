@@ -3,18 +3,32 @@ measures and how. The first line of the docstring is what `--help` shows."""
 
 from benchmarks.scenarios import (
     accept,
+    access_log,
     balance,
     blocked,
+    connections,
     hello,
     idle,
+    idle_connections,
     kill,
     memory,
     reload,
+    shapes,
     startup,
+    tls,
+    websocket,
+    wsgi,
 )
 
 ALL = {
     "hello": hello,
+    "shapes": shapes,
+    "wsgi": wsgi,
+    "websocket": websocket,
+    "access_log": access_log,
+    "tls": tls,
+    "connections": connections,
+    "idle_connections": idle_connections,
     "startup": startup,
     "kill": kill,
     "memory": memory,

@@ -8,7 +8,7 @@ all threads. The master is the process that was started; the workers are those t
 import time
 from contextlib import ExitStack
 
-from benchmarks import load, probe, proc, servers
+from benchmarks import clients, load, probe, proc, servers
 from benchmarks.outcome import Outcome
 from benchmarks.servers import Running
 from benchmarks.session import Session
@@ -64,7 +64,7 @@ def run(session: Session) -> Outcome:
             for server in wanted:
                 running = stack.enter_context(session.start(server))
                 started.append((running, set(probe.meet(running.port, WORKERS))))
-                load.saturate(running.port, load.request("/"), 16, 2_000)
+                clients.saturate(running.port, load.request("/"), 16, 2_000)
             time.sleep(SETTLE)
             watched = [Watched(running, workers) for running, workers in started]
             session.say(f"watching {len(watched)} idle servers for {seconds:.0f} s")

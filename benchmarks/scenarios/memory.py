@@ -8,7 +8,7 @@ a SIGHUP, when only new workers are left, and 4,000 requests.
 import os
 import signal
 
-from benchmarks import load, probe, proc, servers
+from benchmarks import clients, load, probe, proc, servers
 from benchmarks.outcome import Outcome
 from benchmarks.scenarios.reload import wait_gone
 from benchmarks.servers import Running
@@ -50,7 +50,7 @@ def run(session: Session) -> Outcome:
 
 
 def _weigh(running: Running, outcome: Outcome, measure: str, session: Session) -> None:
-    load.saturate(running.port, load.request("/"), 32, REQUESTS)
+    clients.saturate(running.port, load.request("/"), 32, REQUESTS)
     total = sum(proc.pss_kib(pid) for pid in proc.tree(running.root)) * 1024 / 1e6
     outcome.add(running.server.name, measure, total)
     session.say(f"{running.server.name} {measure} {total:.0f} MB")
