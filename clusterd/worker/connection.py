@@ -26,7 +26,7 @@ DRAINED = 64 * 1024  # bytes of an unread body worth reading to keep the connect
 class Connection(Ending):
     """Built as `Connection(server)`, then attached to an accepted socket by the loop."""
 
-    __slots__ = ("_heir", "app", "heads")
+    __slots__ = ("_heir", "app", "heads", "made")
 
     def __init__(self, server: Server, origin: Origin | None = None) -> None:
         super().__init__(server, origin)
