@@ -32,6 +32,7 @@ class Lifespan:
 
     def __init__(self, app: App) -> None:
         self.state: dict[str, Any] = {}
+        self.extensions: dict[str, Any] = {}
         self.supported = False
         self._app = app
         self._inbox: asyncio.Queue[Event] = asyncio.Queue()
@@ -81,6 +82,7 @@ class Lifespan:
             "type": "lifespan",
             "asgi": {"version": "3.0", "spec_version": "2.0"},
             "state": self.state,
+            "extensions": self.extensions,
         }
         try:
             await self._app(scope, self._receive, self._send)

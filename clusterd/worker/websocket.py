@@ -11,6 +11,8 @@ import random
 from collections.abc import Set
 
 from clusterd.app.exchange import WAITING, Exchange
+from clusterd.app.extensions import over_websocket
+from clusterd.app.extensions import over_websocket
 from clusterd.app.scope import Scope
 from clusterd.app.websocket import Session
 from clusterd.wire import websocket as wire
@@ -49,6 +51,7 @@ class WebSocket(Frames, Link):
         "_upgrade",
         "app",
         "heads",
+        "made",
         "session",
     )
 
@@ -59,6 +62,7 @@ class WebSocket(Frames, Link):
         Link.__init__(self, server)
         self.app = server.app
         self.heads = server.heads
+        self.made = server.made
         self.session: Session | None = None  # None: the handshake was refused
         self._asked = asked
         self._headers = headers
@@ -81,7 +85,9 @@ class WebSocket(Frames, Link):
             self._upgrade = judge(self._asked[0], self._headers, compress)
         except Refused as error:
             refusal = server.answer_of_ours(error.status, lines=error.lines)
-            server.refused(error.status, len(refusal))
+            asked = zip(("method", "path", "raw_path", "query_string"), self._asked, strict=True)
+            scope = self.template | dict(asked) | {"headers": self._headers}
+            server.refused(error.status, len(refusal), scope)
             self.write(refusal)
             self.close()
             return
@@ -104,7 +110,7 @@ class WebSocket(Frames, Link):
         _, scope["path"], scope["raw_path"], scope["query_string"] = self._asked
         scope["headers"] = self._headers
         scope["state"] = self.server.state.copy()
-        scope["extensions"] = {"websocket.http.response": {}}
+        scope["extensions"] = over_websocket(scope["extensions"])
         scope["subprotocols"] = self._upgrade.subprotocols
         self.server.trust.amend(scope, self.trusted)
         return scope
