@@ -102,6 +102,11 @@ class Reader:
 
     # --- feeding
 
+    @property
+    def begun(self) -> bytes:
+        """What there is of a torn head, also after it was refused."""
+        return bytes(self._head)
+
     def feed(self, data: bytes) -> bytes:
         """Read up to the end of one request; return what comes after it, unread."""
         while data:
@@ -132,7 +137,7 @@ class Reader:
         """Take a whole head, its blank line included."""
         lines = head.split(b"\r\n")
         if len(head) > self._short or len(lines) > self._most:
-            self._judge(head)
+            self._judge(head, 0)
         line = request_lines.get(lines[0]) or learn_request_line(lines[0])
         # C loops: a Python loop over a dozen headers costs as much as all the rest of this.
         headers: list[Pair] = list(map(fields.get, lines[1:-2]))  # type: ignore[arg-type]
@@ -179,12 +184,10 @@ class Reader:
         end = head.find(END, seen) + len(END)
         if end < len(END):
             self.is_parsing = True
-            self._judge(head)
+            self._judge(head, seen)
             return b""
         rest = data[len(data) - len(head) + end :]
         whole = bytes(head[:end])
-        self._head = bytearray()
-        self._judged = self._fields = 0
         self.is_parsing = False
         try:
             self._read_head(whole)
@@ -193,18 +196,22 @@ class Reader:
                 raise PeerError(505, "this is neither HTTP/1.1 nor HTTP/2") from None
             preface.rest = rest
             raise
+        self._head = bytearray()
+        self._judged = self._fields = 0
         return rest
 
-    def _judge(self, head: bytes | bytearray) -> None:
+    def _judge(self, head: bytes | bytearray, seen: int) -> None:
         """Refuse what cannot become a request any more, or a too large one, without waiting for
-        its end: line by line, so that how it was cut makes no difference."""
+        its end: line by line, so that how it was cut makes no difference. `seen`: bytes of it in
+        which no line ended, apart from those that were judged."""
         limits = self._limits
         while True:
             start = self._judged
-            end = head.find(b"\r\n", start)
+            fresh = max(start, seen)
+            end = head.find(b"\r\n", fresh)
             most = limits.headers + self._line_end if start else limits.line
             stop = end if end >= 0 else len(head) - head.endswith(b"\r")
-            if head.find(b"\n", start, min(stop, most)) >= 0:
+            if head.find(b"\n", fresh, min(stop, most)) >= 0:
                 raise PeerError(400, "a line ends with LF alone")
             if stop > max(start, most):
                 if not start:
@@ -248,9 +255,7 @@ class Reader:
         self.on_request_end()
         return rest
 
-    def _read_told(
-        self, line: RequestLine, headers: list[Pair], table: dict[bytes, bytes]
-    ) -> None:
+    def _read_told(self, line: RequestLine, headers: list[Pair], table: dict[bytes, bytes]) -> None:
         """A head with fields that a proxy tells of its client with: behind one, every head."""
         if (
             len(table) == len(headers)
