@@ -12,7 +12,7 @@ import asyncio
 import enum
 import logging
 import os
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import Any, ClassVar
 
 from clusterd.app.peer import ClientGone, ContractError, Peer, has_client_gone
@@ -44,8 +44,14 @@ class Trailers(enum.IntEnum):
     DUE = 2  # the body has ended
 
 
-class Exchange(ABC):
-    """One request in flight. Made by the connection, which keeps it until it is `ENDED`."""
+NO_TRAILERS = Trailers.NONE
+
+
+class Exchange:
+    """One request in flight. Made by the connection, which keeps it until it is `ENDED`.
+
+    Not an ABC: a metaclass of their own keeps CPython from making objects the fast way.
+    """
 
     __slots__ = (
         "_end_told",
@@ -85,7 +91,7 @@ class Exchange(ABC):
         self.body: bytes | bytearray = b""  # read, and not yet taken by the app
         self.stage = WAITING
         self.task: asyncio.Task[None] | None = None
-        self.trailers = Trailers.NONE
+        self.trailers = NO_TRAILERS
         self._end_told = False
         self._turn = TURN
         self._waiters: list[asyncio.Future[None]] | None = None
@@ -131,7 +137,7 @@ class Exchange(ABC):
         if not more:
             self.stream(b"", more=False)
 
-    def hint(self, links: list[tuple[bytes, bytes]]) -> None:  # noqa: B027 - may do nothing
+    def hint(self, links: list[tuple[bytes, bytes]]) -> None:
         """Before the answer's head: tell the client of links that it will have (RFC 8297)."""
 
     def trail(self, headers: Any, more: bool) -> None:

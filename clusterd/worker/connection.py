@@ -26,14 +26,13 @@ DRAINED = 64 * 1024  # bytes of an unread body worth reading to keep the connect
 class Connection(Ending):
     """Built as `Connection(server)`, then attached to an accepted socket by the loop."""
 
-    __slots__ = ("_heir", "app", "heads", "made")
+    __slots__ = ("_heir", "app", "heads")
 
     def __init__(self, server: Server, origin: Origin | None = None) -> None:
         super().__init__(server, origin)
         self._heir: WebSocket | None = None  # what the client asked to go on with
         self.app = server.app
         self.heads = server.heads
-        self.made = server.made
 
     # --- the transport's side
 
@@ -60,7 +59,7 @@ class Connection(Ending):
         try:
             rest = self.read(data)
         except PeerError as error:
-            self._refuse(error)
+            self._refuse(error, data)
             return
         if rest:
             self._hold(rest)
@@ -161,7 +160,7 @@ class Connection(Ending):
         try:
             rest = self.feed(data)
         except PeerError as error:
-            self._refuse(error)
+            self._refuse(error, data)
             return
         if rest:
             self._hold(rest)

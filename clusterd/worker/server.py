@@ -24,7 +24,7 @@ from clusterd.ipc.scoreboard import BUCKETS, Cell
 from clusterd.wire.limits import Limits
 from clusterd.wire.response import plain_answer
 from clusterd.wire.tables import STATUS_LINES
-from clusterd.worker.access import AccessLog
+from clusterd.worker.access import NOBODY, STYLES, AccessLog
 from clusterd.worker.deadlines import Wheel
 from clusterd.worker.threads import Pool
 from clusterd.worker.trust import Trust
@@ -71,7 +71,6 @@ class Server:
         "leave_by",
         "limits",
         "loop",
-        "made",
         "notice",
         "on_load",
         "open",
@@ -133,9 +132,8 @@ class Server:
         self.spawn = spawner(loop)
         self.pool: Pool | None = None  # that WSGI requests run in
         self._start_counting()
-        # the head's beginning by status, made anew each second
-        self.heads: dict[int, bytes] = {}
-        self.made: dict[tuple[Any, ...], tuple[bytes, int]] = {}  # whole ones, by what made them
+        # answers' heads and their Content-Length, by (status, *headers); made anew each second
+        self.heads: dict[tuple[Any, ...], tuple[bytes, int]] = {}
         self.date_due, self._date = 0.0, b""
 
     def _start_counting(self) -> None:
@@ -210,7 +208,7 @@ class Server:
     def set_access_log(self, fd: int) -> None:
         """Log one line a request to this descriptor; again after a reopen."""
         if self.access is None:
-            self.access = AccessLog(fd, self.loop)
+            self.access = STYLES[self.config.log.access_log_format](fd, self.loop)
         else:
             self.access.reopen(fd)
 
@@ -240,12 +238,14 @@ class Server:
 
     # --- towards the connections
 
-    def refused(self, status: int, size: int) -> None:
-        """Count what we answered without the app."""
+    def refused(
+        self, status: int, size: int, scope: dict[str, Any] = NOBODY, read: bytes = b""
+    ) -> None:
+        """Count what we answered without the app; scope and `read` as `add_refused` has them."""
         self.answers[status // 100] += 1
         self.bytes_out += size
         if self.access is not None:
-            self.access.add_line("-", "-", status, size, 0.0)
+            self.access.add_refused(scope, read, status, size)
         if not self.is_dirty:
             self.mark_dirty(self.clock())
 
@@ -294,7 +294,6 @@ class Server:
         self.date_due = now + 1.0 - wall % 1.0
         self._date = f"date: {email.utils.formatdate(wall, usegmt=True)}\r\n".encode()
         self.heads.clear()
-        self.made.clear()
 
     def head_of(self, status: int, without: Set[bytes] = frozenset()) -> bytes:
         """The status line, Date and Server, less those that the app sends itself."""
@@ -303,8 +302,6 @@ class Server:
             head += self._date
         if b"server" not in without and self.http.server_header:
             head += b"server: clusterd\r\n"
-        if not without:
-            self.heads[status] = head
         return head
 
     def answer_of_ours(self, status: int, has_body: bool = True, lines: bytes = b"") -> bytes:

@@ -12,7 +12,6 @@ from collections.abc import Set
 
 from clusterd.app.exchange import WAITING, Exchange
 from clusterd.app.extensions import over_websocket
-from clusterd.app.extensions import over_websocket
 from clusterd.app.scope import Scope
 from clusterd.app.websocket import Session
 from clusterd.wire import websocket as wire
@@ -51,7 +50,6 @@ class WebSocket(Frames, Link):
         "_upgrade",
         "app",
         "heads",
-        "made",
         "session",
     )
 
@@ -62,7 +60,6 @@ class WebSocket(Frames, Link):
         Link.__init__(self, server)
         self.app = server.app
         self.heads = server.heads
-        self.made = server.made
         self.session: Session | None = None  # None: the handshake was refused
         self._asked = asked
         self._headers = headers
