@@ -151,8 +151,11 @@ class Ending(Reader, Link):
         if self._discarded > LINGER_ROOM:
             self.abort()
 
-    def _refuse(self, error: PeerError) -> None:
-        """Answer what is no proper request, and close. None before it is unanswered."""
+    def _refuse(self, error: PeerError, read: bytes = b"") -> None:
+        """Answer what is no proper request, and close. None before it is unanswered.
+
+        `read` is what came last; of a torn head, the reader has what came before.
+        """
         exchange = self.exchange
         if exchange is not None:
             self._let_go(exchange)
@@ -163,7 +166,8 @@ class Ending(Reader, Link):
                 self.close()
                 return
         data = self.server.answer_of_ours(error.status)
-        self.server.refused(error.status, len(data))
+        scope = self.template if exchange is None else exchange.scope
+        self.server.refused(error.status, len(data), scope, self.begun or read)
         self.write(data)
         self.is_parsing = True  # what follows means nothing, but may be on its way
         self.close()
