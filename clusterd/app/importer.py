@@ -29,9 +29,7 @@ class LoadError(AppError):
         self.traceback = traceback
 
 
-def load(
-    app: str, app_dir: str = ".", factory: bool = False, interface: str = "asgi"
-) -> object:
+def load(app: str, app_dir: str = ".", factory: bool = False, interface: str = "asgi") -> object:
     """Import the application, call it if it is a factory, and return it.
 
     Raises LoadError, also where `interface` is auto and cannot be told.
@@ -78,10 +76,10 @@ def interface_of(app: object, wanted: str = "auto") -> str:
 
 
 def _is_async(called: object) -> bool:
-    """Whether a call of it is to be awaited: also a class of awaitables, as Starlette's endpoints."""
+    """Whether a call of it is to be awaited: also of a class, as Starlette's endpoints are."""
     if inspect.isclass(called):
         return hasattr(called, "__await__")
-    call = called if inspect.isroutine(called) else getattr(type(called), "__call__", None)
+    call = called if inspect.isroutine(called) else type(called).__call__
     return inspect.iscoroutinefunction(call)
 
 

@@ -16,6 +16,7 @@ import setproctitle
 import uvloop
 
 from clusterd.app import notice
+from clusterd.app.importer import interface_of
 from clusterd.app.lifespan import Lifespan, StartupFailed
 from clusterd.config.tls import is_secured
 from clusterd.core.exits import Exit
@@ -47,6 +48,7 @@ from clusterd.worker.preamble import expecting_header
 from clusterd.worker.pulse import Pulse
 from clusterd.worker.server import Server
 from clusterd.worker.tls import Handshake
+from clusterd.worker.wsgi import Watch, equip, no_lifespan
 
 logger = logging.getLogger("clusterd.worker")
 
@@ -111,12 +113,16 @@ class Life:
         self.loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
         self.gate = Gate(birth.board, birth.row, birth.config.http.max_connections)
         self.pulse = Pulse(self.loop, self.row)
-        self.lifespan = Lifespan(app)
+        self.interface = interface_of(app, birth.config.app.interface)
+        self.lifespan = Lifespan(app if self.interface == "asgi" else no_lifespan)
         self.handover = Handover(birth.handover) if birth.handover is not None else None
         self.server: Server = self._make_server(app)
         self.acceptor = Acceptor(
             self.loop, self.server, lambda: Connection(self.server), self.gate, self._on_bug
         )
+        self.watch: Watch | None = None
+        if self.interface == "wsgi":
+            self._call_wsgi(app)
         self._leave = leave
         self._end: asyncio.Future[int] = self.loop.create_future()
         self._booting: asyncio.Task[None] | None = None
@@ -134,6 +140,13 @@ class Life:
         if self.birth.config.log.access_log:
             server.set_access_log(self.birth.log_fd)
         return server
+
+    def _call_wsgi(self, app: Any) -> None:
+        pool = self.acceptor.pool = equip(self.server, app)
+        if pool is not None:
+            pool.changed = self._on_load
+            limit = self.birth.config.wsgi.request_timeout
+            self.watch = Watch(pool, limit, lambda: self._say(Leaving("request timeout"), True))
 
     def run(self) -> int:
         """The whole life, on this thread."""
@@ -368,7 +381,7 @@ class Life:
     def _on_load(self) -> None:
         """The number of open connections has changed: siblings look at it before they accept."""
         if self.gate.is_open:
-            self.gate.show(self.server.open)
+            self.gate.show(self.server.load)
 
     def _on_taken_over(self) -> None:
         self.row[Cell.TAKEN_OVER] += 1  # rare, and the cell is ours alone
@@ -384,6 +397,8 @@ class Life:
         """At each beat. An idle worker has nothing new, and every line run in the cold costs."""
         if self.server.open or self.server.is_dirty:
             self.publish()
+        if self.watch is not None:
+            self.watch.look()
 
     def _on_bug(self, error: Exception) -> None:
         logger.error("the worker failed: this is a bug in clusterd", exc_info=error)

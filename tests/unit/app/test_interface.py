@@ -96,11 +96,11 @@ def test_told_from_the_object(app: object, interface: str) -> None:
     ("app", "said", "remedy"),
     [
         (AsgiTwo, "ASGI 2", "guarantee_single_callable"),
-        (lambda scope: None, "ASGI 2", "guarantee_single_callable"),
+        (lambda _scope: None, "ASGI 2", "guarantee_single_callable"),
         (lambda: wsgi, "no arguments", "--factory"),
-        (lambda *args: None, "both", "--interface"),
-        (lambda a, b, c=None: None, "both", "--interface"),
-        (lambda a, b, c, d: None, "of either", "--interface"),
+        (lambda *_args: None, "both", "--interface"),
+        (lambda _a, _b, _c=None: None, "both", "--interface"),
+        (lambda _a, _b, _c, _d: None, "of either", "--interface"),
         (type, "", "--interface"),
     ],
 )
@@ -120,7 +120,7 @@ def test_async_of_two_arguments_is_neither() -> None:
 
 @pytest.mark.parametrize("wanted", ["asgi", "wsgi"])
 def test_what_the_operator_says_counts(wanted: str) -> None:
-    assert interface_of(lambda *args: None, wanted) == wanted
+    assert interface_of(lambda *_args: None, wanted) == wanted
 
 
 def test_it_is_found_out_at_the_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

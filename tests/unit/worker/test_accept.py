@@ -86,6 +86,10 @@ class FakeHost:
         self.room_by_shedding = False
         self.refused: list[int] = []
 
+    @property
+    def load(self) -> int:
+        return self.open
+
     def shed(self) -> bool:
         return self.room_by_shedding
 

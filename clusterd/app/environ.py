@@ -1,0 +1,153 @@
+"""The environ of a WSGI request (PEP 3333), made of its ASGI scope: so whatever a proxy or a PROXY
+header has said about the client is in it, and in the access log alike.
+
+Header lines are translated once and looked up from then on, as clients repeat themselves; what a
+connection's requests have in common is made once for it and copied.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from clusterd.app.scope import Scope
+from clusterd.wire.heads import FICKLE, LONGEST, MOST, Pair
+
+logger = logging.getLogger("clusterd.app")
+
+Environ = dict[str, Any]
+PROTOCOLS = {"1.1": "HTTP/1.1", "1.0": "HTTP/1.0", "2": "HTTP/2"}
+PORTS = {"http": "80", "https": "443"}
+# Not to be told from other headers once they are in an environ, or from variables that libraries
+# obey ("httpoxy", CVE-2016-5385). A name with an underscore would pass for the one with dashes
+# that a proxy in front has checked.
+DROPPED = frozenset({b"proxy"})
+PLAIN = {b"content-type": "CONTENT_TYPE", b"content-length": "CONTENT_LENGTH"}
+VERSION = ("wsgi.version", (1, 0))
+LINE = 8192  # characters of an unended line of wsgi.errors that are kept
+
+
+class _Translations(dict[Pair, tuple[str, Any]]):
+    """(name, value) of a header → what it is in an environ."""
+
+    def __missing__(self, pair: Pair) -> tuple[str, Any]:
+        name, value = pair
+        key = PLAIN.get(name)
+        if key is None:
+            if b"_" in name or name in DROPPED:
+                # Something that every environ has: nothing is added, which `add_headers` sees.
+                return VERSION
+            key = "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
+        translated = (key, value.decode("latin-1"))
+        if name not in FICKLE and len(name) + len(value) <= LONGEST:
+            if len(self) >= MOST:
+                self.clear()
+            self[pair] = translated
+        return translated
+
+
+_translations = _Translations()
+_translate = _translations.__getitem__
+
+
+class Environs:
+    """Makes environs for one worker's app. `multithread`: calls of the app may overlap."""
+
+    def __init__(self, multithread: bool, file_wrapper: Callable[..., Any]) -> None:
+        self._base: Environ = dict([VERSION]) | {
+            "wsgi.errors": Errors(),
+            "wsgi.multithread": multithread,
+            # True also of a single worker: during a reload there are two.
+            "wsgi.multiprocess": True,
+            "wsgi.run_once": False,
+            "wsgi.input_terminated": True,
+            "wsgi.file_wrapper": file_wrapper,
+            "SERVER_SOFTWARE": "clusterd",
+        }
+        self._of_connections: dict[Any, Environ] = {}
+
+    def make(self, scope: Scope, body: Any) -> Environ:
+        """The environ of a request; `body` becomes its wsgi.input."""
+        who = (scope["client"], scope["server"], scope["scheme"], scope["root_path"])
+        environ = (self._of_connections.get(who) or self._of_connection(*who)).copy()
+        path = scope["path"]
+        root = who[3]
+        if not path.isascii() or root:
+            path = _path_info(scope["raw_path"], root)
+        environ["REQUEST_METHOD"] = scope["method"]
+        environ["PATH_INFO"] = path
+        environ["QUERY_STRING"] = scope["query_string"].decode("latin-1")
+        environ["SERVER_PROTOCOL"] = PROTOCOLS[scope["http_version"]]
+        environ["wsgi.input"] = body
+        headers = scope["headers"]
+        size = len(environ) + len(headers)
+        environ.update(map(_translate, headers))
+        if len(environ) != size:
+            _join_headers(environ, headers)
+        return environ
+
+    def _of_connection(self, client: Any, server: Any, scheme: str, root: str) -> Environ:
+        environ = self._base | {
+            "wsgi.url_scheme": scheme,
+            "SCRIPT_NAME": root.encode().decode("latin-1"),
+            "REMOTE_ADDR": "",
+            "SERVER_NAME": "localhost",
+            "SERVER_PORT": PORTS[scheme],
+        }
+        if client is not None and client[1] is not None:
+            environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = client[0], str(client[1])
+        if server is not None and server[1] is not None:
+            environ["SERVER_NAME"], environ["SERVER_PORT"] = server[0], str(server[1])
+        if len(self._of_connections) >= MOST:
+            self._of_connections.clear()
+        self._of_connections[client, server, scheme, root] = environ
+        return environ
+
+
+def _path_info(raw_path: bytes, root: str) -> str:
+    """Bytes as latin-1 (PEP 3333); without the root, where the proxy has left it in place."""
+    path = unquote_to_bytes(raw_path)
+    start = root.encode()
+    if path == start or path.startswith(start + b"/"):
+        path = path[len(start) :]
+    return path.decode("latin-1")
+
+
+def _join_headers(environ: Environ, headers: Iterable[Pair]) -> None:
+    """The long way: some header came more than once, or is not for the app."""
+    joined: dict[str, str] = {}
+    for pair in headers:
+        key, value = _translate(pair)
+        if key in joined:
+            value = f"{joined[key]}{'; ' if key == 'HTTP_COOKIE' else ','}{value}"
+        if key != VERSION[0]:
+            joined[key] = value
+    environ.update(joined)
+
+
+class Errors:
+    """wsgi.errors: what the app writes goes to the log, a line at a time."""
+
+    def __init__(self) -> None:
+        self._begun = threading.local()
+
+    def write(self, text: str) -> int:
+        """Log the lines that are whole. Print writes a line's end by itself, so each thread has
+        its own unended line."""
+        lines = (getattr(self._begun, "line", "") + text).split("\n")
+        self._begun.line = lines.pop()
+        if len(self._begun.line) > LINE:
+            lines.append(self._begun.line)
+            self._begun.line = ""
+        for line in filter(None, map(str.rstrip, lines)):
+            logger.error("%s", line)
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        if getattr(self._begun, "line", ""):
+            self.write("\n")

@@ -1,0 +1,124 @@
+"""Calling a WSGI app in the loop's own thread, one request after another.
+
+Nothing may sleep there: an answer's pieces are fetched one a turn of the loop, and the next one
+once the client has taken the last.
+"""
+
+import asyncio
+import contextlib
+import contextvars
+from contextlib import AbstractContextManager
+from typing import Any
+
+from clusterd.app.exchange import ENDED
+from clusterd.app.filewrapper import is_sendable, send_file
+from clusterd.app.peer import ContractError
+from clusterd.app.wsgi import Gateway, Wsgi, check_piece, gather, is_list
+
+END = object()
+
+
+def begin(exchange: Wsgi) -> None:
+    """Call the app now."""
+    gateway: Gateway = exchange.peer.app
+    context = gateway.context.copy()
+    try:
+        environ = gateway.environs.make(exchange.scope, exchange.input())
+        result: Any = context.run(gateway.app, environ, exchange.start_response)
+        if is_list(result) and not exchange.committed:
+            exchange.whole(gather(result))
+        else:
+            exchange.call = call = Inline(exchange, context, result)
+            call.go_on()
+            return
+    except BaseException as error:  # also SystemExit: one request must not cost the worker
+        exchange.failed(error)
+    if exchange.task is not None:
+        exchange.finish()
+
+
+class Inline:
+    """A call in the loop's thread whose answer comes in pieces: one of them a turn."""
+
+    __slots__ = ("_context", "_exchange", "_iterator", "_result")
+
+    def __init__(self, exchange: Wsgi, context: contextvars.Context, result: Any) -> None:
+        self._exchange = exchange
+        self._context = context
+        self._result = result
+        self._iterator: Any = None
+
+    def write(self, data: bytes) -> None:
+        """Send a piece. There is no waiting for the client here, so the transport keeps it."""
+        self._exchange.send(data, more=True)
+
+    def news(self) -> AbstractContextManager[object]:
+        return contextlib.nullcontext()  # nobody waits: it is seen in the next turn
+
+    def go_on(self, _: object = None) -> None:
+        """Send the next piece, and go on once the client has room for more."""
+        exchange = self._exchange
+        loop = exchange.peer.app.loop
+        try:
+            if is_sendable(exchange, self._result):
+                loop.create_task(send_file(exchange, self._result)).add_done_callback(self._sent)
+                return
+            if not self._step():
+                if exchange.peer.is_paused:
+                    loop.create_task(exchange.peer.drain()).add_done_callback(self.go_on)
+                else:
+                    loop.call_soon(self.go_on)
+                return
+        except BaseException as error:
+            exchange.failed(error)
+        self._close()
+
+    def _step(self) -> bool:
+        """Send the next piece; whether it was the last."""
+        exchange, run = self._exchange, self._context.run
+        if exchange.gone or exchange.stage is ENDED:
+            return True
+        if self._iterator is None:
+            self._iterator = run(iter, self._result)
+        piece: Any = run(next, self._iterator, END)
+        if piece is not END:
+            check_piece(piece)
+            if not exchange.committed and len(piece) == length_of(exchange):
+                return self._end(piece)
+        if piece is END or (piece and exchange.scope["method"] == "HEAD"):
+            exchange.send(b"", more=False)
+            return True
+        if piece:
+            exchange.send(piece, more=True)
+        return False
+
+    def _end(self, piece: bytes) -> bool:
+        """One piece is the whole answer, if the app keeps its word."""
+        while (extra := self._context.run(next, self._iterator, END)) is not END:
+            if extra:
+                raise ContractError("the body has more bytes than its Content-Length")
+        self._exchange.whole(piece)
+        return True
+
+    def _sent(self, task: asyncio.Task[None]) -> None:
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if error is not None:
+            self._exchange.failed(error)
+        self._close()
+
+    def _close(self) -> None:
+        close = getattr(self._result, "close", None)
+        if close is not None:
+            try:
+                self._context.run(close)
+            except BaseException as error:
+                self._exchange.failed(error)
+        self._exchange.finish()
+
+
+def length_of(exchange: Wsgi) -> int:
+    """The Content-Length that the app has told, -1 for none."""
+    for name, value in exchange.headers if exchange.code else ():
+        if name.lower() == b"content-length" and value.isdigit():
+            return int(value)
+    return -1

@@ -1,0 +1,322 @@
+"""WSGI's side of an exchange (PEP 3333): the app is called with an environ and `start_response`.
+
+Where the app is called, in a thread or in the loop itself, is up to the gateway: `app.threaded` or
+`app.inline`. The exchange is its own task, as far as the connection and the drain ask.
+"""
+
+import asyncio
+import contextvars
+import io
+import re
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Any, Protocol
+
+from clusterd.app.environ import Environs
+from clusterd.app.exchange import ENDED, WAITING, Exchange
+from clusterd.app.http1 import Http1
+from clusterd.app.peer import ContractError, has_client_gone
+from clusterd.app.spool import MEMORY, Spool
+from clusterd.wire.heads import LONGEST, MOST, Pair
+from clusterd.wire.response import FICKLE
+
+# A class with slots cannot have two bases with slots: whoever derives from Wsgi has these.
+SLOTS = ("call", "code", "committed", "headers", "spool")
+STATUS = re.compile(r"([2-9][0-9][0-9])(?: [^\x00-\x1f\x7f]*)?")
+# The server's business, which PEP 3333 forbids to apps; the other hop-by-hop headers, Connection
+# and its kin, are taken out by `wire.response` itself.
+HOP_BY_HOP = frozenset({"te", "trailer", "trailers", "upgrade"})
+NOTHING = (b"keep-alive", b"")  # a header that is always taken out
+
+Start = tuple[type[BaseException], BaseException, TracebackType]
+
+
+class Pool(Protocol):
+    """Threads to call the app in."""
+
+    def submit(self, job: Any) -> None: ...
+    def done(self) -> None: ...
+
+
+class Call(Protocol):
+    """One call of the app, while it goes on."""
+
+    def write(self, data: bytes) -> None:
+        """A piece of the answer, from the app."""
+
+    def news(self) -> AbstractContextManager[object]:
+        """To change what the call may be waiting for."""
+
+
+class Gateway:
+    """The app as a worker calls it: `peer.app` of WSGI exchanges.
+
+    `begin` calls the app for an exchange. Without `pool` that is in the loop's own thread, which
+    wants the whole body first.
+    """
+
+    def __init__(
+        self,
+        app: Callable[..., Iterable[bytes]],
+        environs: Environs,
+        loop: asyncio.AbstractEventLoop,
+        begin: Callable[["Wsgi"], None],
+        pool: Pool | None = None,
+    ) -> None:
+        self.app = app
+        self.environs = environs
+        self.loop = loop
+        self.begin = begin
+        self.pool = pool
+        self.context = contextvars.copy_context()
+
+
+class Wsgi(Exchange):
+    """To be mixed with `Http1` or `Http2`, which make the answer's bytes."""
+
+    if not TYPE_CHECKING:  # mypy would have the slots here, where they cannot be
+        __slots__ = ()
+    interface = "WSGI"
+
+    call: Call | None  # while it goes on; what is answered at once has none
+    code: int  # the status that the app has told, 0 for none
+    headers: list[Pair]
+    committed: bool  # something of the body is on its way: the head can no longer be changed
+    spool: Spool | None  # the body, while the app waits for it
+
+    def run(self) -> "Wsgi":  # type: ignore[override]  # not a coroutine: it costs no task
+        """Call the app, now or once its body is here. Never raises what the app raises."""
+        self.call = self.spool = None
+        self.code = 0
+        self.committed = False
+        gateway: Gateway = self.peer.app
+        if self.complete:
+            gateway.begin(self)
+            return self
+        body, self.body = self.body, b""
+        self.spool = Spool(body)
+        if self.expects:
+            if gateway.pool is not None:
+                gateway.begin(self)  # it asks for the body when it wants it
+            else:
+                self.go_on()
+        return self
+
+    def done(self) -> bool:
+        """For whoever would have a task here: the app's call was over before `run` returned."""
+        return self.stage is ENDED and self.call is None
+
+    def cancel(self) -> bool:
+        """Out of time: end the answer as it is. A thread that is stuck in the app stays there."""
+        self._abandon(503)
+        self.leave(gone=True)
+        return True
+
+    # --- the connection's side
+
+    def add_body(self, data: bytes) -> None:
+        if self.task is None:
+            super().add_body(data)
+        elif self.call is not None:
+            with self.call.news():
+                super().add_body(data)
+        elif self.spool is not None:
+            self.expects = False
+            self._gather(self.spool, data)
+
+    def _gather(self, spool: Spool, data: bytes) -> None:
+        try:
+            spool.write(data)
+        except OSError as error:  # the disk is full
+            self.failed(error)
+            self.finish()
+            return
+        gateway: Gateway = self.peer.app
+        if spool.size > MEMORY and gateway.pool is not None:
+            gateway.begin(self)
+
+    def end_body(self) -> None:
+        if self.task is None:
+            super().end_body()
+        elif self.call is not None:
+            with self.call.news():
+                super().end_body()
+        elif self.spool is not None:
+            super().end_body()
+            # Not from within the parser, whose caller goes on with what follows.
+            self.peer.app.loop.call_soon(self._begin_late)
+
+    def _begin_late(self) -> None:
+        if self.spool is not None:
+            self.peer.app.begin(self)
+
+    def leave(self, gone: bool) -> None:
+        if self.task is None:
+            super().leave(gone)
+        elif self.call is not None:
+            with self.call.news():
+                super().leave(gone)
+        else:
+            super().leave(gone)
+            if not self.complete:
+                self._abandon(400)  # half a body is nothing to call the app with
+            if gone or not self.complete:
+                self.finish()
+
+    # --- the call's side
+
+    def input(self, more: Callable[[], bytes | bytearray] | None = None) -> IO[bytes]:
+        """wsgi.input; `more` brings what has not come yet."""
+        if self.spool is not None:
+            return self.spool.take(more)
+        body, self.body = self.body, b""
+        return io.BytesIO(body)
+
+    def start_response(
+        self, status: str, headers: list[tuple[str, str]], exc_info: Start | None = None
+    ) -> Callable[[bytes], None]:
+        """Take the status and headers; they are sent with the first piece of the body."""
+        if self.code:
+            if exc_info is None:
+                raise ContractError("start_response was called twice, without exc_info")
+            try:
+                if self.committed:
+                    raise exc_info[1].with_traceback(exc_info[2])
+            finally:
+                exc_info = None  # the traceback holds this frame
+        code = _codes.get(status)
+        if code is None:
+            code = _judge_status(status)
+        try:
+            self.headers = list(map(_encode, headers))
+        except TypeError:  # pairs that are lists, or no pairs at all
+            self.headers = [_encode(_as_pair(pair)) for pair in _as_list(headers)]
+        self.code = code
+        return self.write
+
+    def write(self, data: bytes) -> None:
+        """What `start_response` returns: the old way to send a body."""
+        check_piece(data)
+        if not data:
+            return
+        if self.call is not None:
+            self.call.write(data)
+        else:  # in the loop's own thread, where there is no waiting until it is sent
+            self.send(data, more=True)
+
+    def begin_answer(self) -> None:
+        """Have the head made: it can no longer be changed."""
+        if not self.code:
+            raise ContractError("start_response was not called before the body began")
+        self.committed = True
+        self.start(self.code, self.headers)
+
+    def whole(self, body: bytes) -> None:
+        """The answer is complete."""
+        self.begin_answer()
+        self.answer(body)
+
+    def send(self, data: bytes, more: bool) -> None:
+        """A piece of the answer."""
+        if self.stage is WAITING:
+            self.begin_answer()
+        self.stream(data, more)
+
+    def failed(self, error: BaseException) -> None:
+        """The app raised. That its client sent half a body is not its fault."""
+        if self.left and not self.gone and has_client_gone(error):
+            self._abandon(400)
+        else:
+            self._failed(error)
+
+    def finish(self) -> None:
+        """Nothing more is to come from the app, or it will not be called at all."""
+        self.call = None
+        if self.spool is not None:
+            self.spool.close()
+            self.spool = None
+        if self.task is not None:
+            self.peer.finished(self)
+            self.task = None  # it is this object
+
+
+class WsgiHttp1(Wsgi, Http1):
+    """A WSGI app's exchange over HTTP/1."""
+
+    __slots__ = SLOTS
+
+
+# --- what apps say again and again, translated once
+
+_codes: dict[str, int] = {}
+
+
+def _judge_status(status: object) -> int:
+    match = STATUS.fullmatch(status) if isinstance(status, str) else None
+    if match is None:
+        raise ContractError(f"the status {status!r} is not a number from 200 to 999 and a reason")
+    if len(_codes) < MOST:
+        _codes[match[0]] = int(match[1])
+    return int(match[1])
+
+
+class _Encodings(dict[tuple[str, str], Pair]):
+    """Headers as apps write them → as they are sent."""
+
+    def __missing__(self, pair: tuple[str, str]) -> Pair:
+        try:
+            name, value = pair
+            encoded = (name.encode("latin-1"), value.encode("latin-1"))
+        except (ValueError, AttributeError):
+            raise ContractError(
+                f"the header {pair!r:.80} is not a pair of latin-1 strings"
+            ) from None
+        lower = name.lower()
+        if lower in HOP_BY_HOP:
+            encoded = NOTHING
+        if encoded[0].lower() not in FICKLE and len(name) + len(value) <= LONGEST:
+            if len(self) >= MOST:
+                self.clear()
+            self[name, value] = encoded
+        return encoded
+
+
+_encode = _Encodings().__getitem__
+
+
+def _as_list(headers: Any) -> list[Any]:
+    try:
+        return list(headers)
+    except TypeError:
+        raise ContractError(f"headers are a {type(headers).__name__}, not a list") from None
+
+
+def _as_pair(pair: Any) -> tuple[Any, Any]:
+    try:
+        name, value = pair
+    except (TypeError, ValueError):
+        raise ContractError("a header is not a pair of name and value") from None
+    if not isinstance(name, str) or not isinstance(value, str):
+        raise ContractError(f"the header {pair!r:.80} is not a pair of strings")
+    return name, value
+
+
+def check_piece(data: object) -> None:
+    if not isinstance(data, bytes):
+        raise ContractError(f"a piece of the body is a {type(data).__name__}, not bytes")
+
+
+def is_list(result: Any) -> bool:
+    """Whether an answer is known to be whole."""
+    return result.__class__ is list or result.__class__ is tuple
+
+
+def gather(pieces: "list[bytes] | tuple[bytes, ...]") -> bytes:
+    """A body that is a list, in one piece."""
+    body = pieces[0] if len(pieces) == 1 else b""
+    if body.__class__ is not bytes or len(pieces) > 1:
+        for piece in pieces:
+            check_piece(piece)
+        body = b"".join(pieces)
+    return body

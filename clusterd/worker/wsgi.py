@@ -1,0 +1,74 @@
+"""What a worker that serves a WSGI app has beside the rest: threads, and an eye on them."""
+
+import asyncio
+import logging
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from clusterd.app import inline, threaded
+from clusterd.app.environ import Environs
+from clusterd.app.filewrapper import FileWrapper
+from clusterd.app.wsgi import Gateway, WsgiHttp1
+from clusterd.core.log import block
+from clusterd.worker.server import Server
+from clusterd.worker.threads import Pool
+
+logger = logging.getLogger("clusterd.worker")
+
+
+def equip(server: Server, app: Any) -> Pool | None:
+    """Have a server call a WSGI app; the pool that it is called in, None for the loop's thread."""
+    threads = server.config.wsgi.threads
+    pool = Pool(threads) if threads > 1 else None
+    server.app = Gateway(
+        app,
+        Environs(pool is not None, FileWrapper),
+        server.loop,
+        inline.begin if pool is None else threaded.begin,
+        pool,
+    )
+    server.exchange = WsgiHttp1
+    server.spawn = as_it_is
+    server.pool = pool
+    return pool
+
+
+def as_it_is(exchange: Any) -> "asyncio.Task[None]":
+    """A WSGI exchange runs without a task, and looks like one."""
+    return exchange  # type: ignore[no-any-return]
+
+
+async def no_lifespan(_scope: Any, _receive: Any, _send: Any) -> None:
+    """WSGI has no lifespan: what a worker starts up instead of the app."""
+
+
+class Watch:
+    """Looks for requests that take too long, and has the worker replaced for them, once."""
+
+    def __init__(self, pool: Pool, limit: float, leave: Callable[[], None]) -> None:
+        self._pool = pool
+        self._limit = limit  # seconds; 0 for none
+        self._leave = leave
+        self._has_left = False
+
+    def look(self) -> None:
+        """To be called about once a second."""
+        for job, seconds, ident in self._pool.overdue(self._limit) if self._limit else ():
+            frame = sys._current_frames().get(ident)
+            stack = "".join(traceback.format_stack(frame)) if frame is not None else ""
+            scope = job.exchange.scope
+            logger.error(
+                "a request takes longer than %g s: its worker is replaced",
+                self._limit,
+                extra=block(
+                    stack,
+                    method=scope["method"],
+                    path=scope["path"],
+                    seconds=round(seconds, 1),
+                ),
+            )
+            if not self._has_left:
+                self._has_left = True
+                self._leave()

@@ -1,0 +1,145 @@
+"""The environ of a request: what PEP 3333 and CGI ask for, and nothing that could be forged."""
+
+import logging
+from typing import Any
+
+import pytest
+
+from clusterd.app.environ import Environs
+from clusterd.app.scope import template
+
+CLIENT = ("192.0.2.1", 50000)
+SERVER = ("192.0.2.2", 8000)
+
+
+def environ_of(
+    *headers: tuple[bytes, bytes],
+    path: bytes = b"/",
+    root: str = "",
+    client: Any = CLIENT,
+    server: Any = SERVER,
+    scheme: str = "http",
+    **scope: Any,
+) -> dict[str, Any]:
+    made = template(client, server, scheme) | {
+        "method": "GET",
+        "raw_path": path,
+        "path": path.decode() if b"%" not in path else "\xe9",
+        "root_path": root,
+        "headers": list(headers),
+        **scope,
+    }
+    return Environs(True, list).make(made, b"input")
+
+
+def test_what_is_always_there() -> None:
+    environ = environ_of(query_string=b"a=b&c", http_version="1.0")
+    assert environ["REQUEST_METHOD"] == "GET"
+    assert environ["SCRIPT_NAME"] == ""
+    assert environ["PATH_INFO"] == "/"
+    assert environ["QUERY_STRING"] == "a=b&c"
+    assert environ["SERVER_PROTOCOL"] == "HTTP/1.0"
+    assert (environ["SERVER_NAME"], environ["SERVER_PORT"]) == ("192.0.2.2", "8000")
+    assert (environ["REMOTE_ADDR"], environ["REMOTE_PORT"]) == ("192.0.2.1", "50000")
+    assert environ["wsgi.version"] == (1, 0)
+    assert environ["wsgi.url_scheme"] == "http"
+    assert environ["wsgi.input"] == b"input"
+    assert environ["wsgi.input_terminated"] is True
+    assert type(environ) is dict
+    assert not [key for key in environ if key.startswith("HTTP_")]
+
+
+@pytest.mark.parametrize(("scheme", "port"), [("http", "80"), ("https", "443")])
+def test_a_unix_socket_has_no_addresses(scheme: str, port: str) -> None:
+    environ = environ_of(client=None, server=("/run/shop.sock", None), scheme=scheme)
+    assert environ["REMOTE_ADDR"] == ""
+    assert "REMOTE_PORT" not in environ
+    assert (environ["SERVER_NAME"], environ["SERVER_PORT"]) == ("localhost", port)
+
+
+@pytest.mark.parametrize(
+    ("path", "root", "script_name", "path_info"),
+    [
+        (b"/a/b", "", "", "/a/b"),
+        (b"/caf%C3%A9", "", "", "/caf\xc3\xa9"),
+        (b"/%FF", "", "", "/\xff"),
+        (b"/a%2Fb", "", "", "/a/b"),
+        (b"/shop/a", "/shop", "/shop", "/a"),
+        (b"/shop", "/shop", "/shop", ""),
+        (b"/shop/", "/shop", "/shop", "/"),
+        (b"/shopping", "/shop", "/shop", "/shopping"),
+        (b"/a", "/shop", "/shop", "/a"),
+        (b"/caf%C3%A9/a", "/caf\u00e9", "/caf\xc3\xa9", "/a"),
+    ],
+)
+def test_paths_are_bytes_as_latin_1(
+    path: bytes, root: str, script_name: str, path_info: str
+) -> None:
+    environ = environ_of(path=path, root=root)
+    assert (environ["SCRIPT_NAME"], environ["PATH_INFO"]) == (script_name, path_info)
+
+
+def test_headers() -> None:
+    environ = environ_of(
+        (b"host", b"shop"),
+        (b"x-two-words", b"\xe9"),
+        (b"content-type", b"text/plain"),
+        (b"content-length", b"5"),
+    )
+    assert environ["HTTP_HOST"] == "shop"
+    assert environ["HTTP_X_TWO_WORDS"] == "\xe9"
+    assert environ["CONTENT_TYPE"] == "text/plain"
+    assert environ["CONTENT_LENGTH"] == "5"
+    assert "HTTP_CONTENT_TYPE" not in environ
+
+
+def test_headers_that_come_twice_are_joined() -> None:
+    environ = environ_of(
+        (b"accept", b"a"), (b"cookie", b"x=1"), (b"accept", b"b"), (b"cookie", b"y=2")
+    )
+    assert environ["HTTP_ACCEPT"] == "a,b"
+    assert environ["HTTP_COOKIE"] == "x=1; y=2"
+
+
+@pytest.mark.parametrize("twice", [False, True])
+@pytest.mark.parametrize(
+    ("header", "key"),
+    [
+        ((b"proxy", b"evil"), "HTTP_PROXY"),
+        ((b"x_forwarded_for", b"evil"), "HTTP_X_FORWARDED_FOR"),
+        ((b"content_length", b"evil"), "HTTP_CONTENT_LENGTH"),
+    ],
+)
+def test_what_would_pass_for_something_else_is_dropped(
+    header: tuple[bytes, bytes], key: str, twice: bool
+) -> None:
+    """httpoxy, and underscores that would pass for dashes."""
+    more = [(b"accept", b"a")] * 2 if twice else []
+    environ = environ_of((b"x-forwarded-proto", b"https"), header, *more)
+    assert key not in environ
+    assert "evil" not in environ.values()
+    assert environ["HTTP_X_FORWARDED_PROTO"] == "https"
+    assert environ["wsgi.version"] == (1, 0)
+
+
+def test_the_genuine_one_stays_beside_its_double() -> None:
+    environ = environ_of((b"x-real-ip", b"192.0.2.9"), (b"x_real_ip", b"evil"))
+    assert environ["HTTP_X_REAL_IP"] == "192.0.2.9"
+
+
+def test_requests_do_not_share_an_environ() -> None:
+    environs = Environs(False, list)
+    scope = template(CLIENT, SERVER) | {"headers": [], "method": "GET"}
+    first = environs.make(scope, None)
+    first["mine"] = True
+    assert "mine" not in environs.make(scope, None)
+    assert environs.make(scope, None)["wsgi.multithread"] is False
+
+
+def test_an_endless_line_of_errors_is_cut(caplog: pytest.LogCaptureFixture) -> None:
+    errors = environ_of()["wsgi.errors"]
+    assert errors.write("x" * 20000) == 20000
+    assert len(caplog.records) == 1
+    assert caplog.records[0].levelno == logging.ERROR
+    errors.flush()
+    assert len(caplog.records) == 1
