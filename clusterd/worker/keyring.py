@@ -17,6 +17,7 @@ from clusterd.core.errors import ConfigError
 from clusterd.ipc.certificates import Bundle, File
 from clusterd.ipc.messages import Certified
 
+HTTP1 = "http/1.1"  # as ALPN names it
 MOST_NAMES = 50  # that are told of a renewal
 NUMBERS = {"TLSv1.2": 0x0303, "TLSv1.3": 0x0304}  # of versions, as they go over the wire
 VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
@@ -46,7 +47,7 @@ class Keyring:
         self._settings = settings
         self._contexts: list[Context] = []
         self._by_name: dict[str, Context] = {}
-        self._alpn: Sequence[str] = ()
+        self._alpn: Sequence[str] = (HTTP1,)
 
     def load(self, fd: int) -> list[str]:
         """Use what is in this memfd from now on; warnings. ConfigError says which file is wrong.
@@ -80,11 +81,10 @@ class Keyring:
         return Certified(number, "", "", warnings, list(self._by_name)[:MOST_NAMES], expires)
 
     def offer(self, protocols: Sequence[str]) -> None:
-        """Speak these protocols, the first that the client knows too (ALPN, RFC 7301)."""
+        """Agree on the first of these protocols that the client knows too (ALPN, RFC 7301)."""
         self._alpn = protocols
-        if protocols:
-            for context in self._contexts:
-                context.set_alpn_protocols(list(protocols))
+        for context in self._contexts:
+            context.set_alpn_protocols(list(protocols))
 
     def wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject:
         """The server's end of a new connection."""

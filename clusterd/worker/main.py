@@ -44,6 +44,7 @@ from clusterd.worker.birth import Birth
 from clusterd.worker.connection import Connection
 from clusterd.worker.gate import Gate
 from clusterd.worker.handover import Handover
+from clusterd.worker.keyring import HTTP1
 from clusterd.worker.preamble import expecting_header
 from clusterd.worker.pulse import Pulse
 from clusterd.worker.server import Server
@@ -167,6 +168,8 @@ class Life:
                         return Exit.BUG
         finally:
             self.publish()
+            if self.server.access is not None:
+                self.server.access.flush()
 
     async def _live(self) -> int:
         self._enter(Stage.BOOTING)
@@ -203,6 +206,8 @@ class Life:
         return True
 
     def _open(self) -> None:
+        if self.birth.keyring is not None:
+            self.birth.keyring.offer((*self.server.spoken, HTTP1))
         reuseport = self.birth.config.listen.balance == "reuseport"
         for name, sock in self.birth.listeners:
             self.acceptor.add(self._listener(name, sock, is_gated(sock, name, reuseport)))

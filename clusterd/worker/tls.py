@@ -277,7 +277,7 @@ class Handshake(Link):
         if not self._is_greeted:
             self._is_greeted = True
             if data[0] != HANDSHAKE:
-                self._refuse_plain()
+                self._refuse_plain(data[:1])
                 return
         self._incoming.write(data)
         try:
@@ -314,12 +314,13 @@ class Handshake(Link):
         self._send()  # the alert that tells the client why
         self.close()
 
-    def _refuse_plain(self) -> None:
+    def _refuse_plain(self, first: bytes) -> None:
         """Somebody takes us for a port without TLS: a request is answered, noise is not."""
         logger.debug("what came is not TLS", extra=fields(peer=self._peer))
-        data = self.server.answer_of_ours(400)
-        self.server.refused(400, len(data))
-        self.write(data)
+        if first.isalpha():
+            data = self.server.answer_of_ours(400)
+            self.server.refused(400, len(data))
+            self.write(data)
         self.close()
 
     @property

@@ -1,0 +1,548 @@
+"""TLS, for real: who is shown what, who is let in, and how certificates are renewed."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from clusterd.core.exits import Exit
+from clusterd.ipc.client import Refused
+from tests.support.authority import Authority, connect, read_all, secured, serial
+from tests.support.server import LIMIT, Server, running, serving
+
+GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+LAST = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
+
+
+@contextlib.contextmanager
+def secure(authority: Authority, *options: str, **more: Any) -> Iterator[Server]:
+    """A cluster with the certificate of `server.pem`, made if nobody has made it."""
+    if not (authority.place / "server.pem").exists():
+        authority.issue("server")
+    pair = ["--tls-cert", "server.pem", "--tls-key", "server.key"]
+    with serving(authority.place, "secret:app", *pair, *options, **more) as server:
+        yield server
+
+
+def pids(server: Server) -> set[int]:
+    return {worker["pid"] for worker in server.workers() if worker["phase"] == "ready"}
+
+
+def told(server: Server, context: ssl.SSLContext) -> dict[str, Any]:
+    """What the app was told of a connection."""
+    with httpx.Client(verify=context) as client:
+        reply: dict[str, Any] = client.get(f"https://localhost:{server.address[1]}/").json()
+    return reply
+
+
+def run(server: Server, *command: str) -> subprocess.CompletedProcess[str]:
+    """A `clusterd` command against this cluster."""
+    place = ["--runtime-dir", str(server.runtime)]
+    argv = [os.sys.executable, "-m", "clusterd.cli.main", *command, *place]  # type: ignore[attr-defined]
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    return subprocess.run(
+        argv, cwd=server.place, env=env, capture_output=True, text=True, timeout=LIMIT
+    )
+
+
+# --- what clients get
+
+
+def test_curl_and_httpx_are_served_over_a_kept_connection(authority: Authority) -> None:
+    with secure(authority) as server:
+        url = f"https://localhost:{server.address[1]}/"
+        curl = ["curl", "-sS", "--cacert", authority.path, "-w", "%{num_connects} ", url, url]
+        done = subprocess.run(curl, capture_output=True, text=True, timeout=LIMIT, check=True)
+        assert done.stdout.count('"scheme": "https"') == 2
+        assert done.stdout.endswith("0 ")  # the second came over the first's connection
+        reply = told(server, authority.client())
+        assert reply["scheme"] == "https"
+        assert reply["client"][0] == "127.0.0.1"
+
+
+def test_the_scope_tells_of_tls_what_the_specification_wants(authority: Authority) -> None:
+    """ASGI, TLS extension 0.2."""
+    with secure(authority) as server:
+        tls = told(server, authority.client())["tls"]
+    certificate = (authority.place / "server.pem").read_text()
+    assert tls["server_cert"].strip() in certificate
+    assert tls["tls_version"] == 0x0304
+    assert tls["cipher_suite"] in (0x1301, 0x1302, 0x1303)  # RFC 8446, B.4
+    assert tls["client_cert_chain"] == []
+    assert tls["client_cert_name"] is None
+    assert tls["client_cert_error"] is None
+
+
+def test_each_name_is_shown_its_certificate(authority: Authority) -> None:
+    pairs = {
+        "first": ("a.example",),
+        "second": ("b.example", "*.c.example"),
+    }
+    options: list[str] = []
+    serials = {}
+    for stem, names in pairs.items():
+        certificate, key = authority.issue(stem, *names)
+        options += ["--tls-cert", certificate, "--tls-key", key]
+        serials[stem] = ssl._ssl._test_decode_cert(certificate)["serialNumber"]  # type: ignore[attr-defined]
+    context = authority.client()
+    careless = authority.client()
+    careless.check_hostname = False
+    with serving(authority.place, "secret:app", *options) as server:
+        shown = {
+            "a.example": "first",
+            "b.example": "second",
+            "B.Example": "second",
+            "x.c.example": "second",
+            "x.y.c.example": "first",
+            "c.example": "first",
+            "unknown.example": "first",
+        }
+        for name, stem in shown.items():
+            fits = stem == "second" or name == "a.example"
+            assert serial(server.address, context if fits else careless, name) == serials[stem]
+
+
+@pytest.mark.parametrize("way", ["optional", "required"])
+def test_clients_certificates(authority: Authority, way: str) -> None:
+    mine = authority.issue("client", "client.example")
+    stranger = Authority(authority.place, "stranger").issue("theirs", "client.example")
+    options = ["--tls-ca", authority.path, "--tls-client-cert", way]
+    with secure(authority, *options) as server:
+        tls = told(server, authority.client(*mine))["tls"]
+        leaf = Path(mine[0]).read_text()
+        assert tls["client_cert_chain"][0].strip() in leaf
+        assert tls["client_cert_name"].startswith("OU=Testing cert")
+        for context, welcome in (
+            (authority.client(), way == "optional"),
+            (authority.client(*stranger), False),
+        ):
+            if welcome:
+                assert told(server, context)["tls"]["client_cert_chain"] == []
+            else:
+                with pytest.raises(OSError), secured(server.address, context) as sock:
+                    sock.sendall(LAST)
+                    assert read_all(sock) == b""
+
+
+def test_old_versions_are_refused(authority: Authority) -> None:
+    with secure(authority, "--tls-min-version", "1.3") as server:
+        old = authority.client()
+        old.maximum_version = ssl.TLSVersion.TLSv1_2
+        with pytest.raises(ssl.SSLError, match="(?i)version"):
+            serial(server.address, old)
+        assert serial(server.address, authority.client())
+    with secure(authority, "--tls-ciphers", "ECDHE-ECDSA-AES128-GCM-SHA256") as server:
+        with secured(server.address, old) as sock:
+            assert sock.cipher() == ("ECDHE-ECDSA-AES128-GCM-SHA256", "TLSv1.2", 128)
+
+
+def test_http1_is_agreed_on_by_name_and_by_silence(authority: Authority) -> None:
+    with secure(authority, "--http2", "off") as server:
+        for offered in (["h2", "http/1.1"], ["http/1.1"], ["h2"], []):
+            context = authority.client()
+            if offered:
+                context.set_alpn_protocols(offered)
+            with secured(server.address, context) as sock:
+                agreed = "http/1.1" if "http/1.1" in offered else None
+                assert sock.selected_alpn_protocol() == agreed
+                sock.sendall(LAST)
+                assert read_all(sock).startswith(b"HTTP/1.1 200 ")
+
+
+def test_an_address_may_stay_plain(authority: Authority) -> None:
+    place = authority.place / "s.sock"
+    options = ["-b", "127.0.0.1:0", "-b", "127.0.0.1:0,tls=off", "-b", f"unix:{place}"]
+    with secure(authority, *options) as server:
+        names = [event["address"] for event in server.find("listening")]
+        (plain,) = [name for name in names if name.endswith(",tls=off")]
+        assert serial(server.address, authority.client())
+        port = int(plain.removesuffix(",tls=off").rpartition(":")[2])
+        for family, where in (
+            (socket.AF_INET, ("127.0.0.1", port)),
+            (socket.AF_UNIX, str(place)),
+        ):
+            with socket.socket(family) as sock:
+                sock.settimeout(LIMIT)
+                sock.connect(where)
+                sock.sendall(LAST)
+                answer = read_all(sock)
+                assert answer.startswith(b"HTTP/1.1 200 ")
+                assert b'"scheme": "http"' in answer
+                assert b'"tls": null' in answer
+
+
+def test_plain_http_on_a_tls_port_is_answered_400_and_noise_is_closed(
+    authority: Authority,
+) -> None:
+    with secure(authority) as server:
+        for sent, status in ((GET, b"HTTP/1.1 400 "), (b"\0\1\2\3", b"")):
+            with socket.create_connection(server.address, timeout=LIMIT) as sock:
+                sock.sendall(sent)
+                answer = read_all(sock)
+                assert answer.startswith(status) if status else not answer
+        assert "level" not in server.log() or '"error"' not in server.log()
+
+
+# --- through it in both directions
+
+
+def test_large_bodies_go_both_ways(authority: Authority) -> None:
+    body = os.urandom(1024 * 1024) * 32
+    with secure(authority) as server:
+        with httpx.Client(verify=authority.client(), timeout=LIMIT) as client:
+            url = f"https://localhost:{server.address[1]}"
+            assert client.post(f"{url}/swallow", content=body).json() == len(body)
+            assert len(client.get(f"{url}/pour").content) == 64 * 1024 * 1024
+
+
+def test_what_comes_goes_back_meanwhile(authority: Authority) -> None:
+    """Backpressure both ways: curl sends and receives at once."""
+    sent, got = authority.place / "sent", authority.place / "got"
+    sent.write_bytes(os.urandom(1024 * 1024) * 32)
+    with secure(authority) as server:
+        url = f"https://localhost:{server.address[1]}/echo"
+        curl = ["curl", "-sS", "--cacert", authority.path, "-T", str(sent), "-o", str(got), url]
+        subprocess.run(curl, timeout=LIMIT, check=True)
+    assert got.read_bytes() == sent.read_bytes()
+
+
+def test_a_client_that_does_not_read_costs_no_memory(authority: Authority) -> None:
+    def resident(pid: int) -> int:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096
+
+    with secure(authority, workers=1) as server:
+        (pid,) = pids(server)
+        told(server, authority.client())
+        before = resident(pid)
+        with secured(server.address, authority.client()) as sock:
+            sock.sendall(GET.replace(b" / ", b" /pour "))
+            assert sock.recv(1)
+            told(server, authority.client())  # others are served
+            assert resident(pid) - before < 8 * 1024 * 1024
+            assert sock.recv(65536)
+
+
+def test_a_refusal_reaches_a_client_that_is_still_sending(authority: Authority) -> None:
+    """It is not reset by what it goes on sending; the end is said with close_notify."""
+    with secure(authority, "--limit-body", "1000") as server:
+        head = b"POST /swallow HTTP/1.1\r\nHost: localhost\r\nContent-Length: 400000\r\n\r\n"
+        context = authority.client()
+        with secured(server.address, context) as sock:
+            sock.suppress_ragged_eofs = False
+            sock.sendall(head + bytes(400000))
+            assert read_all(sock).startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_goodbye_before_the_answer_still_gets_it(authority: Authority) -> None:
+    """A client may end its direction first (RFC 8446, 6.1)."""
+    context = authority.client()
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
+    with secure(authority) as server:
+        with socket.create_connection(server.address, timeout=LIMIT) as sock:
+
+            def step(act: Any) -> Any:
+                while True:
+                    try:
+                        done = act()
+                    except ssl.SSLWantReadError:
+                        sock.sendall(outgoing.read())
+                        data = sock.recv(65536)
+                        if data:
+                            incoming.write(data)
+                        else:
+                            incoming.write_eof()
+                        continue
+                    sock.sendall(outgoing.read())
+                    return done
+
+            step(tls.do_handshake)
+            tls.write(GET)
+            with contextlib.suppress(ssl.SSLWantReadError):
+                tls.unwrap()
+            sock.sendall(outgoing.read())
+            answer = b""
+            with contextlib.suppress(ssl.SSLZeroReturnError):
+                while piece := step(lambda: tls.read(65536)):
+                    answer += piece
+            assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+# --- certificates come and go
+
+
+def test_reload_certs_renews_without_a_roll(authority: Authority) -> None:
+    context = authority.client()
+    with secure(authority) as server:
+        before, workers = serial(server.address, context), pids(server)
+        with contextlib.closing(connect(server.address, context)) as kept:
+            kept.request("GET", "/")
+            kept.getresponse().read()
+            authority.issue("server")
+            done = run(server, "reload", "--certs")
+            assert (done.returncode, done.stderr) == (0, "")
+            assert "localhost" in done.stdout
+            shown = {serial(server.address, context) for _ in range(10)}
+            assert len(shown) == 1
+            assert before not in shown
+            kept.request("GET", "/")  # what is open stays
+            assert kept.getresponse().status == 200
+        assert pids(server) == workers
+        # Whoever is started from now on has them, too.
+        os.kill(min(workers), signal.SIGKILL)
+        server.event("exited", pid=min(workers))
+        server.event("readied")
+        assert {serial(server.address, context) for _ in range(10)} == shown
+
+
+def spoil(authority: Authority, how: str) -> str:
+    """Make the pair on disk unusable; a part of what must be said of it."""
+    place = authority.place
+    match how:
+        case "another key":
+            authority.issue("other")
+            (place / "other.key").rename(place / "server.key")
+            return "is not the key of"
+        case "no PEM":
+            (place / "server.pem").write_text("nonsense")
+            return "holds no certificate"
+        case "no key":
+            (place / "server.key").write_text("nonsense")
+            return "holds no private key"
+        case "cut":
+            text = (place / "server.key").read_text()
+            (place / "server.key").write_text(text[: len(text) // 2])
+            return "cannot be used"
+        case "a password":
+            command = ["openssl", "ec", "-in", "server.key", "-aes128", "-passout", "pass:x"]
+            subprocess.run(
+                [*command, "-out", "server.key"],
+                cwd=place,
+                check=True,
+                capture_output=True,
+                timeout=LIMIT,
+            )
+            return "wants a password"
+    (place / "server.pem").unlink()
+    return "cannot be read"
+
+
+SPOILT = ["another key", "no PEM", "no key", "cut", "a password", "missing"]
+
+
+@pytest.mark.parametrize("how", SPOILT)
+def test_a_pair_that_cannot_be_used_keeps_the_old_one(authority: Authority, how: str) -> None:
+    context = authority.client()
+    with secure(authority) as server:
+        before, workers = serial(server.address, context), pids(server)
+        why = spoil(authority, how)
+        done = run(server, "reload", "--certs")
+        assert done.returncode == Exit.FAILED
+        assert why in done.stderr
+        assert why in server.event("certificates_refused")["reason"]
+        with pytest.raises(Refused, match=why):
+            server.ask("reload", wait=True)
+        assert {serial(server.address, context) for _ in range(6)} == {before}
+        assert pids(server) == workers
+
+
+@pytest.mark.parametrize("how", SPOILT)
+def test_a_pair_that_cannot_be_used_at_start_is_a_wrong_setting(
+    authority: Authority, how: str
+) -> None:
+    authority.issue("server")
+    why = spoil(authority, how)
+    pair = ["--tls-cert", "server.pem", "--tls-key", "server.key"]
+    with running(authority.place, "secret:app", *pair) as server:
+        assert server.wait() == Exit.CONFIG
+        assert why in server.log()
+        assert "server." in server.log()
+
+
+def test_an_encrypted_key_is_opened_with_its_password(authority: Authority) -> None:
+    authority.issue("server")
+    spoil(authority, "a password")
+    word = authority.place / "word"
+    word.write_text("x\nsecond line\n")
+    with secure(authority, "--tls-password-file", str(word)) as server:
+        assert serial(server.address, authority.client())
+        word.write_text("y\n")
+        with pytest.raises(Refused, match="has another password"):
+            server.ask("certificates")
+
+
+def test_an_expired_certificate_is_used_and_warned_of(authority: Authority) -> None:
+    authority.issue("server", expired=True)
+    with secure(authority) as server:
+        (event,) = [event for event in server.seen if event["kind"] == "trouble"]
+        assert "expired" in event["reason"]
+        with pytest.raises(ssl.SSLError, match="expired"):
+            serial(server.address, authority.client())
+
+
+def test_a_reload_brings_the_pair_that_is_on_disk(authority: Authority) -> None:
+    context = authority.client()
+    with secure(authority) as server:
+        before = serial(server.address, context)
+        authority.issue("server")
+        server.signal(signal.SIGHUP)
+        server.event("rollout_finished")
+        assert before not in {serial(server.address, context) for _ in range(6)}
+        # And it is renewed for the generation that a rollback would bring back.
+        authority.issue("server")
+        server.ask("certificates")
+        now = serial(server.address, context)
+        server.ask("rollback", wait=True)
+        assert {serial(server.address, context) for _ in range(6)} == {now}
+
+
+@pytest.mark.parametrize("preload", ["never", "unsafe"])
+def test_workers_that_import_by_themselves_have_certificates_too(
+    authority: Authority, preload: str
+) -> None:
+    app = "secret:app"
+    options = ["--preload", "never"]
+    if preload == "unsafe":
+        (authority.place / "threads.py").write_text(
+            "import threading\nfrom secret import app\n"
+            "threading.Thread(target=threading.Event().wait, daemon=True).start()\n"
+        )
+        app, options = "threads:app", ["--app-dir", str(authority.place)]
+    authority.issue("server")
+    pair = ["--tls-cert", "server.pem", "--tls-key", "server.key"]
+    context = authority.client()
+    here = str(Path(__file__).parents[1] / "apps") + os.pathsep + str(Path(__file__).parents[2])
+    with serving(authority.place, app, *pair, *options, PYTHONPATH=here) as server:
+        before, workers = serial(server.address, context), pids(server)
+        authority.issue("server")
+        server.ask("certificates")
+        shown = {serial(server.address, context) for _ in range(6)}
+        assert before not in shown
+        assert pids(server) == workers
+        os.kill(min(workers), signal.SIGKILL)
+        server.event("exited", pid=min(workers))
+        server.event("readied")
+        assert {serial(server.address, context) for _ in range(10)} == shown
+
+
+def test_without_tls_there_is_nothing_to_renew(tmp_path: Path) -> None:
+    with serving(tmp_path, "secret:app", workers=1) as server:
+        with pytest.raises(Refused, match="TLS is off"):
+            server.ask("certificates")
+
+
+def test_keys_are_on_no_disk_and_in_no_argument(authority: Authority) -> None:
+    with secure(authority) as server:
+        secret = (authority.place / "server.key").read_text().splitlines()[1]
+        for pid in server.family():
+            assert secret not in Path(f"/proc/{pid}/cmdline").read_text()
+            assert secret not in Path(f"/proc/{pid}/environ").read_text()
+
+
+# --- drain and floods
+
+
+def test_a_reload_under_load_loses_no_request(authority: Authority) -> None:
+    context = authority.client()
+    failed: list[str] = []
+    over = threading.Event()
+
+    def load(server: Server, fresh: bool) -> None:
+        client = connect(server.address, context)
+        while not over.is_set():
+            try:
+                client.request("GET", "/")
+                reply = client.getresponse()
+                json.loads(reply.read())
+                if fresh:
+                    client.close()
+            except Exception as error:
+                failed.append(repr(error))
+        client.close()
+
+    with secure(authority) as server:
+        loads = [threading.Thread(target=load, args=(server, fresh)) for fresh in (True, False) * 2]
+        for thread in loads:
+            thread.start()
+        try:
+            for _ in range(2):
+                server.ask("reload", wait=True)
+                server.ask("certificates")
+        finally:
+            over.set()
+            for thread in loads:
+                thread.join()
+    assert failed == []
+
+
+def test_half_finished_handshakes_starve_nobody(authority: Authority) -> None:
+    """Three hundred of them, at 20 connections a worker: they displace one another."""
+    context = authority.client()
+    options = ["--max-connections", "20", "--tls-handshake-timeout", "60"]
+    with secure(authority, *options) as server, contextlib.ExitStack() as stack:
+        hello = client_hello(context)
+        with contextlib.closing(connect(server.address, context)) as kept:
+            kept.request("GET", "/")
+            assert kept.getresponse().read()
+            for number in range(300):
+                sock = stack.enter_context(socket.create_connection(server.address, LIMIT))
+                with contextlib.suppress(OSError):  # shed already
+                    sock.sendall(hello[: 1 + number % len(hello)])
+                if number % 30 == 0:
+                    assert told(server, context)["scheme"] == "https"
+                    kept.request("GET", "/")
+                    assert kept.getresponse().read()
+        assert all(worker["connections"] <= 21 for worker in server.workers())
+
+
+def client_hello(context: ssl.SSLContext) -> bytes:
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        context.wrap_bio(incoming, outgoing, server_hostname="localhost").do_handshake()
+    return outgoing.read()
+
+
+def test_a_handshake_has_a_deadline(authority: Authority) -> None:
+    with secure(authority, "--tls-handshake-timeout", "0.1", workers=1) as server:
+        for sent in (b"", client_hello(authority.client())[:50]):
+            with socket.create_connection(server.address, timeout=LIMIT) as sock:
+                sock.sendall(sent)
+                with contextlib.suppress(ConnectionResetError):
+                    assert sock.recv(1) == b""
+
+
+def test_a_client_that_dies_in_its_handshake_leaves_nothing(authority: Authority) -> None:
+    with secure(authority, workers=1) as server:
+        for _ in range(20):
+            with socket.create_connection(server.address, timeout=LIMIT) as sock:
+                sock.sendall(client_hello(authority.client()))
+                assert sock.recv(1)  # ours is on its way
+                reset = b"\1\0\0\0\0\0\0\0"
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+        told(server, authority.client())
+        assert "Traceback" not in server.log()
+
+
+def test_a_stop_does_not_wait_for_half_a_handshake(authority: Authority) -> None:
+    with secure(authority, "--tls-handshake-timeout", "60") as server:
+        with socket.create_connection(server.address, timeout=LIMIT) as sock:
+            sock.sendall(client_hello(authority.client())[:50])
+            told(server, authority.client())
+            assert server.stop() == 0
+            uptime = [event["uptime"] for event in server.seen if event["kind"] == "exited"]
+            assert max(uptime) < 20  # the graceful timeout is 25
