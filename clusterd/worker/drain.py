@@ -44,6 +44,7 @@ class Host(Protocol):
     """What a drain asks of the server."""
 
     connections: set[Any]
+    tasks: set[Any]  # the app's, of requests and WebSockets, also of those whose client has left
     when_empty: Callable[[], None] | None
 
     @property
@@ -110,7 +111,7 @@ class Drain:
             await asyncio.sleep(0)
         while True:
             self._look()
-            if not host.connections and not self._more():
+            if not host.connections and not host.tasks and not self._more():
                 break
             if self._clock() >= self._cut:
                 await self._cut_off()

@@ -57,6 +57,7 @@ class FakeHost:
     def __init__(self) -> None:
         self.connections: set[Any] = set()
         self.running: dict[Any, None] = {}
+        self.tasks: set[Any] = set()
         self.when_empty: Callable[[], None] | None = None
         self.draining = False
 
@@ -247,6 +248,19 @@ def test_out_of_time_tasks_are_cancelled_and_the_rest_dropped(bench: Bench) -> N
     took = bench.run(within=10.0)
     assert (heeds.end, stubborn.end) == ("cancelled", "aborted")
     assert 10.0 - reserve(10.0) <= took < 10.0
+
+
+def test_what_the_app_does_after_its_client_has_left_is_waited_for(bench: Bench) -> None:
+    """Work behind an answer, or behind the end of a WebSocket, is no less the app's work."""
+    bench.host.tasks.add("behind an answer")
+    bench.at.append((START + 3, bench.host.tasks.clear))
+
+    assert 3.0 <= bench.run(within=1000.0) < 3.2
+
+
+def test_but_not_for_ever(bench: Bench) -> None:
+    bench.host.tasks.add("a task that has no end")
+    assert 8.0 <= bench.run(within=10.0) < 10.0
 
 
 def test_a_short_time_is_kept_for_silence_too(
