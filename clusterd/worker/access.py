@@ -14,7 +14,7 @@ from typing import Any
 
 from clusterd.app.scope import Scope
 from clusterd.core.log import fields
-from clusterd.worker.identity import ID
+from clusterd.worker.identity import ID, Names
 from clusterd.worker.outlet import Outlet
 
 logger = logging.getLogger("clusterd.access")
@@ -49,6 +49,7 @@ class AccessLog(ABC):
     """Writes to a descriptor that others own. Never raises: a full disk must not cost a request."""
 
     def __init__(self, fd: int, loop: asyncio.AbstractEventLoop) -> None:
+        self.names = Names()
         self.lost = 0  # lines
         self._told = 0  # of them, and of how many that was said
         self._quiet_until = 0.0

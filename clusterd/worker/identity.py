@@ -4,41 +4,51 @@ A trusted proxy's is kept, if it can stand in a log; anybody else's is replaced,
 Only where the access log is on: nobody else would know the names that are made here.
 """
 
-import itertools
 import os
 import re
-from collections.abc import Callable, Iterator
 from typing import Any
 
+from clusterd.app.exchange import Exchange
 from clusterd.app.scope import Scope
 
 ID = b"x-request-id"
 SANE = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
-Make = Callable[
-    [Any, Scope, float, bool], Any
-]  # an exchange, of its peer, scope, start and `keeps`
 
+class Names:
+    """Gives names, of which no other process makes the same."""
 
-def identified(make: Make) -> Make:
-    """Makes exchanges whose requests have a name: the last of their headers."""
-    next_name = names().__next__
+    __slots__ = ("_given", "_mine")
 
-    def make_named(peer: Any, scope: Scope, began: float, keeps: bool) -> Any:
+    def __init__(self) -> None:
+        self._mine = os.urandom(8).hex().encode()
+        self._given = 0
+
+    def give(self, scope: Scope, trusted: bool) -> None:
+        """Have the request's name as its last header."""
         headers = scope["headers"]
-        given = dict(headers).get(ID)
-        if given is None:
-            headers.append((ID, next_name()))
-        else:
-            sane = peer.trusted and SANE.fullmatch(given)
-            scope["headers"] = [pair for pair in headers if pair[0] != ID]
-            scope["headers"].append((ID, given if sane else next_name()))
-        return make(peer, scope, began, keeps)
+        said = dict(headers).get(ID)
+        if said is None:
+            self._given += 1
+            headers.append((ID, b"%b-%x" % (self._mine, self._given)))
+            return
+        headers = [pair for pair in headers if pair[0] != ID]
+        if not (trusted and SANE.fullmatch(said)):
+            self._given += 1
+            said = b"%b-%x" % (self._mine, self._given)
+        scope["headers"] = [*headers, (ID, said)]
 
-    return make_named
 
+def identified(kind: type[Exchange], names: Names) -> type[Exchange]:
+    """The same exchanges, of requests that have a name."""
+    give = names.give
+    begin = kind.__init__
 
-def names() -> Iterator[bytes]:
-    """Endless, and of this process alone."""
-    mine = os.urandom(8).hex().encode()
-    return (b"%b-%x" % (mine, number) for number in itertools.count(1))
+    class Named(kind):  # type: ignore[misc, valid-type]
+        __slots__ = ()
+
+        def __init__(self, peer: Any, scope: Scope, began: float, keeps: bool) -> None:
+            give(scope, peer.trusted)
+            begin(self, peer, scope, began, keeps)
+
+    return Named

@@ -61,7 +61,6 @@ class Preamble(Link):
         if not self.trusted:
             self._drop("the peer is not a trusted proxy")
             return
-        self.server.strangers[self] = None
         self._wait(self.server.http.header_timeout)
 
     def data_received(self, data: bytes) -> None:
@@ -81,7 +80,6 @@ class Preamble(Link):
 
     def _go_on(self, origin: Origin | None, rest: bytes) -> None:
         """The client has the word from here on."""
-        self.server.strangers.pop(self, None)
         if origin is not None:
             self._origin = origin
             self.greet(self._transport)
@@ -104,7 +102,6 @@ class Preamble(Link):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.is_closing = True
-        self.server.strangers.pop(self, None)
         self.server.closed(self)
 
     def drain_begins(self) -> None:

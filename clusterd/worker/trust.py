@@ -8,6 +8,7 @@ is another name, and means nothing.
 
 import ipaddress
 import logging
+from typing import Any
 
 from clusterd.app.scope import Address, Scope
 from clusterd.config.settings import ProxySettings
@@ -153,9 +154,17 @@ def root_path(text: str) -> str:
     return "/" + text.strip("/") if text.strip("/") else ""
 
 
-def mounted(path: str, root: str) -> str:
-    """The path under the mount point, whether or not the proxy took that off (ASGI: `path` begins
-    with `root_path`)."""
-    if path == root or path.startswith(root + "/"):
-        return path
-    return root + path
+def mounted(app: Any, root: str) -> Any:
+    """An ASGI app whose paths begin with the path it is mounted at, as its specification has it.
+
+    Some proxies take that off and some do not, so it is put there only where it is missing.
+    """
+    below = root + "/"
+
+    def call(scope: Scope, receive: Any, send: Any) -> Any:
+        path = scope["path"]
+        if path != root and not path.startswith(below):
+            scope["path"] = root + path
+        return app(scope, receive, send)
+
+    return call
