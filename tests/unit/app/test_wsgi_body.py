@@ -1,0 +1,175 @@
+"""What a WSGI app reads and what it is told, called in a thread and in the loop's own."""
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+from wsgiref.validate import validator
+
+import pytest
+
+from tests.unit.app.wsgi_bench import WsgiBench, asked, body_of, echo, hello, run
+from tests.unit.worker.fakes import CHUNKED, POST, get, status_of, statuses
+
+pytestmark = pytest.mark.parametrize("mode", ["inline", "threads"])
+Start = Callable[..., Callable[[bytes], None]]
+
+
+# --- the request's body
+
+
+@pytest.mark.parametrize("request_", [POST, CHUNKED])
+@pytest.mark.parametrize("cut", [0, 10, -4, -1])
+def test_the_body_is_read(mode: str, request_: bytes, cut: int) -> None:
+    pieces = [request_[:cut], request_[cut:]] if cut else [request_]
+    answer, bench = asked(mode, echo, *pieces)
+    assert body_of(answer) == (b"hello" if request_ is POST else b"abc")
+    assert not bench.transport.closed
+
+
+@pytest.mark.parametrize("size", [100_000, 3_000_000])
+def test_a_large_body_is_read(mode: str, size: int) -> None:
+    """What does not fit memory goes to disk."""
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % size
+    data = bytes(range(256)) * (size // 256 + 1)
+    pieces = [data[at : min(at + 65536, size)] for at in range(0, size, 65536)]
+    answer, bench = asked(mode, echo, head, *pieces)
+    assert body_of(answer) == data[:size]
+    assert not bench.transport.closed
+
+
+def test_lines_of_the_body(mode: str) -> None:
+    body = b"one\ntwo\nthree"
+
+    def app(environ: Any, start_response: Start) -> list[bytes]:
+        file = environ["wsgi.input"]
+        start_response("200 OK", [])
+        lines = [file.read(1), file.readline(), *file.readlines(), file.read(), file.readline()]
+        return [b"|".join(lines)]
+
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body)
+    answer, _ = asked(mode, app, head, body[:5], body[5:])
+    assert body_of(answer) == b"o|ne\n|two\n|three||"
+
+
+def test_an_app_that_reads_nothing(mode: str) -> None:
+    """The rest is read so that the connection can be kept."""
+    answer, bench = asked(mode, hello, POST[:-5], b"hello", get())
+    assert statuses(answer) == [200, 200]
+    assert not bench.transport.closed
+
+
+def test_continue_is_sent_when_it_is_needed(mode: str) -> None:
+    """At the first read where reading waits; at once where the whole body is gathered first."""
+
+    async def test() -> None:
+        bench = WsgiBench(echo, mode)
+        request = POST.replace(b"Content", b"Expect: 100-continue\r\nContent")
+        bench.feed(request[:-5])
+        sent = await bench.sent(b"\r\n\r\n")
+        assert sent == b"HTTP/1.1 100 Continue\r\n\r\n"
+        bench.transport.sent.clear()
+        assert body_of(await bench.talk(b"hello")) == b"hello"
+        bench.close()
+
+    run(test)
+
+
+def test_half_a_body_is_no_request(mode: str, caplog: pytest.LogCaptureFixture) -> None:
+    """The client closed its side before the body was complete."""
+
+    async def test() -> None:
+        bench = WsgiBench(echo, mode)
+        bench.feed(POST[:-2])
+        await asyncio.sleep(0)
+        bench.connection.eof_received()
+        await bench.settle()
+        assert status_of(bytes(bench.transport.sent)) == 400
+        assert not bench.server.tasks
+        assert not caplog.records
+        bench.close()
+
+    run(test)
+
+
+# --- the rest
+
+
+def test_the_validator_has_nothing_to_say(mode: str) -> None:
+    @validator
+    def app(environ: Any, start_response: Any) -> Any:
+        body = environ["wsgi.input"].read(100)
+        environ["wsgi.errors"].write("fine\n")
+        start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "5")])
+        return [body or b"12345"]
+
+    answer, _ = asked(mode, app, get("/p%20q?x=y"), POST)
+    assert statuses(answer) == [200, 200]
+
+
+def test_errors_go_to_the_log(mode: str, caplog: pytest.LogCaptureFixture) -> None:
+    def app(environ: Any, start_response: Start) -> list[bytes]:
+        print("a", "b", file=environ["wsgi.errors"])
+        environ["wsgi.errors"].writelines(["c\nd", "e\n", "f"])
+        environ["wsgi.errors"].flush()
+        start_response("200 OK", [])
+        return []
+
+    asked(mode, app)
+    assert [record.getMessage() for record in caplog.records] == ["a b", "c", "de", "f"]
+
+
+def test_requests_do_not_share_context(mode: str) -> None:
+    seen = []
+    mark: contextvars.ContextVar[str] = contextvars.ContextVar("mark", default="clean")
+
+    def app(environ: Any, start_response: Start) -> Iterator[bytes]:
+        start_response("200 OK", [])
+        seen.append(mark.get())
+        mark.set("dirty")
+        yield b"a"
+        seen.append(mark.get())
+        yield b"b"
+
+    asked(mode, app, get() + get())
+    assert seen == ["clean", "dirty"] * 2
+
+
+def test_out_of_time_a_request_is_answered_503(mode: str) -> None:
+    """The graceful timeout is over: the client is told, even where a thread is stuck."""
+
+    async def test() -> None:
+        go = threading.Event()
+
+        def app(environ: Any, start_response: Start) -> Any:
+            if mode == "threads":
+                go.wait(10)
+            start_response("200 OK", [])
+            return [b"late"]
+
+        bench = WsgiBench(app, mode)
+        bench.feed(POST[:-1] if mode == "inline" else get())
+        assert bench.connection.cancel()
+        assert status_of(bytes(bench.transport.sent)) == 503
+        go.set()
+        await bench.settle()
+        assert statuses(bytes(bench.transport.sent)) == [503]
+        assert not bench.server.tasks
+        bench.close()
+
+    run(test)
+
+
+def test_threads_are_told_truly(mode: str) -> None:
+    told: dict[str, Any] = {}
+
+    def app(environ: Any, start_response: Start) -> list[bytes]:
+        told.update(environ)
+        start_response("200 OK", [])
+        return []
+
+    asked(mode, app)
+    assert told["wsgi.multithread"] is (mode == "threads")
+    assert told["wsgi.multiprocess"] is True
+    assert told["wsgi.run_once"] is False

@@ -1,0 +1,228 @@
+"""Answers of WSGI apps and slow clients: nothing piles up, nobody waits for who has left."""
+
+import asyncio
+import io
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clusterd.app.threaded import AHEAD
+from tests.unit.app.wsgi_bench import WsgiBench, asked, run
+from tests.unit.worker.fakes import get, statuses
+
+Start = Callable[..., Callable[[bytes], None]]
+PIECE = b"x" * 16384
+WAIT = 10.0  # seconds; a limit, not a wait
+
+
+class Endless:
+    """An app whose answer never ends. It counts what it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.closed = threading.Event()
+
+    def __call__(self, environ: Any, start_response: Start) -> Iterator[bytes]:
+        start_response("200 OK", [("content-type", environ["QUERY_STRING"] or "text/plain")])
+        try:
+            while True:
+                self.asked += 1
+                yield PIECE
+        finally:
+            self.closed.set()
+
+
+async def until_stuck(bench: WsgiBench, app: Endless) -> None:
+    """Until the client is behind, and the app has gone on as far as it may."""
+    while not bench.connection.is_paused:
+        await asyncio.sleep(0)
+    before = -1
+    while app.asked != before:
+        before = app.asked
+        await bench.loop.run_in_executor(None, threading.Event().wait, 0.05)
+
+
+@pytest.mark.parametrize("mode", ["inline", "threads"])
+def test_an_app_waits_for_its_client(mode: str) -> None:
+    async def test() -> None:
+        app = Endless()
+        bench = WsgiBench(app, mode)
+        bench.transport.stuck = True
+        bench.feed(get())
+        await until_stuck(bench, app)
+        assert bench.transport.unsent + AHEAD < 20 * len(PIECE)
+        assert app.asked < 20
+        before = app.asked
+        bench.transport.drained()
+        while app.asked < before + 5:
+            await asyncio.sleep(0)
+        bench.connection.connection_lost(None)
+        await bench.settle()
+        assert app.closed.is_set()
+        bench.close()
+
+    run(test)
+
+
+@pytest.mark.parametrize("mode", ["inline", "threads"])
+def test_a_client_that_leaves_ends_a_waiting_app(mode: str) -> None:
+    async def test() -> None:
+        app = Endless()
+        bench = WsgiBench(app, mode)
+        bench.transport.stuck = True
+        bench.feed(get())
+        await until_stuck(bench, app)
+        bench.connection.connection_lost(None)
+        await bench.settle()
+        assert app.closed.is_set()
+        assert not bench.server.tasks
+        bench.close()
+
+    run(test)
+
+
+@pytest.mark.parametrize("mode", ["inline", "threads"])
+def test_a_stream_of_events_ends_cleanly_when_the_worker_leaves(mode: str) -> None:
+    async def test() -> None:
+        app = Endless()
+        bench = WsgiBench(app, mode)
+        bench.feed(get("/?text/event-stream"))
+        while bench.transport.writes < 3:
+            await asyncio.sleep(0)
+        for exchange in list(bench.server.running):
+            exchange.end_stream()
+        await bench.settle()
+        assert app.closed.is_set()
+        assert bytes(bench.transport.sent).endswith(b"\r\n0\r\n\r\n")
+        bench.close()
+
+    run(test)
+
+
+def test_requests_wait_for_a_thread_and_are_answered() -> None:
+    """More connections than threads: one waiting request each, none lost."""
+
+    async def test() -> None:
+        go = threading.Event()
+
+        def app(_environ: Any, start_response: Start) -> list[bytes]:
+            assert go.wait(WAIT)
+            start_response("200 OK", [])
+            return [b"done"]
+
+        bench = WsgiBench(app, "threads")
+        links = [bench.connect() for _ in range(6)]
+        for _, link in links:
+            link.data_received(get())
+        assert bench.pool is not None
+        assert bench.pool.is_full
+        assert bench.pool.threads == 2
+        assert bench.server.load == bench.server.http.max_connections
+        # Whoever asks for more meanwhile is not read.
+        links[0][1].data_received(get())
+        assert links[0][0].paused
+        go.set()
+        await bench.settle()
+        assert [statuses(bytes(transport.sent)) for transport, _ in links] == [
+            [200, 200],
+            *[[200]] * 5,
+        ]
+        assert bench.server.load == bench.server.open
+        bench.close()
+
+    run(test)
+
+
+def test_who_left_while_waiting_for_a_thread_costs_no_call() -> None:
+    async def test() -> None:
+        go = threading.Event()
+        calls = []
+
+        def app(environ: Any, start_response: Start) -> list[bytes]:
+            calls.append(environ["PATH_INFO"])
+            assert go.wait(WAIT)
+            start_response("200 OK", [])
+            return [b"done"]
+
+        bench = WsgiBench(app, "threads")
+        links = [bench.connect()[1] for _ in range(3)]
+        for number, link in enumerate(links):
+            link.data_received(get(f"/{number}"))
+        links[2].connection_lost(None)
+        go.set()
+        await bench.settle()
+        assert sorted(calls) == ["/0", "/1"]
+        bench.close()
+
+    run(test)
+
+
+@pytest.mark.parametrize("mode", ["inline", "threads"])
+@pytest.mark.parametrize(
+    ("headers", "skip", "method"),
+    [
+        ([], 0, "GET"),
+        ([("Content-Length", "100000")], 0, "GET"),
+        ([("Content-Length", "99990")], 10, "GET"),
+        ([], 10, "GET"),
+        ([("Content-Length", "100000")], 0, "HEAD"),
+    ],
+)
+def test_a_file_is_sent_and_closed(
+    mode: str, headers: Any, skip: int, method: str, tmp_path: Path
+) -> None:
+    """From where it stands; here over TLS, where it has to be read."""
+    data = bytes(range(250)) * 400
+    (tmp_path / "file").write_bytes(data)
+    files = []
+
+    def app(environ: Any, start_response: Start) -> Any:
+        file = (tmp_path / "file").open("rb")
+        file.seek(skip)
+        files.append(file)
+        start_response("200 OK", headers)
+        return environ["wsgi.file_wrapper"](file, 4096)
+
+    answer, bench = asked(mode, app, get(method=method) * 2, secure=True)
+    length = b"content-length: %d\r\n\r\n" % (len(data) - skip)
+    assert answer.count(length) == 2
+    assert answer.count(data[skip:]) == (2 if method == "GET" else 0)
+    assert [file.closed for file in files] == [True, True]
+    assert not bench.transport.closed
+    assert not bench.server.tasks
+
+
+@pytest.mark.parametrize("mode", ["inline", "threads"])
+def test_what_only_looks_like_a_file_is_read(mode: str) -> None:
+    class Source(io.BytesIO):
+        pass
+
+    source = Source(b"abc" * 1000)
+
+    def app(environ: Any, start_response: Start) -> Any:
+        start_response("200 OK", [("Content-Length", "3000")])
+        return environ["wsgi.file_wrapper"](source, 100)
+
+    answer, bench = asked(mode, app)
+    assert answer.endswith(b"\r\n\r\n" + b"abc" * 1000)
+    assert source.closed
+    assert not bench.transport.closed
+
+
+@pytest.mark.parametrize("mode", ["inline", "threads"])
+def test_a_file_that_is_shorter_than_was_told(
+    mode: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_bytes(b"abc")
+
+    def app(environ: Any, start_response: Start) -> Any:
+        start_response("200 OK", [("Content-Length", "10")])
+        return environ["wsgi.file_wrapper"]((tmp_path / "file").open("rb"))
+
+    _, bench = asked(mode, app)
+    assert bench.transport.closed
+    assert "fewer bytes than its Content-Length" in caplog.records[0].getMessage()
+    assert not bench.server.tasks
