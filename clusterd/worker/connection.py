@@ -13,7 +13,7 @@ from clusterd.app.exchange import ENDED, Exchange
 from clusterd.core.errors import PeerError
 from clusterd.wire.heads import Asked, Pair
 from clusterd.wire.request import BODYLESS
-from clusterd.worker.deadlines import NEVER
+from clusterd.worker.deadlines import NEVER, RATE
 from clusterd.worker.ending import Ending
 from clusterd.worker.link import Link, Origin
 from clusterd.worker.server import Server
@@ -90,6 +90,7 @@ class Connection(Ending):
     def resume_writing(self) -> None:
         super().resume_writing()
         if not self.is_closing:
+            self.due = NEVER  # it was that of the answer
             self._rest()
             if self.exchange is None and self._held:
                 self._advance()
@@ -112,6 +113,8 @@ class Connection(Ending):
         if length != BODYLESS:
             exchange.complete = False
             exchange.expects = self.expects
+            self._came = 0
+            self.due = NEVER
         self.exchange = exchange
 
     def on_upgrade(self, asked: Asked, headers: list[Pair]) -> None:
@@ -126,6 +129,7 @@ class Connection(Ending):
 
     def on_body_part(self, data: bytes) -> None:
         exchange = self.exchange
+        self._came += len(data)
         if exchange is not None and exchange.stage is not ENDED:
             exchange.add_body(data)
 
@@ -269,7 +273,10 @@ class Connection(Ending):
         elif len(exchange.body) > BODY_ROOM:
             self._stop_reading()
             return NEVER  # it waits for the app, not for the client
-        return self._now + self.server.http.body_timeout
+        # What comes puts the deadline off as far as its size is worth, and never beyond the time
+        # that a body may stand still. Lines between chunks are worth nothing.
+        came, self._came = self._came, 0
+        return min(self.due + came / RATE, self._now + self.server.http.body_timeout)
 
     # --- the exchange's side (`app.asgi.Peer`)
 

@@ -23,6 +23,7 @@ class Ending(Reader, Link):
 
     __slots__ = (
         *SLOTS,
+        "_came",
         "_discarded",
         "_held",
         "_is_lingering",
@@ -44,6 +45,7 @@ class Ending(Reader, Link):
         self._peer_ended = False
         self._is_lingering = False
         self._discarded = 0
+        self._came = 0  # bytes of the body since its deadline was last set
 
     # --- for the worker's life
 
@@ -57,6 +59,16 @@ class Ending(Reader, Link):
             or self.is_closing
             or self.is_paused
             or self._peer_ended
+            or self._transport.get_write_buffer_size()
+        )
+
+    @property
+    def spare(self) -> bool:
+        """Silent, idle, or with half a head; or all was said, and what comes is thrown away."""
+        return self._is_lingering or not (
+            self.exchange is not None
+            or self._held
+            or self.is_paused
             or self._transport.get_write_buffer_size()
         )
 
@@ -133,8 +145,7 @@ class Ending(Reader, Link):
             self._linger()
             return
         self._transport.close()
-        self._unsent = self._transport.get_write_buffer_size()
-        self._wait(self.server.http.write_timeout)
+        self._expect_progress()
 
     def _linger(self) -> None:
         """The client is still sending: let it have our answer before the connection goes."""

@@ -9,23 +9,26 @@ import errno
 import os
 import socket
 import struct
+import sys
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from clusterd.app.extensions import without_zero_copy
 from clusterd.app.scope import Address, Scope, address, template
-from clusterd.worker.deadlines import NEVER
+from clusterd.worker.deadlines import NEVER, RATE
 from clusterd.worker.files import send_file
 
 if TYPE_CHECKING:
     from clusterd.worker.server import Server
 
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with a reset
+ACKNOWLEDGED = slice(120, 128)  # where tcp_info (linux/tcp.h) has tcpi_bytes_acked
 
 # A class with slots cannot have two bases with slots, and HTTP/1's other base is its parser: so
 # whoever derives from Link lists these among its own.
 SLOTS = (
+    "_acknowledged",
     "_drains",
     "_now",
     "_origin",
@@ -69,13 +72,14 @@ class Link(asyncio.Protocol):
     _origin: Origin | None
     _now: float  # when something last happened here
     _unsent: int  # bytes that the transport held when its progress was last judged
+    _acknowledged: int  # and bytes that the client had acknowledged
     _drains: list[asyncio.Future[None]]  # of whoever waits until the client has taken more
 
     def __init__(self, server: "Server", origin: Origin | None = None) -> None:
         self.server = server
         self._origin = origin
         self._now = 0.0
-        self._unsent = 0
+        self._unsent = self._acknowledged = 0
         self._drains = []
         self.is_closing = False
         self.is_paused = False
@@ -89,6 +93,14 @@ class Link(asyncio.Protocol):
     def idle(self) -> bool:
         """Nothing is in hand: no request begun, nothing read, nothing to be sent."""
         return False
+
+    @property
+    def spare(self) -> bool:
+        """Dropping it costs its client no more than to connect again: no request is in hand.
+
+        At the connection cap those go, the nearest to their deadlines first.
+        """
+        return self.idle
 
     @property
     def since(self) -> float:
@@ -180,8 +192,7 @@ class Link(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.is_paused = True
-        self._unsent = self._transport.get_write_buffer_size()
-        self._wait(self.server.http.write_timeout)
+        self._expect_progress()
 
     def resume_writing(self) -> None:
         self.is_paused = False
@@ -228,14 +239,36 @@ class Link(asyncio.Protocol):
         for waiter in waiters:
             _set(waiter)
 
+    def _expect_progress(self) -> None:
+        """From now on the client has to take what we sent; how much of it is judged in a while."""
+        self._unsent = self._transport.get_write_buffer_size()
+        self._acknowledged = self._count_acknowledged()
+        self._wait(self.server.http.write_timeout)
+
     def _judge_progress(self, now: float) -> None:
-        """Has the client taken anything of what we sent since we last looked?"""
-        unsent = self._transport.get_write_buffer_size()
-        if unsent >= self._unsent:
+        """Has the client taken enough of what we sent since we last looked?"""
+        unsent, acknowledged = self._transport.get_write_buffer_size(), self._count_acknowledged()
+        taken = max(self._unsent - unsent, acknowledged - self._acknowledged)
+        if not unsent or taken < RATE * self.server.http.write_timeout:
             self.abort()
         else:
-            self._unsent = unsent
+            self._unsent, self._acknowledged = unsent, acknowledged
             self.due = now + self.server.http.write_timeout
+
+    def _count_acknowledged(self) -> int:
+        """Bytes that the client's kernel has acknowledged so far; 0 where ours does not count them.
+
+        Beside a buffer of megabytes in the kernel, that of the transport tells little.
+        """
+        copy = self._copy()
+        if copy is None:
+            return 0
+        with copy:
+            try:
+                info = copy.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, ACKNOWLEDGED.stop)
+            except OSError:  # a Unix socket
+                return 0
+        return int.from_bytes(info[ACKNOWLEDGED], sys.byteorder)
 
     # --- deadlines, and the hard way out
 
@@ -247,14 +280,21 @@ class Link(asyncio.Protocol):
 
     def _reset(self) -> None:
         """Close so that the client knows that what it got is cut short."""
-        sock = self._transport.get_extra_info("socket")
-        if sock is not None and not self._transport.get_write_buffer_size():
-            try:
-                with socket.socket(fileno=os.dup(sock.fileno())) as copy:
-                    copy.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-            except OSError:
-                pass  # it is gone already
+        copy = None if self._transport.get_write_buffer_size() else self._copy()
+        if copy is not None:
+            with copy:
+                copy.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         self.abort()
+
+    def _copy(self) -> socket.socket | None:
+        """A socket of our own for the connection, since uvloop's has few methods."""
+        sock = self._transport.get_extra_info("socket")
+        if sock is None:
+            return None
+        try:
+            return socket.socket(fileno=os.dup(sock.fileno()))
+        except OSError:  # it is gone already, or descriptors are short
+            return None
 
 
 def _set(waiter: asyncio.Future[None]) -> None:

@@ -81,7 +81,6 @@ class Server:
         "spawn",
         "spoken",
         "state",
-        "strangers",
         "tasks",
         "trust",
         "wheel",
@@ -124,7 +123,6 @@ class Server:
         self.when_empty: Callable[[], None] | None = None
         # connections and what runs on them
         self.connections: set[Link] = set()
-        self.strangers: dict[Link, None] = {}  # of them, who has not come to a protocol yet
         self.spoken: dict[str, type[Link]] = {}  # over TLS beside HTTP/1, by their ALPN names
         self.open = 0
         self.running: dict[Exchange, None] = {}  # begun and not answered, oldest first
@@ -170,22 +168,24 @@ class Server:
             connection.drain_begins()
 
     def shed(self) -> bool:
-        """Close what is past its deadline and was not looked at yet; whether that made room.
+        """Make room for one more connection; whether there was any to be made.
 
-        Else whoever has been about to introduce itself for the longest: a flood of half-finished
-        handshakes displaces itself.
+        What is past its deadline goes, else what is nearest to it and can be spared: so those who
+        keep silent, or are slow with a head or a handshake, go before those whose last request was
+        long ago, and these before anyone is sent away. A flood displaces itself.
         """
         now = self.clock()
-        late = [connection for connection in self.connections if connection.due <= now]
-        for connection in late:
-            connection.overdue(now)
-        if any(connection.is_closing for connection in late):
-            return True
-        stranger = next(iter(self.strangers), None)
-        if stranger is not None:
-            del self.strangers[stranger]
-            stranger.abort()
-        return stranger is not None
+        for link in self.wheel.nearest():
+            if link not in self.connections:
+                continue  # a part of one
+            if link.due <= now:
+                link.overdue(now)
+                if link.is_closing:
+                    return True
+            elif link.spare:
+                link.abort()
+                return True
+        return False
 
     def refuse(self, sock: socket.socket, secure: bool = False) -> None:
         """Answer an accepted connection with 503 and close it: every worker is full.

@@ -266,7 +266,6 @@ class Handshake(Link):
             self.data_received(data)
 
     def _begin(self) -> None:
-        self.server.strangers[self] = None
         self._wait(self.server.config.tls.tls_handshake_timeout)
 
     def data_received(self, data: bytes) -> None:
@@ -296,7 +295,6 @@ class Handshake(Link):
 
     def _go_on(self) -> None:
         """The handshake is done: what was agreed on is spoken from now on."""
-        self.server.strangers.pop(self, None)
         raw, tls = self._transport, self._tls
         secured = Secured(self.server, raw, tls, self._incoming, self._outgoing)
         raw.set_protocol(secured)
@@ -335,7 +333,6 @@ class Handshake(Link):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.is_closing = True
-        self.server.strangers.pop(self, None)
         self.server.closed(self)
 
     @property
@@ -353,7 +350,6 @@ class Handshake(Link):
         """Our last word is on its way: let the client have it, whatever it is still sending."""
         if not self.is_closing:
             self.is_closing = True
-            self.server.strangers.pop(self, None)
             self._transport.write_eof()
             self._wait(LINGER)
 

@@ -356,8 +356,7 @@ class WebSocket(Frames, Link):
             return
         self.is_closing = True
         self._transport.close()
-        self._unsent = self._transport.get_write_buffer_size()
-        self._wait(self.server.http.write_timeout)
+        self._expect_progress()
 
     def _fail(self, code: int, reason: str) -> None:
         """Fail the connection (§7.1.7): say why, and look at nothing more."""
