@@ -11,8 +11,9 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from clusterd.config.http2 import is_spoken
 from clusterd.config.settings import Config
 from clusterd.core.errors import AppError, Bug
 from clusterd.core.exits import Exit
@@ -79,6 +80,10 @@ def _work(
 ) -> Work:
     from clusterd.worker.birth import Birth
 
+    http2: Callable[[Any, str], None] | None = None
+    if is_spoken(config.http.http2):
+        from clusterd.worker.http2 import equip as http2
+
     def work(order: Spawn, channel: Channel, fds: list[int], image: Image | None) -> int:
         dump_fd, take, give, *listeners = fds
         if image is None:
@@ -106,6 +111,7 @@ def _work(
             log_fd=log_fd,
             fingerprint=image.fingerprint,
             keyring=keyring,
+            http2=http2,
         )
         return run(birth, image.app)
 

@@ -21,7 +21,10 @@ class Peer(Protocol):
     """What an exchange needs of its connection, whatever is spoken there."""
 
     app: Any
-    is_paused: bool  # the client reads slower than we write
+
+    @property
+    def is_paused(self) -> bool:
+        """The client reads slower than we write."""
 
     async def drain(self) -> None: ...
     def refresh(self) -> None: ...

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from clusterd.app.exchange import ENDED, STARTED, STREAMING, TURN, WAITING, Message
 from clusterd.app.http1 import Http1
-from clusterd.app.peer import ClientGone, ContractError, Peer
+from clusterd.app.peer import ClientGone, ContractError, Http1Peer
 from clusterd.wire.response import HeaderError, Judged, judge_all
 from clusterd.wire.upgrade import OURS
 from clusterd.wire.websocket import LOST, NORMAL, WHOLE_BINARY, WHOLE_TEXT
@@ -22,7 +22,7 @@ FORBIDDEN = 403  # what a close before the accept is (ASGI WebSocket)
 UPGRADE = b"upgrade"
 
 
-class Socket(Peer, Protocol):
+class Socket(Http1Peer, Protocol):
     """What a session needs of its connection, besides what any exchange does."""
 
     is_full: bool  # no message is read, until `more`

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from clusterd.config import tls
+from clusterd.config import http2, tls
 from clusterd.config.address import Unix, parse_bind
 from clusterd.config.convert import AUTO, convert
 from clusterd.config.cpus import available_cpus
@@ -105,6 +105,7 @@ def _finish(values: dict[str, Any], origins: dict[str, str], cwd: Path) -> None:
     except ConfigError as error:
         raise ConfigError(f"{origins['bind']}: {error.message}") from None
     tls.check(values, origins)
+    http2.check(values, origins)
 
 
 def _anchor(text: str, cwd: Path) -> str:

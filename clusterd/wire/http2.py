@@ -27,6 +27,7 @@ from h2.events import (
 from h2.exceptions import ProtocolError, StreamClosedError
 
 from clusterd.core.errors import PeerError
+from clusterd.wire.budget import Budget
 from clusterd.wire.http2_head import Head, Malformed, judge, judge_trailers
 from clusterd.wire.http2_states import States
 from clusterd.wire.limits import Limits
@@ -61,26 +62,6 @@ class Broken(PeerError):
     def __init__(self, code: int, message: str) -> None:
         super().__init__(400, message)
         self.code = code
-
-
-class Budget:
-    """What may be spent: so much at once, and `rate` a second again."""
-
-    __slots__ = ("_left", "_most", "_rate", "_then")
-
-    def __init__(self, most: int, rate: float) -> None:
-        self._left = self._most = float(most)
-        self._rate = rate
-        self._then = 0.0
-
-    def spend(self, now: float, cost: float = 1.0) -> bool:
-        """Whether there was enough."""
-        self._left = min(self._most, self._left + (now - self._then) * self._rate) - cost
-        self._then = now
-        return self._left >= 0
-
-    def earn(self, amount: float) -> None:
-        self._left = min(self._most, self._left + amount)
 
 
 class Body:
@@ -421,6 +402,10 @@ class Engine:
         """Ask for a sign that the client has read what was sent."""
         if not self.is_spent:
             self._h2.ping(PING_DATA)
+
+    def forget(self) -> None:
+        """The connection is lost. h2 holds itself: without this, only the collector frees it."""
+        vars(self._h2).clear()
 
     def output(self) -> bytes:
         """What is to be sent, once."""

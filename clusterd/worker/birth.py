@@ -1,7 +1,9 @@
 """What a worker is born with: everything it holds for life, handed over by whoever forked it."""
 
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from clusterd.config.settings import Config
 from clusterd.ipc.channel import Channel
@@ -25,3 +27,5 @@ class Birth:
     log_fd: int
     fingerprint: str
     keyring: Keyring | None = None  # loaded, where TLS is on
+    # Has a server speak HTTP/2 with an app of this interface, where the package for it is there.
+    http2: Callable[[Any, str], None] | None = None

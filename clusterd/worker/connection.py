@@ -11,8 +11,8 @@ from collections.abc import Set
 
 from clusterd.app.exchange import ENDED, Exchange
 from clusterd.core.errors import PeerError
-from clusterd.wire.heads import Asked, Pair
-from clusterd.wire.request import BODYLESS
+from clusterd.wire.heads import PREFACE, Asked, Pair, Preface
+from clusterd.wire.request import BODYLESS, END
 from clusterd.worker.deadlines import NEVER, RATE
 from clusterd.worker.ending import Ending
 from clusterd.worker.link import Link, Origin
@@ -136,6 +136,17 @@ class Connection(Ending):
     def on_request_end(self) -> None:
         if self.exchange is not None:
             self.exchange.end_body()
+
+    def _refuse(self, error: PeerError, read: bytes = b"") -> None:
+        """What is no request of HTTP/1 may be the beginning of HTTP/2 (RFC 9113 §3.3), where that
+        is spoken, but only as the first that comes, and under TLS only where both chose it."""
+        speak = self.server.spoken.get("h2")
+        is_first = self._requests_left in (self.server.requests_each, 0)
+        is_plain = self.template["scheme"] == "http"
+        if isinstance(error, Preface) and speak is not None and is_first and is_plain:
+            self.succeed(speak(self.server, self._origin), PREFACE + END + error.rest)
+        else:
+            super()._refuse(error, read)
 
     # --- serving
 

@@ -206,6 +206,9 @@ class Life:
         return True
 
     def _open(self) -> None:
+        self.server.dress(self.interface)
+        if self.birth.http2 is not None:
+            self.birth.http2(self.server, self.interface)
         if self.birth.keyring is not None:
             self.birth.keyring.offer((*self.server.spoken, HTTP1))
         reuseport = self.birth.config.listen.balance == "reuseport"

@@ -26,8 +26,9 @@ from clusterd.wire.response import plain_answer
 from clusterd.wire.tables import STATUS_LINES
 from clusterd.worker.access import NOBODY, STYLES, AccessLog
 from clusterd.worker.deadlines import Wheel
+from clusterd.worker.identity import identified
 from clusterd.worker.threads import Pool
-from clusterd.worker.trust import Trust
+from clusterd.worker.trust import Trust, mounted
 
 if TYPE_CHECKING:
     from clusterd.worker.link import Link
@@ -123,7 +124,7 @@ class Server:
         self.when_empty: Callable[[], None] | None = None
         # connections and what runs on them
         self.connections: set[Link] = set()
-        self.spoken: dict[str, type[Link]] = {}  # over TLS beside HTTP/1, by their ALPN names
+        self.spoken: dict[str, Callable[..., Link]] = {}  # beside HTTP/1, by their ALPN names
         self.open = 0
         self.running: dict[Exchange, None] = {}  # begun and not answered, oldest first
         self.tasks: set[asyncio.Task[None]] = set()
@@ -204,6 +205,13 @@ class Server:
         self.answers[5] += 1
         if not self.is_dirty:
             self.mark_dirty(self.clock())
+
+    def dress(self, interface: str) -> None:
+        """Put what settings want around the app and its exchanges, before the first connection."""
+        if self.access is not None:
+            self.exchange = identified(self.exchange, self.access.names)
+        if interface == "asgi" and self.trust.root_path:
+            self.app = mounted(self.app, self.trust.root_path)
 
     def set_access_log(self, fd: int) -> None:
         """Log one line a request to this descriptor; again after a reopen."""

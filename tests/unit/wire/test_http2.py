@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clusterd.core.errors import PeerError
+from clusterd.wire.budget import Budget
 from clusterd.wire.http2 import (
     CHATTER,
     FRAME,
     PING_DATA,
     RESETS,
     Broken,
-    Budget,
     Engine,
 )
 from clusterd.wire.http2_head import Head

@@ -1,0 +1,314 @@
+"""One HTTP/2 connection: bytes from the transport to the engine, its streams' requests to the app.
+
+Requests begin after all that came was read, and what they answer in that turn goes out as one
+write.
+"""
+
+import asyncio
+import functools
+import logging
+from collections.abc import Set
+from typing import Any
+
+from clusterd.app.exchange import ENDED, Exchange
+from clusterd.app.extensions import without_zero_copy
+from clusterd.app.http2 import AsgiHttp2, WsgiHttp2
+from clusterd.core.errors import PeerError
+from clusterd.wire.http2 import NO_ERROR, Broken, Engine
+from clusterd.wire.http2_fields import length_field, literal, status_field
+from clusterd.wire.http2_head import Head
+from clusterd.wire.request import BODYLESS
+from clusterd.wire.tables import REASONS
+from clusterd.worker.http2_ending import Http2Ending
+from clusterd.worker.http2_stream import Stream
+from clusterd.worker.identity import identified
+from clusterd.worker.link import Link, Origin
+from clusterd.worker.server import Server
+
+logging.getLogger("hpack").setLevel(logging.INFO)  # else an app's DEBUG has it log every cookie
+
+EXCHANGES: dict[str, type[Exchange]] = {"asgi": AsgiHttp2, "wsgi": WsgiHttp2}
+UNREAD = 64 * 1024  # bytes that frames of the client's made us send while it does not read
+TEXT = literal(b"content-type", b"text/plain")
+
+
+def equip(server: Server, interface: str) -> None:
+    """Have a server speak HTTP/2, with an app of this interface."""
+    exchange = EXCHANGES[interface]
+    if server.access is not None:
+        exchange = identified(exchange, server.access.names)
+    server.spoken["h2"] = functools.partial(Http2Connection, exchange)
+
+
+class Http2Connection(Http2Ending):
+    """Takes over from TLS, where the client chose h2, or from HTTP/1 at HTTP/2's preface."""
+
+    __slots__ = (
+        "_exchange",
+        "_fresh",
+        "_has_room",
+        "_heads_until",
+        "_most",
+        "_requests_left",
+        "_unread",
+        "app",
+        "blocked",
+        "heads",
+    )
+
+    def __init__(
+        self, exchange: type[Exchange], server: Server, origin: Origin | None = None
+    ) -> None:
+        super().__init__(server, origin)
+        self.app = server.app
+        self.heads: dict[tuple[Any, ...], tuple[bytes, int]] = {}  # as `server.heads`
+        self._heads_until = 0.0
+        self._exchange = exchange
+        self._most = server.http.http2_streams
+        self.engine = Engine(server.limits, self._most, self)
+        self.blocked: dict[Stream, None] = {}  # those that wait for their client to take something
+        self._fresh: list[Stream] = []  # begun, and not told to the app yet
+        self._requests_left = server.requests_each
+        self._has_room = False  # windows were opened since we last looked
+        self._unread = 0
+
+    # --- the transport's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.greet(transport)
+        self.server.opened(self)
+        self._begin()
+
+    def taken_over(self, before: Link, data: bytes) -> None:
+        super().taken_over(before, data)
+        self._begin()
+        if data:
+            self.data_received(data)
+
+    def _begin(self) -> None:
+        self.template["http_version"] = "2"
+        self.template["extensions"] = without_zero_copy(self.template["extensions"])
+        self.send_now()
+        self._head_by = self.server.clock() + self.server.http.header_timeout
+        self._rest()
+        if self.server.draining:
+            self.drain_begins()
+
+    def data_received(self, data: bytes) -> None:
+        server = self.server
+        self._now = now = server.clock()
+        server.bytes_in += len(data)
+        if self.is_closing:
+            self._discard(data)
+            return
+        self.refresh()
+        self._is_busy = True
+        try:
+            self.engine.feed(data, now)
+        except Broken as error:
+            self._is_busy = False
+            self._break(error)
+            return
+        self._is_busy = False
+        if self.is_paused and not self._may_go_on_unread():
+            return
+        self._is_busy = True
+        fresh, self._fresh = self._fresh, []
+        for stream in fresh:
+            if not stream.is_over:
+                self._serve(stream)
+        if self._has_room:
+            self._pump()
+        self._is_busy = False
+        self.send_now()
+        if self.engine.parted and not self.streams:
+            self.close()
+        self._rest()
+
+    def _may_go_on_unread(self) -> bool:
+        """Frames that want an answer, from a client that reads none, must not pile up."""
+        output = self.engine.output()
+        self._unread += len(output)
+        if self._unread > UNREAD:
+            self.abort()
+            return False
+        self.write(output)
+        return True
+
+    def eof_received(self) -> bool:
+        """The client closed its side. Most have left; some wait for their answers."""
+        self._peer_ended = True
+        if self.is_closing or not self.streams:
+            return False
+        for stream in list(self.streams.values()):
+            stream.exchange.leave(gone=False)
+        return True
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.is_closing = self._is_busy = True
+        self.engine.is_spent = True
+        for stream in list(self.streams.values()):
+            stream.cancel()
+        self._wake_drains()
+        self.server.closed(self)
+        self.engine.forget()
+
+    def pause_writing(self) -> None:
+        self._unread = 0
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if not self.is_closing:
+            self._pump()
+            self.send_now()
+            self._rest()
+
+    # --- the engine's side
+
+    def on_request(self, stream: int, head: Head) -> None:
+        if len(self.streams) + self._cancelled >= self._most or self._is_final:
+            self.engine.refuse(stream)
+            return
+        scope = self.template.copy()
+        scope["method"], scope["path"], scope["raw_path"], scope["query_string"] = head.asked
+        scope["headers"] = head.headers
+        scope["state"] = self.server.state.copy()
+        scope["extensions"] = scope["extensions"].copy()
+        if head.told:
+            self.server.trust.amend(scope, self.trusted)
+        if self.server.access is not None:
+            self.server.access.names.give(scope, self.trusted)
+        made = self.streams[stream] = Stream(self, stream)
+        made.exchange = exchange = self._exchange(made, scope, self._now, True)
+        if head.length != BODYLESS:
+            exchange.complete = False
+            exchange.expects = head.expects
+            made.await_body()
+        self._fresh.append(made)
+        self._requests_left -= 1
+        if self._requests_left == 0:
+            self._leave()
+
+    def on_refused(self, stream: int, error: PeerError) -> None:
+        made = self.streams.get(stream)
+        if made is not None:
+            made.refuse(error)
+        else:
+            self.refuse(stream, error)
+
+    def on_body(self, stream: int, data: bytes, credit: int) -> None:
+        made = self.streams.get(stream)
+        if made is not None:
+            made.add_body(data, credit)
+        else:
+            self.engine.taken(stream, credit)
+
+    def on_end(self, stream: int) -> None:
+        made = self.streams.get(stream)
+        if made is not None:
+            made.end_body()
+
+    def on_gone(self, stream: int) -> None:
+        made = self.streams.get(stream)
+        if made is not None:
+            made.cancel()
+
+    def on_room(self, stream: int) -> None:
+        self._has_room = True
+
+    # --- serving
+
+    def _serve(self, stream: Stream) -> None:
+        server, exchange = self.server, stream.exchange
+        task = server.spawn(exchange.run())
+        if not task.done():
+            exchange.task = task
+            server.tasks.add(task)
+        if exchange.stage is not ENDED:
+            server.running[exchange] = None
+
+    def _pump(self) -> None:
+        """Send what windows and transport take, each stream in turn."""
+        self._has_room = False
+        is_busy, self._is_busy = self._is_busy, True
+        moved = True
+        while moved and not self.is_paused:
+            moved = False
+            for stream in list(self.blocked):
+                if stream.pump():
+                    moved = True
+            self._write()
+        self._is_busy = is_busy
+
+    # --- the streams' side
+
+    def forget(self, stream: Stream) -> None:
+        """A stream is over."""
+        del self.streams[stream.number]
+        self.blocked.pop(stream, None)
+        self.server.wheel.forget(stream)
+        exchange = stream.exchange
+        if exchange.stage is not ENDED:
+            self.server.running.pop(exchange, None)
+            if exchange.task is not None:
+                # It counts until the app is through: what is cancelled at once is begun as fast.
+                stream.is_cancelled = True
+                self._cancelled += 1
+        if not self.streams and not self.is_closing:
+            self._end_if_done()
+            self._rest()
+
+    def finished(self, stream: Stream) -> None:
+        """The app returned, in a task that outlived the turn it began in."""
+        if stream.is_cancelled:
+            stream.is_cancelled = False
+            self._cancelled -= 1
+        task = stream.exchange.task
+        if task is not None:
+            self.server.tasks.discard(task)
+
+    def answered(self, exchange: Exchange, size: int) -> None:
+        """The answer is complete, as far as the app is concerned."""
+        server = self.server
+        self._now = now = server.clock()
+        server.bytes_out += size
+        server.answers[exchange.status // 100] += 1
+        server.latency[int((now - exchange.began) * 1e6).bit_length()] += 1
+        if not server.is_dirty:
+            server.mark_dirty(now)
+        if server.access is not None:
+            server.access.add(exchange.scope, exchange.status, size, now - exchange.began)
+        server.running.pop(exchange, None)
+
+    def refresh(self) -> None:
+        """A new second: heads are made with its date."""
+        self.server.refresh_if_due()
+        if self._heads_until != self.server.date_due:
+            self._heads_until = self.server.date_due
+            self.heads.clear()
+
+    def head_of(self, status: int, without: Set[bytes] = frozenset()) -> bytes:
+        """The status, Date and Server, less those that the app sends itself."""
+        lines = self.server.lines_of_ours(without).split(b"\r\n")[:-1]
+        pairs = [line.split(b": ", 1) for line in lines]
+        return status_field(status) + b"".join([literal(name, value) for name, value in pairs])
+
+    def answer_of_ours(self, stream: int, status: int, method: str = "GET") -> int:
+        """Send a whole answer without the app; its bytes."""
+        body = f"{status} {REASONS[status]}\n".encode()
+        head = self.head_of(status) + TEXT + length_field(len(body))
+        if method == "HEAD" or self.engine.room(stream) < len(body):
+            self.engine.head(stream, self.head_of(status), end=True)
+            return len(head)
+        self.engine.head(stream, head, end=False)
+        self.engine.data(stream, body, end=True)
+        return len(head) + len(body)
+
+    def refuse(self, stream: int, error: PeerError) -> None:
+        """Answer what is no proper request."""
+        size = self.answer_of_ours(stream, error.status)
+        if self.engine.is_open(stream):
+            self.engine.reset(stream, NO_ERROR)
+        self.server.refused(error.status, size, self.template)
+        self.send_soon()

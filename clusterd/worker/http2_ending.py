@@ -1,0 +1,216 @@
+"""How an HTTP/2 connection ends: deadlines, GOAWAY, and the last words to a client in error.
+
+A worker that leaves says so with GOAWAY twice (RFC 9113 §6.8): first that it will not go on for
+ever, then, once the client has read that, which request is the last; none is lost in between.
+"""
+
+from clusterd.wire.http2 import EVERY, Broken, Engine
+from clusterd.worker.deadlines import NEVER
+from clusterd.worker.ending import LINGER, LINGER_ROOM
+from clusterd.worker.http2_stream import Stream
+from clusterd.worker.link import SLOTS, Link, Origin
+from clusterd.worker.server import Server
+
+PATIENCE = 1.0  # s in which a leaving worker waits for a moment without requests to say so
+NEWS = 5.0  # s for the client to hear that
+
+
+class Http2Ending(Link):
+    """The part of a connection that is about its end. `Http2Connection` is the whole."""
+
+    __slots__ = (
+        *SLOTS,
+        "_cancelled",
+        "_discarded",
+        "_head_by",
+        "_is_busy",
+        "_is_final",
+        "_is_flushing",
+        "_is_leaving",
+        "_is_parted",
+        "_peer_ended",
+        "_speak_by",
+        "engine",
+        "streams",
+    )
+
+    engine: Engine
+
+    def __init__(self, server: Server, origin: Origin | None = None) -> None:
+        super().__init__(server, origin)
+        self.streams: dict[int, Stream] = {}
+        self._cancelled = 0  # requests whose stream is reset, and whose app has not seen it yet
+        self._is_busy = False  # what is to be sent is sent at the end of what is going on
+        self._is_flushing = False  # or it will be, at the end of this turn of the loop
+        self._head_by = NEVER  # when a head that is half read must be whole
+        self._is_leaving = False  # the client will be told so,
+        self._speak_by = NEVER  # by then,
+        self._is_parted = False  # has been,
+        self._is_final = False  # and knows which request was the last
+        self._peer_ended = False
+        self._discarded = 0
+
+    # --- for the worker's life
+
+    @property
+    def idle(self) -> bool:
+        return not (
+            self.streams
+            or self._cancelled
+            or self.engine.is_parsing
+            or self.is_closing
+            or self.is_paused
+            or self._peer_ended
+            or self._transport.get_write_buffer_size()
+        )
+
+    def cancel(self) -> bool:
+        """Cancel the app's tasks; whether there was one."""
+        tasks = [stream.exchange.task for stream in self.streams.values()]
+        return [task.cancel() for task in tasks if task is not None].count(True) > 0
+
+    def close_when_idle(self) -> None:
+        if self.idle:
+            self.close()
+        else:
+            self.drain_begins()
+
+    def drain_begins(self) -> None:
+        """Say so at once where nothing is asked, else at the next such moment if it comes soon.
+
+        A client that goes on with what it asked when it hears that is not to be counted on: the
+        package h2 itself takes the word for the end.
+        """
+        if not self._is_leaving:
+            self._leave()
+            if self.engine.latest and not self.streams:
+                self._part()
+
+    def _leave(self) -> None:
+        self._is_leaving = True
+        self._speak_by = self.server.clock() + PATIENCE
+        self._rest()
+
+    def _part(self) -> None:
+        """Tell the client to ask elsewhere, and hear when it knows."""
+        self._is_parted = True
+        self._speak_by = self.server.clock() + NEWS
+        self.engine.part(EVERY)
+        self.engine.ping()
+        self.send_soon()
+        self._rest()
+
+    def on_pong(self) -> None:
+        if self._is_parted and not self._is_final:
+            self._is_final = True
+            self.engine.part(self.engine.latest)
+            self.send_soon()
+            self._end_if_done()
+
+    def _end_if_done(self) -> None:
+        if self.streams:
+            return
+        if self._is_final or self._peer_ended or self.engine.parted:
+            self.close()
+        elif self._is_leaving and not self._is_parted:
+            self._part()
+
+    # --- deadlines
+
+    def _rest(self) -> None:
+        """Set the deadline that belongs to where we are."""
+        if self.is_closing or self.is_paused:
+            return
+        http, now = self.server.http, self.server.clock()
+        if self.engine.in_head or (self.engine.is_parsing and not self.streams):
+            if self._head_by == NEVER:
+                self._head_by = now + http.header_timeout
+        else:
+            self._head_by = NEVER
+        self.due = min(self._head_by, self._speak_by)
+        if self.due == NEVER and not self.streams:
+            self.due = now + http.keep_alive
+        if self.due < self.booked:
+            self.server.wheel.book(self)
+
+    def overdue(self, now: float) -> None:
+        """The wheel found our deadline passed."""
+        if self.is_closing:
+            self._judge_farewell(now)
+        elif self.is_paused:
+            self._judge_progress(now)
+        elif self._head_by <= now:
+            self.close(linger=True)
+        elif self._speak_by <= now:
+            self._speak_by = NEVER
+            if self._is_parted:
+                self.on_pong()  # it had its time to hear
+            else:
+                self._part()
+            self._rest()
+        elif self.streams:
+            self.due = NEVER
+        elif self._transport.get_write_buffer_size():
+            self.abort()  # the last answer was never taken
+        else:
+            self.close()
+
+    def _judge_farewell(self, now: float) -> None:
+        if self._transport.get_write_buffer_size():
+            self._judge_progress(now)
+        else:
+            self.abort()
+
+    # --- closing
+
+    def close(self, linger: bool = False) -> None:
+        """End the connection once everything is sent. To `linger` is to let a client that is still
+        sending read it first: unread bytes would reset the connection and take our words along."""
+        if self.is_closing:
+            return
+        self.engine.part(self.engine.latest)
+        self._write()
+        self._shut(linger)
+
+    def _shut(self, linger: bool) -> None:
+        self.is_closing = True
+        for stream in list(self.streams.values()):
+            stream.cancel()
+        if linger and not self._peer_ended:
+            self._transport.write_eof()
+            self._wait(LINGER)
+        else:
+            self._transport.close()
+            self._expect_progress()
+
+    def _break(self, error: Broken) -> None:
+        """The client has broken the protocol: our GOAWAY says how."""
+        output = self.engine.output()
+        self.server.refused(error.status, len(output), self.template)
+        self.write(output)
+        self._shut(linger=True)
+
+    def _discard(self, data: bytes) -> None:
+        """Something came after our last word."""
+        self._discarded += len(data)
+        if self._discarded > LINGER_ROOM:
+            self.abort()
+
+    # --- sending
+
+    def send_now(self) -> None:
+        """Send what is ready, unless somebody does so at the end of what is going on."""
+        self._is_flushing = False
+        if not self._is_busy:
+            self._write()
+
+    def send_soon(self) -> None:
+        """The same at the end of this turn of the loop, so that answers go out together."""
+        if not self._is_busy and not self._is_flushing:
+            self._is_flushing = True
+            self.server.loop.call_soon(self.send_now)
+
+    def _write(self) -> None:
+        output = self.engine.output()
+        if output and not self._transport.is_closing():
+            self.write(output)
