@@ -122,6 +122,8 @@ def test_no_message_is_lost_that_the_app_had_sent(why: str, tmp_path: Path) -> N
     options = ("--graceful-timeout", "6s")
     with serving(tmp_path, "sockets:app", *options, PLACE=str(tmp_path)) as server:
         asyncio.run(asyncio.wait_for(use(server), LIMIT))
+        if why == "stop":
+            assert server.wait() == 0
 
 
 def test_term_wins_over_an_app_that_ignores_it(tmp_path: Path) -> None:
@@ -132,4 +134,4 @@ def test_term_wins_over_an_app_that_ignores_it(tmp_path: Path) -> None:
                 client.recv(LIMIT)
             assert closed.value.rcvd is not None
             assert closed.value.rcvd.code == 1001
-        server.wait()
+        assert server.wait() == 0
