@@ -218,8 +218,8 @@ class Exchange:
         self._abandon(500)
 
     def _unfinished(self) -> None:
-        """The app returned, and the answer has no end."""
-        if not self.gone:
+        """The app returned, and the answer has no end: its fault, unless the client left first."""
+        if not self.left:
             self.peer.blame()
             rule = "without an answer" if self.stage is WAITING else "before the end of its answer"
             logger.error(

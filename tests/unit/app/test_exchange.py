@@ -223,3 +223,24 @@ def test_nothing_is_injected_by_any_way(pair: Any) -> None:
             add_lines([pair], [])
         with pytest.raises(HeaderError):
             judge_all([list(pair)])
+
+
+def test_an_app_may_stop_once_its_client_has_left(caplog: pytest.LogCaptureFixture) -> None:
+    """It was told `http.disconnect`: that its answer has no end is nobody's fault."""
+
+    async def test() -> None:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await send(start())
+            await send(body(b"data", True))
+            while (await receive())["type"] != "http.disconnect":
+                pass
+
+        bench = Bench(app)
+        await bench.talk(get())
+        bench.connection.eof_received()
+        await bench.settle()
+        assert bench.transport.aborted
+        assert bench.server.app_errors == 0
+
+    run(test)
+    assert not caplog.records

@@ -53,7 +53,7 @@ def test_waiting_can_be_given_up() -> None:
         waiting.cancel()
         await bench.settle()
         assert waiting.cancelled()
-        assert not bench.server.notice._begun._waiters  # type: ignore[attr-defined]
+        assert not bench.server.notice._begun._waiters
         bench.server.drain_begins(False, bench.now + 7)
 
     run(test)
