@@ -51,10 +51,10 @@ Address = tuple[str, int]
 
 
 def secured(address: Address, context: ssl.SSLContext, name: str = "localhost") -> ssl.SSLSocket:
-    """A client's connection, its handshake done."""
+    """A client's connection, its handshake done. An end without close_notify is an error."""
     sock = socket.create_connection(address, timeout=LIMIT)
     try:
-        return context.wrap_socket(sock, server_hostname=name)
+        return context.wrap_socket(sock, server_hostname=name, suppress_ragged_eofs=False)
     except BaseException:
         sock.close()
         raise

@@ -1,0 +1,361 @@
+"""TLS over a transport that remembers: handshakes, bytes at any split, ends, and floods."""
+
+import asyncio
+import ssl
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clusterd.config.settings import Config, HttpSettings, TlsSettings
+from clusterd.worker.keyring import Keyring
+from clusterd.worker.tls import PIECE, UNREAD, Handshake, Secured, SecuredConnection
+from tests.support.authority import Authority
+from tests.unit.worker.fakes import Bench, FakeTransport, Held, echo, get, hello, run, statuses
+from tests.unit.worker.test_keyring import sealed, settings
+
+
+class Client:
+    """The other end, without a socket."""
+
+    def __init__(self, context: ssl.SSLContext, name: str = "a.example") -> None:
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self.incoming, self.outgoing, server_hostname=name)
+        self.got = b""
+        self.ended = False  # the server said goodbye
+
+    def says(self, data: bytes = b"") -> bytes:
+        """What goes over the wire next, with something to say."""
+        if data:
+            self.tls.write(data)
+        return self.outgoing.read()
+
+    def hears(self, data: bytes) -> None:
+        self.incoming.write(data)
+        try:
+            while True:
+                piece = self.tls.read(65536)
+                if not piece:
+                    self.ended = True
+                    return
+                self.got += piece
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLZeroReturnError:
+            self.ended = True
+
+    def shakes(self, data: bytes = b"") -> bytes:
+        self.incoming.write(data)
+        try:
+            self.tls.do_handshake()
+        except ssl.SSLWantReadError:
+            pass
+        return self.outgoing.read()
+
+
+class Wire:
+    """A server with TLS, and one client of it."""
+
+    def __init__(self, place: Path, app: Any = hello, **http: Any) -> None:
+        self.authority = Authority(place)
+        whole = settings(self.authority, "a")
+        self.keyring = Keyring(whole)
+        self.keyring.load(sealed(whole))
+        config = Config(http=HttpSettings(**http), tls=TlsSettings(tls_cert=whole.tls_cert))
+        self.bench = Bench(app, config=config)
+        self.server = self.bench.server
+        self.server.closed(self.bench.connection)  # the bench's own, which is plain
+        self.context = self.authority.client()
+        self.client = Client(self.context)
+        self.transport, self.handshake = self.accept()
+
+    def accept(self) -> tuple[FakeTransport, Handshake]:
+        transport, handshake = FakeTransport(), Handshake(self.server, self.keyring)
+        transport.set_protocol = lambda protocol: setattr(transport, "protocol", protocol)  # type: ignore[method-assign]
+        transport.protocol = handshake
+        handshake.connection_made(transport)
+        return transport, handshake
+
+    def feed(self, data: bytes, step: int = 0) -> None:
+        """Give the server bytes, a few at a time."""
+        for start in range(0, len(data), step or max(1, len(data))):
+            self.transport.protocol.data_received(data[start : start + (step or len(data))])
+
+    def taken(self) -> bytes:
+        sent, self.transport.sent = bytes(self.transport.sent), bytearray()
+        return sent
+
+    def shake(self, step: int = 0, data: bytes = b"") -> SecuredConnection:
+        """The whole handshake; `data` is sent with the client's last words of it."""
+        self.feed(self.client.shakes(), step)
+        last = self.client.shakes(self.taken())
+        self.feed(last + (self.client.says(data) if data else b""), step)
+        secured = self.transport.protocol
+        assert isinstance(secured, Secured)
+        connection = secured.get_protocol()
+        assert isinstance(connection, SecuredConnection)
+        return connection
+
+    async def talk(self, data: bytes, step: int = 0) -> bytes:
+        self.feed(self.client.says(data), step)
+        await self.bench.settle()
+        self.client.hears(self.taken())
+        got, self.client.got = self.client.got, b""
+        return got
+
+
+def test_a_request_is_answered_at_any_split(tmp_path: Path) -> None:
+    async def test() -> None:
+        for step in (1, 2, 7, 100, 0):
+            wire = Wire(tmp_path, echo)
+            wire.shake(step)
+            answer = await wire.talk(get("/x") + get("/y"), step)
+            assert statuses(answer) == [200, 200]
+            assert answer.count(b"GET /x ") == 1
+            assert wire.server.open == 1
+
+    run(test)
+
+
+def test_a_request_in_the_packet_that_ends_the_handshake_is_answered(tmp_path: Path) -> None:
+    async def test() -> None:
+        wire = Wire(tmp_path)
+        wire.shake(data=get())
+        assert statuses(await wire.talk(b"\r\n")) == [200]
+
+    run(test)
+
+
+def test_the_connection_counts_once_and_has_the_deadlines_of_its_phase(tmp_path: Path) -> None:
+    async def test() -> None:
+        wire = Wire(tmp_path)
+        server = wire.server
+        assert (server.open, server.accepted) == (1, 2)  # the bench's own was accepted, too
+        assert wire.handshake.due == wire.bench.now + 10.0
+        connection = wire.shake()
+        assert (server.open, server.accepted) == (1, 2)
+        assert server.connections == {connection}
+        assert connection.due == wire.bench.now + server.http.header_timeout
+        await wire.talk(get())
+        assert connection.due == wire.bench.now + server.http.keep_alive
+        assert connection.idle
+        assert connection.release() is None
+        wire.transport.protocol.connection_lost(None)
+        assert (server.open, server.connections) == (0, set())
+
+    run(test)
+
+
+def test_a_handshake_that_is_late_is_dropped(tmp_path: Path) -> None:
+    async def test() -> None:
+        wire = Wire(tmp_path)
+        wire.feed(wire.client.shakes()[:20])
+        wire.bench.pass_time(8)
+        assert not wire.transport.aborted
+        wire.bench.pass_time(4)
+        assert wire.transport.aborted
+
+    run(test)
+
+
+def test_at_the_cap_a_handshake_makes_room(tmp_path: Path) -> None:
+    async def test() -> None:
+        wire = Wire(tmp_path)
+        connection = wire.shake()
+        await wire.talk(get())
+        first, second = wire.accept(), wire.accept()
+        wire.bench.now += 1
+        assert wire.server.shed()
+        assert first[0].aborted or second[0].aborted
+        assert not connection.is_closing
+
+    run(test)
+
+
+def test_what_is_not_tls_is_answered_in_plain_text_or_not_at_all(tmp_path: Path) -> None:
+    async def test() -> None:
+        for sent, status in ((get(), [400]), (b"\0", []), (b"\x80\x2e\1", [])):
+            wire = Wire(tmp_path)
+            wire.feed(sent)
+            wire.feed(b"more")
+            assert statuses(wire.taken()) == status
+            assert wire.transport.ended
+            wire.bench.pass_time(4)
+            assert wire.transport.aborted
+
+    run(test)
+
+
+def test_who_breaks_the_handshake_gets_an_alert(tmp_path: Path) -> None:
+    async def test() -> None:
+        wire = Wire(tmp_path)
+        wire.feed(b"\x16\x03\x01\x00\x04nope")
+        assert wire.taken()[:1] == b"\x15"  # an alert (RFC 8446, 5.1)
+        assert wire.transport.ended
+        assert wire.server.open == 1  # until the client has read it
+
+    run(test)
+
+
+def test_who_breaks_the_connection_loses_it(tmp_path: Path) -> None:
+    async def test() -> None:
+        wire = Wire(tmp_path)
+        wire.shake()
+        wire.feed(b"\x17\x03\x03\x00\x20" + bytes(32))
+        assert wire.taken()[:1] == b"\x17"  # an alert, encrypted
+        assert wire.transport.closed
+
+    run(test)
+
+
+@pytest.mark.parametrize("size", [PIECE - 1, PIECE, PIECE + 1, 5 * PIECE + 7])
+def test_large_pieces_arrive_whole(tmp_path: Path, size: int) -> None:
+    async def test() -> None:
+        wire = Wire(tmp_path, echo)
+        wire.shake()
+        body = bytes(range(256)) * (size // 256 + 1)
+        head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body)
+        assert (await wire.talk(head + body)).endswith(body)
+
+    run(test)
+
+
+def test_reading_pauses_and_nothing_is_lost_or_overtaken(tmp_path: Path) -> None:
+    async def test() -> None:
+        app = Held()
+        wire = Wire(tmp_path, app)
+        wire.shake()
+        body = b"".join(b"%07d\n" % number for number in range(40_000))
+        head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body)
+        wire.feed(wire.client.says(head + body), 300_000)
+        assert wire.transport.paused
+        app.go.set()
+        await wire.bench.settle()
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert not wire.transport.paused
+        assert (await wire.talk(b"\r\n")).endswith(body)
+
+    run(test)
+
+
+def test_a_slow_reader_pauses_the_app(tmp_path: Path) -> None:
+    async def test() -> None:
+        wire = Wire(tmp_path)
+        connection = wire.shake()
+        wire.transport.protocol.pause_writing()
+        assert connection.is_paused
+        wire.transport.protocol.resume_writing()
+        assert not connection.is_paused
+
+    run(test)
+
+
+def test_goodbye_is_said_before_the_end_and_only_once(tmp_path: Path) -> None:
+    async def test() -> None:
+        wire = Wire(tmp_path)
+        wire.shake()
+        answer = await wire.talk(get("/", "Connection: close"))
+        assert statuses(answer) == [200]
+        assert wire.client.ended
+        assert wire.transport.closed
+        secured = wire.transport.protocol
+        secured.close()
+        secured.write(b"too late")
+        assert wire.taken() == b""
+
+    run(test)
+
+
+def test_a_refused_client_may_go_on_sending(tmp_path: Path) -> None:
+    """Goodbye, then the end of our direction; what comes is thrown away, up to a limit."""
+
+    async def test() -> None:
+        wire = Wire(tmp_path, limit_body=10)
+        wire.shake()
+        head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5000\r\n\r\nxxx"
+        assert statuses(await wire.talk(head)) == [413]
+        assert wire.client.ended
+        assert wire.transport.ended
+        assert not wire.transport.closed
+        wire.feed(b"anything" * 1000)
+        assert not wire.transport.closed
+        wire.feed(bytes(1024 * 1024))
+        assert wire.transport.aborted
+
+    run(test)
+
+
+def test_a_client_that_says_goodbye_is_said_goodbye(tmp_path: Path) -> None:
+    async def test() -> None:
+        wire = Wire(tmp_path)
+        wire.shake()
+        await wire.talk(get())
+        wire.client.hears(b"")
+        with pytest.raises(ssl.SSLWantReadError):
+            wire.client.tls.unwrap()
+        wire.feed(wire.client.says())
+        wire.client.hears(wire.taken())
+        assert wire.client.ended
+        assert wire.transport.closed
+
+    run(test)
+
+
+def test_an_end_without_goodbye_is_an_end(tmp_path: Path) -> None:
+    async def test() -> None:
+        wire = Wire(tmp_path)
+        wire.shake()
+        await wire.talk(get())
+        assert wire.transport.protocol.eof_received()
+        assert wire.transport.closed
+
+    run(test)
+
+
+def test_a_flood_of_what_tls_answers_by_itself_ends_the_connection(tmp_path: Path) -> None:
+    """A change of keys (RFC 8446, 4.6.3) costs a client little, and wants an answer."""
+
+    async def test() -> None:
+        wire = Wire(tmp_path)
+        connection = wire.shake()
+        secured = wire.transport.protocol
+        wire.transport.stuck = True
+        wire.transport.unsent = UNREAD + 1  # what it does not read
+        secured._outgoing.write(b"an answer to a change of keys")
+        secured.pump()
+        assert wire.transport.aborted
+        assert connection.server.open == 1
+
+    run(test)
+
+
+def test_nothing_is_left_of_a_lost_connection(tmp_path: Path) -> None:
+    async def test() -> None:
+        wire = Wire(tmp_path, Held())
+        connection = wire.shake()
+        wire.feed(wire.client.says(get()))
+        assert connection.exchange is not None
+        wire.transport.protocol.connection_lost(ConnectionResetError())
+        assert connection.exchange is None
+        assert wire.transport.protocol.get_protocol() is not connection
+        assert wire.server.open == 0
+
+    run(test)
+
+
+def test_a_drain_lets_a_handshake_become_its_last_request(tmp_path: Path) -> None:
+    async def test() -> None:
+        wire = Wire(tmp_path)
+        wire.feed(first := wire.client.shakes())
+        assert first
+        wire.server.drain_begins(last=False, leave_by=wire.bench.now + 20)
+        assert wire.handshake.idle
+        assert wire.handshake.release() is None
+        wire.feed(wire.client.shakes(wire.taken()))
+        answer = await wire.talk(get())
+        assert statuses(answer) == [200]
+        assert b"connection: close" in answer
+        assert wire.client.ended
+
+    run(test)
