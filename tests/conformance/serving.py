@@ -67,7 +67,7 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, app: str, workers: int = 2) -> Iterator[Server]:
+def serving(folder: Path, app: str, *options: str, workers: int = 2) -> Iterator[Server]:
     """Run an app from `apps/` on a free port; at the end it must stop cleanly, with status 0."""
     fifo = folder / "told"
     os.mkfifo(fifo)
@@ -79,7 +79,7 @@ def serving(folder: Path, app: str, workers: int = 2) -> Iterator[Server]:
         "XDG_RUNTIME_DIR": str(folder),
     }
     argv = [sys.executable, "-m", "clusterd.cli.main", "run", app, "--app-dir", str(APPS)]
-    argv += ["-b", "127.0.0.1:0", "-w", str(workers), "--log-format", "json"]
+    argv += ["-b", "127.0.0.1:0", "-w", str(workers), "--log-format", "json", *options]
     process = subprocess.Popen(
         argv, cwd=folder, env=environ, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
