@@ -109,6 +109,8 @@ class Secured(asyncio.Transport, asyncio.Protocol):
                 self._protocol.data_received(data)
         except ssl.SSLWantReadError:
             pass  # half a record, or one that was for OpenSSL
+        except ssl.SSLZeroReturnError:
+            self._end_input()
         except ssl.SSLError as error:
             self._fail(error)
             return
