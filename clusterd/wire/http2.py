@@ -120,6 +120,7 @@ class Engine:
         "is_spent",
         "latest",
         "parted",
+        "ready",
     )
 
     def __init__(self, limits: Limits, streams: int, events: Events) -> None:
@@ -138,6 +139,7 @@ class Engine:
         self._resets = Budget(max(RESETS, 2 * streams), RESETS_REGAINED)
         self._chatter = Budget(max(CHATTER, 2 * streams), CHATTER_REGAINED)
         self.latest = 0  # stream begun
+        self.ready = 0  # bytes of bodies that wait in `output`
         self.is_spent = False  # nothing can be read or sent any more
         self.parted = False  # the client begins no more requests
 
@@ -367,6 +369,7 @@ class Engine:
     def data(self, stream: int, data: bytes, end: bool) -> None:
         """A frame of a body: no longer than `room` and `frame`."""
         self._h2.send_data(stream, data, end)
+        self.ready += len(data)
         self._chatter.earn(MOVES)
 
     def is_open(self, stream: int) -> bool:
@@ -409,6 +412,7 @@ class Engine:
 
     def output(self) -> bytes:
         """What is to be sent, once."""
+        self.ready = 0
         output, self._output = self._output + self._h2.data_to_send(), b""
         return output
 

@@ -238,7 +238,7 @@ class Http2Connection(Http2Ending):
             for stream in list(self.blocked):
                 if stream.pump():
                     moved = True
-            self._write()
+            self.write_out()
         self._is_busy = is_busy
 
     # --- the streams' side

@@ -168,8 +168,9 @@ class Http2Ending(Link):
         sending read it first: unread bytes would reset the connection and take our words along."""
         if self.is_closing:
             return
-        self.engine.part(self.engine.latest)
-        self._write()
+        if not self._is_final:
+            self.engine.part(self.engine.latest)
+        self.write_out()
         self._shut(linger)
 
     def _shut(self, linger: bool) -> None:
@@ -202,7 +203,7 @@ class Http2Ending(Link):
         """Send what is ready, unless somebody does so at the end of what is going on."""
         self._is_flushing = False
         if not self._is_busy:
-            self._write()
+            self.write_out()
 
     def send_soon(self) -> None:
         """The same at the end of this turn of the loop, so that answers go out together."""
@@ -210,7 +211,7 @@ class Http2Ending(Link):
             self._is_flushing = True
             self.server.loop.call_soon(self.send_now)
 
-    def _write(self) -> None:
+    def write_out(self) -> None:
         output = self.engine.output()
         if output and not self._transport.is_closing():
             self.write(output)

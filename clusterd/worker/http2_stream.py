@@ -13,7 +13,7 @@ from clusterd.app.exchange import ENDED, STREAMING, Exchange
 from clusterd.core.errors import PeerError
 from clusterd.wire.http2 import CANCEL, INTERNAL_ERROR, NO_ERROR
 from clusterd.worker.connection import DRAINED
-from clusterd.worker.deadlines import NEVER
+from clusterd.worker.deadlines import NEVER, RATE
 
 if TYPE_CHECKING:
     from clusterd.worker.http2 import Http2Connection
@@ -27,14 +27,16 @@ class Stream:
 
     __slots__ = (
         "_body_by",
+        "_came",
         "_credit",
         "_drains",
         "_has_ended",
         "_left_over",
         "_pending",
-        "_seen",
+        "_received",
         "_send_by",
         "_sent",
+        "_taken",
         "_trailers",
         "_will_end",
         "app",
@@ -61,7 +63,8 @@ class Stream:
         self._will_end = False  # the answer ends with that,
         self._trailers = b""  # and these
         self._has_ended = False  # the end of the answer is sent
-        self._sent = self._seen = 0  # bytes of the answer's body, now and when last looked at
+        self._sent = self._taken = 0  # bytes of the answer's body, now and when last looked at
+        self._received = self._came = 0  # the same of the request's
         self._credit = 0  # bytes of window that the client gets back once the app takes the body
         self._left_over = 0  # bytes of a body that nobody wanted
         self._drains: list[asyncio.Future[None]] | None = None
@@ -73,7 +76,8 @@ class Stream:
     # --- the client's side
 
     def await_body(self) -> None:
-        """The client has more of the request's body to send."""
+        """The client has more of the request's body to send, and the window for it."""
+        self._came = self._received
         self._body_by = self.link.server.clock() + self.link.server.http.body_timeout
         self._watch()
 
@@ -81,8 +85,8 @@ class Stream:
         exchange = self.exchange
         if exchange.stage is not ENDED:
             self._credit += credit
+            self._received += len(data)
             exchange.add_body(data)
-            self.await_body()
             return
         self.link.engine.taken(self.number, credit)
         self._left_over += len(data)
@@ -165,13 +169,20 @@ class Stream:
             self._sent += size
             if end:
                 self._end()
-            self.link.send_soon()
+            self._send_out()
             return
         if size:
             self._pending.append(memoryview(body))
         self._will_end = end
         self.pump()
-        self.link.send_soon()
+        self._send_out()
+
+    def _send_out(self) -> None:
+        """A little goes with what else is sent in this turn; much must not pile up until then."""
+        if self.link.engine.ready >= WRITE:
+            self.link.write_out()
+        else:
+            self.link.send_soon()
 
     def send_trailers(self, fields: bytes) -> None:
         if self.is_over:
@@ -184,7 +195,6 @@ class Stream:
         """Send what the client takes, up to our turn's end; whether something was sent."""
         link, pending, before = self.link, self._pending, self._sent
         engine, number = link.engine, self.number
-        written = 0
         while pending and not link.is_paused and self._sent - before < TURN:
             piece = pending[0]
             size = min(len(piece), engine.frame, engine.room(number))
@@ -197,12 +207,10 @@ class Stream:
             end = self._will_end and not pending and not self._trailers
             engine.data(number, bytes(piece[:size]), end)
             self._sent += size
-            written += size
             if end:
                 self._end()
-            elif written >= WRITE:
-                written = 0
-                link.send_now()
+            elif engine.ready >= WRITE:
+                link.write_out()
         if not pending:
             if self._will_end and not self._has_ended:
                 self._finish()
@@ -222,7 +230,7 @@ class Stream:
         if self._pending and not self.is_over:
             self.link.blocked[self] = None
             if self._send_by == NEVER:
-                self._seen = self._sent
+                self._taken = self._sent
                 self._send_by = self.link.server.clock() + self.link.server.http.write_timeout
                 self._watch()
         else:
@@ -305,10 +313,11 @@ class Stream:
         http = self.link.server.http
         if self._send_by <= now:
             # Where the transport itself is stuck, the connection sees to that.
-            if self._sent == self._seen and not self.link.is_paused:
+            too_slow = self._sent - self._taken < RATE * http.write_timeout
+            if too_slow and not self.link.is_paused:
                 self.reset(CANCEL)
                 return
-            self._seen = self._sent
+            self._taken = self._sent
             self._send_by = now + http.write_timeout
         if self._body_by <= now:
             if self.exchange.stage is ENDED:
@@ -316,9 +325,10 @@ class Stream:
                 if self._has_ended:
                     self.reset(NO_ERROR)
                     return
-            elif self.exchange.body or self._credit:
-                self._body_by = now + http.body_timeout  # it waits for the app
-            else:
+            elif not self._credit and self._received - self._came < RATE * http.body_timeout:
                 self.refuse(PeerError(408, "the request body makes no progress"))
                 return
+            else:  # it comes, or waits for the app
+                self._came = self._received
+                self._body_by = now + http.body_timeout
         self._watch()
