@@ -29,7 +29,7 @@ class Renewal:
     number: int
     sealed: Sealed
     zygote: int  # the pid of the one that tries them
-    left: set[int] = field(default_factory=set)  # rows of workers that do not use them yet
+    left: set[int | None] = field(default_factory=set)  # pids of workers that have the old ones
     certified: Certified | None = None  # what the zygote said
 
 
@@ -126,7 +126,7 @@ def certified(cluster: Cluster, speaker: Worker | Zygote, message: Certified) ->
         if message.fault:
             then = f"worker {speaker.slot} keeps the certificates that it has"
             cluster.note(Kind.TROUBLE, reason=message.fault, next=then)
-        renewal.left.discard(speaker.row)
+        renewal.left.discard(speaker.pid)
     elif message.fault:
         _refuse(cluster, speaker.generation, message.number, message.fault, message.remedy)
     elif renewal.zygote == speaker.pid:
@@ -145,7 +145,7 @@ def _hand_out(cluster: Cluster, generation: int, renewal: Renewal) -> None:
             reason = f"worker {worker.slot} does not listen"
             cluster.note(Kind.TROUBLE, reason=reason, next="it keeps the certificates it has")
         elif worker.phase is Phase.READY:
-            renewal.left.add(worker.row)
+            renewal.left.add(worker.pid)
 
 
 def settle(cluster: Cluster) -> None:
@@ -156,7 +156,7 @@ def settle(cluster: Cluster) -> None:
             if zygote is None or zygote.pid != renewal.zygote:
                 _refuse(cluster, generation, renewal.number, "the zygote ended while it tried them")
             continue
-        renewal.left &= {worker.row for worker in cluster.roster.live()}
+        renewal.left &= {worker.pid for worker in cluster.roster.live()}
         if not renewal.left:
             del cluster.renewals[generation]
             until = datetime.fromtimestamp(renewal.certified.expires, UTC)

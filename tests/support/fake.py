@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from clusterd.ipc.channel import Channel, Closed, close_all
 from clusterd.ipc.messages import (
     Boot,
+    Certificates,
+    Certified,
     Drain,
     Draining,
     Dump,
@@ -47,6 +49,9 @@ class Behaviour:
     dies_after: float | None = None  # seconds after ready (or after birth, if never ready)
     drain_time: float | None = 0.2  # None: never leaves by itself
     answers_dumps: bool = True
+    certificate_fault: str = ""  # the zygote cannot use certificates
+    deaf_to_certificates: bool = False  # a worker never answers them
+    dies_of_certificates: bool = False  # the zygote does
 
 
 @dataclass
@@ -238,7 +243,19 @@ class FakeKernel(Kernel):
                     self.end(child, 0)
             case Dump() if child.behaviour.answers_dumps:
                 child.channel.send(Dumped(f"stack of {child.pid}"))
+            case Certificates():
+                self._certify(child, message.number)
         close_all(fds)
+
+    def _certify(self, child: Child, number: int) -> None:
+        how = child.behaviour
+        if child.role == "worker":
+            if not how.deaf_to_certificates:
+                child.channel.send(Certified(number))
+        elif how.dies_of_certificates:
+            self.end(child, 1)
+        else:
+            child.channel.send(Certified(number, how.certificate_fault, names=["a.example"]))
 
     def _imported(self, zygote: Child) -> None:
         how = zygote.behaviour
