@@ -23,8 +23,7 @@ def begin(exchange: Wsgi) -> None:
     gateway: Gateway = exchange.peer.app
     context = gateway.context.copy()
     try:
-        environ = gateway.environs.make(exchange.scope, exchange.input())
-        result: Any = context.run(gateway.app, environ, exchange.start_response)
+        result: Any = context.run(gateway.app, exchange.environ(), exchange.start_response)
         if is_list(result) and not exchange.committed:
             exchange.whole(gather(result))
         else:
@@ -83,7 +82,7 @@ class Inline:
         piece: Any = run(next, self._iterator, END)
         if piece is not END:
             check_piece(piece)
-            if not exchange.committed and len(piece) == length_of(exchange):
+            if not exchange.committed and len(piece) == exchange.told_length():
                 return self._end(piece)
         if piece is END or (piece and exchange.scope["method"] == "HEAD"):
             exchange.send(b"", more=False)
@@ -114,11 +113,3 @@ class Inline:
             except BaseException as error:
                 self._exchange.failed(error)
         self._exchange.finish()
-
-
-def length_of(exchange: Wsgi) -> int:
-    """The Content-Length that the app has told, -1 for none."""
-    for name, value in exchange.headers if exchange.code else ():
-        if name.lower() == b"content-length" and value.isdigit():
-            return int(value)
-    return -1

@@ -72,8 +72,7 @@ class Threaded:
         try:
             if not exchange.gone:  # else it left while it waited for us
                 # As it was when the call was made: the rest may have come meanwhile.
-                body = exchange.input(None if self._bell is None else self._more)
-                environ = gateway.environs.make(exchange.scope, body)
+                environ = exchange.environ(None if self._bell is None else self._more)
                 result: Any = gateway.app(environ, exchange.start_response)
                 if is_list(result) and not exchange.committed:
                     gateway.loop.call_soon_threadsafe(self._answer, gather(result))
@@ -170,7 +169,7 @@ class Threaded:
         # ended lacks no piece.
         self._is_told = False
         is_over, ended = self._is_over, self._ended
-        pieces = b"".join([self._pieces.popleft() for _ in range(len(self._pieces))])
+        pieces = [self._pieces.popleft() for _ in range(len(self._pieces))]
         exchange = self.exchange
         if exchange.stage is not ENDED and not exchange.gone:
             try:
@@ -188,16 +187,21 @@ class Threaded:
             task = self._gateway.loop.create_task(self._send_file())
             task.add_done_callback(self._sent)
 
-    def _pass_on(self, data: bytes, ended: bool) -> None:
+    def _pass_on(self, pieces: list[bytes], ended: bool) -> None:
         exchange = self.exchange
         if self._wants:
             self._wants = False
             if exchange.expects and exchange.stage is WAITING:
                 exchange.go_on()
-        if ended and exchange.stage is WAITING and exchange.scope["method"] != "HEAD":
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        # Of an answer to HEAD only the first piece is here.
+        if not ended or exchange.stage is not WAITING or exchange.scope["method"] == "HEAD":
+            if ended or pieces:
+                exchange.send(data, more=not ended)
+        elif len(pieces) > 1 and exchange.told_length() is None:
+            exchange.send(data, more=False)  # a stream, by chance in one go
+        else:
             exchange.whole(data)
-        elif ended or data:
-            exchange.send(data, more=not ended)
 
     def _let_go_on(self) -> None:
         """The thread may send more, once the client has room for it."""

@@ -11,9 +11,9 @@ import re
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from clusterd.app.environ import Environs
+from clusterd.app.environ import Environ, Environs
 from clusterd.app.exchange import ENDED, WAITING, Exchange
 from clusterd.app.http1 import Http1
 from clusterd.app.peer import ContractError, has_client_gone
@@ -97,11 +97,21 @@ class Wsgi(Exchange):
         body, self.body = self.body, b""
         self.spool = Spool(body)
         if self.expects:
-            if gateway.pool is not None:
+            if self._may_stream(gateway):
                 gateway.begin(self)  # it asks for the body when it wants it
             else:
                 self.go_on()
         return self
+
+    def _may_stream(self, gateway: Gateway) -> bool:
+        """Whether the app may begin before its body is complete.
+
+        Not where the body's length is unknown: few apps read one of which CONTENT_LENGTH says
+        nothing (Django takes it for empty).
+        """
+        if gateway.pool is None:
+            return False
+        return any(name == b"content-length" for name, _ in self.scope["headers"])
 
     def done(self) -> bool:
         """For whoever would have a task here: the app's call was over before `run` returned."""
@@ -133,7 +143,7 @@ class Wsgi(Exchange):
             self.finish()
             return
         gateway: Gateway = self.peer.app
-        if spool.size > MEMORY and gateway.pool is not None:
+        if spool.size > MEMORY and self._may_stream(gateway):
             gateway.begin(self)
 
     def end_body(self) -> None:
@@ -166,12 +176,20 @@ class Wsgi(Exchange):
 
     # --- the call's side
 
-    def input(self, more: Callable[[], bytes | bytearray] | None = None) -> IO[bytes]:
-        """wsgi.input; `more` brings what has not come yet."""
-        if self.spool is not None:
-            return self.spool.take(more)
-        body, self.body = self.body, b""
-        return io.BytesIO(body)
+    def environ(self, more: Callable[[], bytes | bytearray] | None = None) -> Environ:
+        """For the app; `more` brings what has not come yet of the body."""
+        environs: Environs = self.peer.app.environs
+        if self.spool is None:
+            body, self.body = self.body, b""
+            size = len(body)
+            environ = environs.make(self.scope, io.BytesIO(body))
+        else:
+            size = self.spool.size
+            environ = environs.make(self.scope, self.spool.take(more))
+        if size and "CONTENT_LENGTH" not in environ:
+            environ["CONTENT_LENGTH"] = str(size)  # it came in chunks, and here it is in one
+            environ.pop("HTTP_TRANSFER_ENCODING", None)
+        return environ
 
     def start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: Start | None = None
@@ -211,6 +229,13 @@ class Wsgi(Exchange):
             raise ContractError("start_response was not called before the body began")
         self.committed = True
         self.start(self.code, self.headers)
+
+    def told_length(self) -> int | None:
+        """The Content-Length that the app has told."""
+        for name, value in self.headers if self.code else ():
+            if name.lower() == b"content-length" and value.isdigit():
+                return int(value)
+        return None
 
     def whole(self, body: bytes) -> None:
         """The answer is complete."""

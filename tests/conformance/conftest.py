@@ -7,7 +7,16 @@ import pytest
 
 from tests.conformance.serving import Server, serving
 
-FRAMEWORKS = ("starlette", "fastapi", "django", "litestar", "quart")
+FRAMEWORKS = (
+    "starlette",
+    "fastapi",
+    "django",
+    "litestar",
+    "quart",
+    "flask",
+    "django_wsgi",
+    "falcon",
+)
 
 
 @pytest.fixture(scope="module", params=FRAMEWORKS)

@@ -14,6 +14,7 @@ from typing import Any
 APPS = Path(__file__).resolve().parent / "apps"
 REPOSITORY = Path(__file__).resolve().parents[2]
 STOP_LIMIT = 40  # s; the graceful timeout is 25
+FILE = bytes(range(256)) * 4096  # what the apps have a file of
 
 
 @dataclass
@@ -72,8 +73,10 @@ def serving(folder: Path, app: str, *options: str, workers: int = 2) -> Iterator
     fifo = folder / "told"
     os.mkfifo(fifo)
     pipe = os.open(fifo, os.O_RDWR)  # so that neither end ever waits for the other
+    (folder / "file").write_bytes(FILE)
     environ = {
         **{name: value for name, value in os.environ.items() if not name.startswith("CLUSTERD_")},
+        "CONFORMANCE_FILE": str(folder / "file"),
         "CONFORMANCE_PIPE": str(fifo),
         "PYTHONPATH": str(REPOSITORY),
         "XDG_RUNTIME_DIR": str(folder),

@@ -12,7 +12,8 @@ from tests.conformance.serving import Server
 
 BLOCK = bytes(range(256)) * 256
 MIB = 1024 * 1024
-LOGGED_BY_THE_FRAMEWORK = {"with_django:app", "with_litestar:app"}  # its views' errors, if told to
+# Its views' errors, if told to.
+LOGGED_BY_THE_FRAMEWORK = {"with_django:app", "with_django_wsgi:app", "with_litestar:app"}
 
 
 def came_from(response: httpx.Response) -> object:

@@ -93,6 +93,23 @@ def test_half_a_body_is_no_request(mode: str, caplog: pytest.LogCaptureFixture) 
     run(test)
 
 
+def test_a_body_in_chunks_has_a_length_for_the_app(mode: str) -> None:
+    """Django takes a body without CONTENT_LENGTH for empty: so the app begins when it is known."""
+    told: list[tuple[Any, bool]] = []
+
+    def app(environ: Any, start_response: Start) -> list[bytes]:
+        told.append((environ.get("CONTENT_LENGTH"), "HTTP_TRANSFER_ENCODING" in environ))
+        return echo(environ, start_response)
+
+    head = CHUNKED[:-13]
+    large = b"180000\r\n" + b"x" * 0x180000 + b"\r\n"
+    asked(mode, app, CHUNKED)
+    asked(mode, app, CHUNKED[:-5], CHUNKED[-5:])
+    answer, _ = asked(mode, app, head, large, b"0\r\n\r\n")
+    assert told == [("3", False), ("3", False), (str(0x180000), False)]
+    assert len(body_of(answer)) == 0x180000
+
+
 # --- the rest
 
 
