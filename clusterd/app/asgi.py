@@ -31,9 +31,9 @@ class Asgi(Exchange):
         """The whole exchange, as a task. Never raises what the app raises."""
         try:
             await self.peer.app(self.scope, self.receive, self.send)
-        except GeneratorExit:
-            raise
         except BaseException as error:  # also SystemExit: one request must not cost the worker
+            if is_thrown_away(error):
+                raise
             self._failed(error)
         else:
             if self.stage is not ENDED:
@@ -168,6 +168,17 @@ class Asgi(Exchange):
             self.trailers = Trailers.DUE
         if offset is None:
             os.lseek(file, start + count, os.SEEK_SET)
+
+
+def is_thrown_away(error: BaseException) -> bool:
+    """Whether a coroutine is closed because its loop is, and not by what the app raised."""
+    if not isinstance(error, GeneratorExit):
+        return False
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return True
+    return False
 
 
 class AsgiHttp1(Asgi, Http1):

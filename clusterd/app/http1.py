@@ -53,6 +53,10 @@ class Http1(Exchange):
     def start(self, status: Any, headers: Any) -> None:
         if self.task is not None:
             self.peer.refresh()  # time has passed since the request came
+        if status.__class__ is not int:
+            status = as_status(status)  # 200.0 would be found among the heads kept for 200
+        if headers.__class__ is not list:
+            headers = as_list(headers)
         try:
             made = self.peer.heads.get((status, *headers))
         except TypeError:  # pairs that are lists
@@ -66,8 +70,6 @@ class Http1(Exchange):
     def _make(self, status: Any, headers: Any) -> tuple[bytes, int]:
         """The head's beginning and its Content-Length, kept for the next answer like this one
         (measured: a twentieth of all that a request costs us)."""
-        if headers.__class__ is not list:
-            headers = as_list(headers)
         parts = [self._head(status)]
         try:
             length = add_lines(headers, parts)
@@ -83,8 +85,8 @@ class Http1(Exchange):
             self.peer.heads[(status, *headers)] = made
         return made
 
-    def _head(self, status: object) -> bytes:
-        if not isinstance(status, int) or status not in STATUS_LINES:
+    def _head(self, status: int) -> bytes:
+        if status not in STATUS_LINES:
             raise ContractError(f"the status {status!r} is not a number from 200 to 999")
         return self.peer.head_of(status, frozenset())
 
@@ -289,3 +291,9 @@ def as_list(headers: Any) -> list[Any]:
         raise ContractError(
             f"headers are a {type(headers).__name__}, not a list of pairs"
         ) from None
+
+
+def as_status(status: Any) -> int:
+    if isinstance(status, int):  # http.HTTPStatus, too
+        return int(status)
+    raise ContractError(f"the status {status!r} is not a number from 200 to 999")

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from clusterd.app.asgi import Asgi
 from clusterd.app.exchange import ENDED, STARTED, STREAMING, Exchange
-from clusterd.app.http1 import BARE, EVENTS, MOST_KEPT, WORTH_KEEPING, as_list
+from clusterd.app.http1 import BARE, EVENTS, MOST_KEPT, WORTH_KEEPING, as_list, as_status
 from clusterd.app.peer import ContractError, Peer
 from clusterd.app.wsgi import SLOTS as WSGI_SLOTS
 from clusterd.app.wsgi import Wsgi
@@ -57,6 +57,10 @@ class Http2(Exchange):
     def start(self, status: Any, headers: Any) -> None:
         if self.task is not None:
             self.peer.refresh()  # time has passed since the request came
+        if status.__class__ is not int:
+            status = as_status(status)
+        if headers.__class__ is not list:
+            headers = as_list(headers)
         try:
             made = self.peer.heads.get((status, *headers))
         except TypeError:  # pairs that are lists
@@ -68,9 +72,7 @@ class Http2(Exchange):
 
     def _make(self, status: Any, headers: Any) -> tuple[bytes, int]:
         """The head less its Content-Length, and that; kept for the next answer like this one."""
-        if headers.__class__ is not list:
-            headers = as_list(headers)
-        if not isinstance(status, int) or status not in STATUS_LINES:
+        if status not in STATUS_LINES:
             raise ContractError(f"the status {status!r} is not a number from 200 to 999")
         parts = [self.peer.head_of(status, frozenset())]
         try:

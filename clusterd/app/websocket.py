@@ -9,6 +9,7 @@ import asyncio
 from collections import deque
 from typing import Any, Protocol
 
+from clusterd.app.asgi import is_thrown_away
 from clusterd.app.exchange import ENDED, STARTED, STREAMING, TURN, WAITING, Message
 from clusterd.app.http1 import Http1
 from clusterd.app.peer import ClientGone, ContractError, Http1Peer
@@ -55,9 +56,9 @@ class Session(Http1):
         """The whole session, as a task. Never raises what the app raises."""
         try:
             await self.peer.app(self.scope, self.receive, self.send)
-        except GeneratorExit:
-            raise
         except BaseException as error:  # also SystemExit: one client must not cost the worker
+            if is_thrown_away(error):
+                raise
             self._failed(error)
         else:
             if self.stage is not ENDED and not self.accepted:
@@ -111,7 +112,8 @@ class Session(Http1):
                 data = _binary(message)
                 self.peer.say(WHOLE_BINARY, data)
             self.sent += len(data)
-            await self._pace()
+            if self.peer.is_paused or self.sent > self._turn:
+                await self._pace()
         elif kind == "websocket.accept":
             self._accept(message)
         elif kind == "websocket.close":
