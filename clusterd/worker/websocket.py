@@ -18,7 +18,7 @@ from clusterd.wire import websocket as wire
 from clusterd.wire.heads import Asked, Pair
 from clusterd.wire.response import Judged
 from clusterd.wire.upgrade import Refused, Upgrade, judge, switch
-from clusterd.wire.websocket import Frames, Violation
+from clusterd.wire.websocket import Frames, Violation, head
 from clusterd.worker.deadlines import NEVER
 from clusterd.worker.link import SLOTS, Link
 from clusterd.worker.server import Server
@@ -157,6 +157,7 @@ class WebSocket(Frames, Link):
     def eof_received(self) -> bool:
         """The client closed its side: no message of ours can be answered any more."""
         self._lose()
+        self._buffer.clear()
         self.close()
         return False
 
@@ -208,9 +209,9 @@ class WebSocket(Frames, Link):
         size = len(data)
         self.server.bytes_out += size
         if size < COPIED:
-            self.write(wire.head(first, size) + data)
+            self.write(head(first, size) + data)
         else:
-            self.write_all([wire.head(first, size), data])
+            self.write_all([head(first, size), data])
 
     def more(self) -> None:
         """The app has taken all messages: read on."""

@@ -47,6 +47,24 @@ def test_an_app_that_takes_nothing_stops_the_reading() -> None:
     run(test)
 
 
+def test_a_client_that_never_pauses_leaves_others_their_turn() -> None:
+    """An app that only receives never waits by itself while there is something to take."""
+
+    async def test() -> None:
+        deaf = Deaf()
+        deaf.take.set()
+        talk = Talk(deaf)
+        await talk.begin()
+        talk.feed(text("x") * 1000)
+        turns = 0
+        while len(deaf.received) < 1000:
+            await asyncio.sleep(0)
+            turns += 1
+        assert turns >= 1000 // 64
+
+    run(test)
+
+
 def test_long_messages_that_nobody_takes_stop_the_reading() -> None:
     async def test() -> None:
         talk = Talk(Deaf())
