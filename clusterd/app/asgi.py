@@ -101,6 +101,8 @@ class Asgi(Exchange):
                     await asyncio.sleep(0)
         else:
             await self._extend(kind, message)
+        if self._waiters is not None and self.stage is ENDED:
+            self._wake()  # an app that listens meanwhile hears that this is over
 
     def _check_piece(self, kind: str) -> None:
         """Raises ContractError where no piece of a body belongs."""

@@ -41,13 +41,14 @@ def test_a_page_survives_a_reload(tmp_path: Path) -> None:
     profile.mkdir()
     options = ("--graceful-timeout", "4s", "--min-ready", "0")
     with serving(tmp_path, "with_browser:app", *options) as server, browser(profile, server.url):
-        before = {}
+        before: dict[str, tuple[str, int]] = {}
         while len(before) < 2:
-            what, pid, number = server.told().split()
-            before[what] = (pid, int(number))
+            what, *said = server.told().split()
+            before[what] = (said[0], int(said[1]))
         assert set(before) == {"events", "socket"}
         server.process.send_signal(signal.SIGHUP)
-        closed, after = [], {}
+        closed: list[list[str]] = []
+        after: dict[str, tuple[str, int]] = {}
         while len(after) < 2 or any(after[what][0] == before[what][0] for what in after):
             what, *said = server.told().split()
             if what == "closed":

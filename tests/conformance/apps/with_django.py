@@ -20,6 +20,7 @@ django.setup()
 
 from django.core.asgi import get_asgi_application  # noqa: E402 - needs the settings
 from django.http import (  # noqa: E402
+    FileResponse,
     HttpRequest,
     HttpResponse,
     HttpResponseNotModified,
@@ -105,19 +106,25 @@ async def endless(request: HttpRequest) -> StreamingHttpResponse:
     return StreamingHttpResponse(pieces())
 
 
+async def whole_file(request: HttpRequest) -> FileResponse:
+    return FileResponse(open(os.environ["CONFORMANCE_FILE"], "rb"))
+
+
 async def fail(request: HttpRequest) -> HttpResponse:
     raise RuntimeError("on purpose")
 
 
 def form(request: HttpRequest) -> HttpResponse:
     file = request.FILES["file"]
-    data = file.read()
+    digest = hashlib.sha256()
+    for piece in file.chunks(PIECE):
+        digest.update(piece)
     return JsonResponse(
         {
             "title": request.POST["title"],
             "name": file.name,
-            "size": len(data),
-            "sha256": hashlib.sha256(data).hexdigest(),
+            "size": file.size,
+            "sha256": digest.hexdigest(),
         }
     )
 
@@ -134,6 +141,7 @@ urlpatterns = [
     path("upload", upload),
     path("download/<int:blocks>", download),
     path("endless", endless),
+    path("file", whole_file),
     path("fail", fail),
     path("form", form),
 ]

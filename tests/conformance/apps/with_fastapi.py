@@ -8,12 +8,19 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import BackgroundTasks, Depends, FastAPI, File, Form, Header, Request, UploadFile
-from fastapi.responses import PlainTextResponse, RedirectResponse, Response, StreamingResponse
+from fastapi.responses import (
+    FileResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    Response,
+    StreamingResponse,
+)
 from pydantic import BaseModel, Field
 from starlette.requests import ClientDisconnect
 from tell import tell  # type: ignore[import-not-found]
 
 BLOCK = bytes(range(256)) * 256
+PIECE = 65536
 
 
 @contextlib.asynccontextmanager
@@ -123,6 +130,11 @@ async def half(request: Request) -> str:
     return "whole"
 
 
+@app.get("/file")
+async def file() -> Response:
+    return FileResponse(os.environ["CONFORMANCE_FILE"])
+
+
 @app.get("/fail")
 async def fail() -> None:
     raise RuntimeError("on purpose")
@@ -130,12 +142,15 @@ async def fail() -> None:
 
 @app.post("/form")
 async def form(title: Annotated[str, Form()], file: Annotated[UploadFile, File()]) -> Any:
-    data = await file.read()
+    digest, size = hashlib.sha256(), 0
+    while piece := await file.read(PIECE):
+        digest.update(piece)
+        size += len(piece)
     return {
         "title": title,
         "name": file.filename,
-        "size": len(data),
-        "sha256": hashlib.sha256(data).hexdigest(),
+        "size": size,
+        "sha256": digest.hexdigest(),
     }
 
 

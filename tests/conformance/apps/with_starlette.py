@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import (
+    FileResponse,
     JSONResponse,
     PlainTextResponse,
     RedirectResponse,
@@ -21,6 +22,7 @@ from starlette.routing import Route
 from tell import tell  # type: ignore[import-not-found]
 
 BLOCK = bytes(range(256)) * 256
+PIECE = 65536
 
 
 @contextlib.asynccontextmanager
@@ -109,6 +111,15 @@ async def half(request: Request) -> Response:
     return PlainTextResponse("whole")
 
 
+async def file(request: Request) -> Response:
+    return FileResponse(os.environ["CONFORMANCE_FILE"])
+
+
+async def hinted(request: Request) -> Response:
+    await request.send_early_hints("</style.css>; rel=preload; as=style")
+    return PlainTextResponse("styled")
+
+
 async def fail(request: Request) -> Response:
     raise RuntimeError("on purpose")
 
@@ -117,13 +128,16 @@ async def form(request: Request) -> Response:
     async with request.form() as fields:
         file = fields["file"]
         assert not isinstance(file, str)
-        data = await file.read()
+        digest, size = hashlib.sha256(), 0
+        while piece := await file.read(PIECE):
+            digest.update(piece)
+            size += len(piece)
         return JSONResponse(
             {
                 "title": fields["title"],
                 "name": file.filename,
-                "size": len(data),
-                "sha256": hashlib.sha256(data).hexdigest(),
+                "size": size,
+                "sha256": digest.hexdigest(),
             }
         )
 
@@ -154,6 +168,8 @@ app = Starlette(
         Route("/upload", upload, methods=["POST"]),
         Route("/download/{blocks:int}", download),
         Route("/endless", endless),
+        Route("/file", file),
+        Route("/hinted", hinted),
         Route("/half", half, methods=["POST"]),
         Route("/fail", fail),
         Route("/form", form, methods=["POST"]),

@@ -244,3 +244,32 @@ def test_an_app_may_stop_once_its_client_has_left(caplog: pytest.LogCaptureFixtu
 
     run(test)
     assert not caplog.records
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_who_listens_meanwhile_hears_the_end(streamed: bool) -> None:
+    """`http.disconnect` comes after the answer, also to a `receive` that was begun before it."""
+
+    async def test() -> None:
+        heard: list[str] = []
+
+        async def listen(receive: Any) -> None:
+            while not heard or heard[-1] != "http.disconnect":
+                heard.append((await receive())["type"])
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            listening = asyncio.ensure_future(listen(receive))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            await send(start())
+            await send(body(b"x", streamed))
+            if streamed:
+                await send(body())
+            await listening
+
+        bench = Bench(app)
+        assert statuses(await bench.talk(get())) == [200]
+        assert heard == ["http.request", "http.disconnect"]
+        assert not bench.server.tasks
+
+    run(test)
