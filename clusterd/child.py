@@ -18,7 +18,7 @@ from clusterd.config.settings import Config
 from clusterd.core.errors import AppError, Bug
 from clusterd.core.exits import Exit
 from clusterd.ipc.channel import Channel, Closed
-from clusterd.ipc.messages import Boot, Spawn
+from clusterd.ipc.messages import Boot, Failed, Spawn
 from clusterd.ipc.scoreboard import Scoreboard
 from clusterd.kernel.child import keep_only
 from clusterd.kernel.process import set_parent_death_signal
@@ -53,8 +53,9 @@ def main() -> int:
     work = _work(config, keyring, board, log_fd, run)
     if role == "zygote":
         return Zygote(channel, boot, board, log_fd, work, keyring).run(*bundle)
-    if keyring is not None:
-        keyring.renew(0, *bundle)  # the zygote has judged it
+    if keyring is not None and (fault := keyring.renew(0, *bundle).fault):
+        channel.send(Failed("certificates", fault))  # though its zygote could use them
+        return Exit.NEVER_READY
     return _solo(channel, work)
 
 

@@ -51,6 +51,13 @@ class Fd:
 Address = Tcp | Unix | Fd
 
 
+def without_option(address: Address) -> str:
+    """Where it is, whatever is spoken there and whoever may connect."""
+    if isinstance(address, Unix):
+        return str(replace(address, mode=MODE))
+    return str(replace(address, tls=True))
+
+
 def parse_bind(text: str) -> Address:
     """The address that a text means; raises ConfigError."""
     text = text.strip()

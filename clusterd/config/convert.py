@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from clusterd.config.address import parse_bind
+from clusterd.config.address import parse_bind, without_option
 from clusterd.config.kinds import PLURAL, Kind
 from clusterd.config.settings import Setting
 from clusterd.core.errors import ConfigError
@@ -199,13 +199,14 @@ def _addresses(row: Setting, raw: Any) -> tuple[str, ...]:
     texts = raw.split() if isinstance(raw, str) else raw
     if not isinstance(texts, (list, tuple)) or not all(isinstance(text, str) for text in texts):
         raise ConfigError(f"{_written(raw)} is not allowed; allowed: a text or a list of texts")
-    found = [str(parse_bind(text)) for text in texts]
+    found = [parse_bind(text) for text in texts]
     if not found:
         raise ConfigError("there is no address to listen on; allowed: at least one")
-    twice = [text for text in found if found.count(text) > 1 and not text.endswith(":0")]
+    places = [without_option(address) for address in found]
+    twice = [place for place in places if places.count(place) > 1 and not place.endswith(":0")]
     if twice:
         raise ConfigError(f"{twice[0]!r} is given twice")
-    return tuple(found)
+    return tuple(map(str, found))
 
 
 def _app(row: Setting, raw: Any) -> str:

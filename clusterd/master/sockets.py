@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from clusterd.config.address import Tcp, parse_bind
+from clusterd.config.address import Tcp, parse_bind, without_option
 from clusterd.config.settings import ListenSettings
+from clusterd.core.errors import ConfigError
 from clusterd.kernel.filters import refuse_newcomers
 from clusterd.master.listener import Listener, listen, sibling
 
@@ -29,6 +30,7 @@ class Sockets:
             for text in settings.bind:
                 key = str(parse_bind(text))
                 if key not in self.groups:
+                    self._refuse_change(key)
                     self.groups[key] = listen(parse_bind(text), settings.backlog)
                     added.append(key)
             if settings.balance == "reuseport":
@@ -44,6 +46,17 @@ class Sockets:
                 self.groups[key] = group
             raise
         return added
+
+    def _refuse_change(self, key: str) -> None:
+        """Raise ConfigError where an address that is bound is to speak something else."""
+        place = without_option(parse_bind(key))
+        if not place.endswith(":0"):
+            for other in self.groups:
+                if without_option(parse_bind(other)) == place:
+                    raise ConfigError(
+                        f"{other} cannot become {key} while running",
+                        "restart clusterd, or use another port",
+                    )
 
     def widen(self, size: int) -> None:
         """A socket for every slot of every TCP address (`--balance reuseport`)."""

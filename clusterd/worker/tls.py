@@ -142,7 +142,7 @@ class Secured(asyncio.Transport, asyncio.Protocol):
     def eof_received(self) -> bool:
         """Not every client says goodbye; HTTP itself tells whether something is cut short."""
         self._end_input()
-        return True  # we close it ourselves
+        return not self._is_shut  # our answer may still be on its way
 
     def pause_writing(self) -> None:
         self._protocol.pause_writing()
@@ -248,13 +248,14 @@ NOBODY = asyncio.Protocol()  # what a transport carries whose protocol is gone
 class Handshake(Link):
     """A connection until both sides have agreed on keys. The server may shed it at any time."""
 
-    __slots__ = (*SLOTS, "_incoming", "_is_greeted", "_outgoing", "_tls")
+    __slots__ = (*SLOTS, "_incoming", "_keyring", "_outgoing", "_tls")
 
     def __init__(self, server: Server, keyring: Keyring, origin: Origin | None = None) -> None:
         super().__init__(server, origin)
+        self._keyring = keyring
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = keyring.wrap(self._incoming, self._outgoing)
-        self._is_greeted = False  # the client has said something
+        # Made when the client has said something: it takes 17 KiB, and many keep silent.
+        self._tls: ssl.SSLObject | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.greet(transport)
@@ -275,11 +276,11 @@ class Handshake(Link):
         self.server.bytes_in += len(data)
         if self.is_closing:
             return
-        if not self._is_greeted:
-            self._is_greeted = True
+        if self._tls is None:
             if data[0] != HANDSHAKE:
                 self._refuse_plain(data[:1])
                 return
+            self._tls = self._keyring.wrap(self._incoming, self._outgoing)
         self._incoming.write(data)
         try:
             self._tls.do_handshake()
@@ -289,15 +290,15 @@ class Handshake(Link):
             self._fail(error)
         else:
             self._send()
-            self._go_on()
+            self._go_on(self._tls)
 
     def _send(self) -> None:
         if self._outgoing.pending:
             self.write(self._outgoing.read())
 
-    def _go_on(self) -> None:
+    def _go_on(self, tls: ssl.SSLObject) -> None:
         """The handshake is done: what was agreed on is spoken from now on."""
-        raw, tls = self._transport, self._tls
+        raw = self._transport
         secured = Secured(self.server, raw, tls, self._incoming, self._outgoing)
         raw.set_protocol(secured)
         self._transport = secured
@@ -347,6 +348,10 @@ class Handshake(Link):
 
     def overdue(self, now: float) -> None:
         self.abort()
+
+    def close_when_idle(self) -> None:
+        self.is_closing = True
+        self._transport.close()
 
     def close(self) -> None:
         """Our last word is on its way: let the client have it, whatever it is still sending."""

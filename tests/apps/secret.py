@@ -13,7 +13,8 @@ async def app(scope, receive, send):
             await send({"type": f"{message['type']}.complete"})
             if message["type"] == "lifespan.shutdown":
                 return
-    await ROUTES.get(scope["path"], tell)(scope, receive, send)
+    act = talk if scope["type"] == "websocket" else ROUTES.get(scope["path"], tell)
+    await act(scope, receive, send)
 
 
 async def answer(send, what):
@@ -27,6 +28,15 @@ async def tell(scope, receive, send):
     tls = scope["extensions"].get("tls")
     told = {"pid": os.getpid(), "scheme": scope["scheme"], "tls": tls, "client": scope["client"]}
     await answer(send, told)
+
+
+async def talk(scope, receive, send):
+    await receive()
+    await send({"type": "websocket.accept"})
+    text = (await receive())["text"]
+    told = [scope["scheme"], scope["extensions"]["tls"]["tls_version"], text]
+    await send({"type": "websocket.send", "text": json.dumps(told)})
+    await receive()
 
 
 async def swallow(scope, receive, send):

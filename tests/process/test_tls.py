@@ -10,11 +10,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import websockets.sync.client
 
 from clusterd.core.exits import Exit
 from clusterd.ipc.client import Refused
@@ -201,6 +203,70 @@ def test_plain_http_on_a_tls_port_is_answered_400_and_noise_is_closed(
         assert "level" not in server.log() or '"error"' not in server.log()
 
 
+def test_a_websocket_is_secure_too(authority: Authority) -> None:
+    with secure(authority) as server:
+        url = f"wss://localhost:{server.address[1]}/"
+        with websockets.sync.client.connect(url, ssl=authority.client()) as socket_:
+            socket_.send("hello")
+            assert json.loads(socket_.recv()) == ["wss", 0x0304, "hello"]
+
+
+def test_a_wsgi_app_is_told_https(authority: Authority) -> None:
+    (authority.place / "old.py").write_text(
+        "def app(environ, start_response):\n"
+        "    start_response('200 OK', [])\n"
+        "    return [environ['wsgi.url_scheme'].encode()]\n"
+    )
+    authority.issue("server")
+    pair = ["--tls-cert", "server.pem", "--tls-key", "server.key"]
+    options = [*pair, "--app-dir", str(authority.place)]
+    with serving(authority.place, "old:app", *options) as server:
+        answer = httpx.get(
+            f"https://localhost:{server.address[1]}/", verify=authority.client(), timeout=LIMIT
+        )
+        assert answer.text == "https"
+
+
+def test_a_proxy_header_comes_before_tls(authority: Authority) -> None:
+    """Also in one packet with the first of the handshake."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    with secure(authority, "--proxy-protocol") as server:
+        for joined in (False, True):
+            tls = authority.client().wrap_bio(incoming, outgoing, server_hostname="localhost")
+            with socket.create_connection(server.address, LIMIT) as sock:
+                header = b"PROXY TCP4 192.0.2.7 192.0.2.8 1000 443\r\n"
+                if not joined:
+                    sock.sendall(header)
+                step = stepper(sock, incoming, outgoing, header if joined else b"")
+                step(tls.do_handshake)
+                step(partial(tls.write, GET))
+                answer = step(partial(tls.read, 65536))
+                assert b'"client": ["192.0.2.7", 1000]' in answer
+                assert b'"scheme": "https"' in answer
+
+
+def stepper(
+    sock: socket.socket, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, first: bytes = b""
+) -> Callable[[Callable[[], Any]], Any]:
+    """Does one thing on TLS over a socket at a time; `first` goes before all that is encrypted."""
+
+    def step(act: Callable[[], Any]) -> Any:
+        nonlocal first
+        while True:
+            try:
+                done = act()
+            except ssl.SSLWantReadError:
+                sock.sendall(first + outgoing.read())
+                first = b""
+                data = sock.recv(65536)
+                incoming.write(data) if data else incoming.write_eof()
+            else:
+                sock.sendall(outgoing.read())
+                return done
+
+    return step
+
+
 # --- through it in both directions
 
 
@@ -255,19 +321,7 @@ def test_a_goodbye_before_the_answer_still_gets_it(authority: Authority) -> None
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     tls = authority.client().wrap_bio(incoming, outgoing, server_hostname="localhost")
     with secure(authority) as server, socket.create_connection(server.address, LIMIT) as sock:
-
-        def step(act: Callable[[], Any]) -> Any:
-            while True:
-                try:
-                    done = act()
-                except ssl.SSLWantReadError:
-                    sock.sendall(outgoing.read())
-                    data = sock.recv(65536)
-                    incoming.write(data) if data else incoming.write_eof()
-                else:
-                    sock.sendall(outgoing.read())
-                    return done
-
+        step = stepper(sock, incoming, outgoing)
         step(tls.do_handshake)
         tls.write(GET)
         with contextlib.suppress(ssl.SSLWantReadError):
@@ -275,7 +329,7 @@ def test_a_goodbye_before_the_answer_still_gets_it(authority: Authority) -> None
         sock.sendall(outgoing.read())
         answer = b""
         with contextlib.suppress(ssl.SSLZeroReturnError):
-            while piece := step(lambda: tls.read(65536)):
+            while piece := step(partial(tls.read, 65536)):
                 answer += piece
         assert answer.startswith(b"HTTP/1.1 200 ")
 

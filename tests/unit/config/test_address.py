@@ -23,6 +23,10 @@ from clusterd.core.errors import ConfigError
         ("unix:x.sock,mode=0o666", Unix("x.sock", 0o666), "unix:x.sock,mode=666"),
         ("unix:x.sock,mode=0660", Unix("x.sock", 0o660), "unix:x.sock"),
         ("fd:3", Fd(3), "fd:3"),
+        ("fd:3,tls=off", Fd(3, tls=False), "fd:3,tls=off"),
+        ("8000,tls=off", Tcp("127.0.0.1", 8000, tls=False), "127.0.0.1:8000,tls=off"),
+        ("[::1]:8000,tls=off", Tcp("::1", 8000, tls=False), "[::1]:8000,tls=off"),
+        (":80,tls=on", Tcp("0.0.0.0", 80), "0.0.0.0:80"),
     ],
 )
 def test_an_address_is_read_and_written_in_one_form(
@@ -54,6 +58,8 @@ def test_an_address_is_read_and_written_in_one_form(
         ("unix:/" + "x" * 107, "has 108 bytes"),
         ("fd:", "a descriptor's number"),
         ("fd:x", "a descriptor's number"),
+        ("fd:3,tls=maybe", "the only option of a port is ,tls=off"),
+        ("localhost:80,mode=660", "the only option of a port is ,tls=off"),
     ],
 )
 def test_a_wrong_address_says_why(text: str, why: str) -> None:

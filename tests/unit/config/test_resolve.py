@@ -94,6 +94,7 @@ def test_a_named_file_is_read_instead(tmp_path: Path) -> None:
             "clusterd.toml bind: 8000 is not allowed; allowed: a text or a list of texts",
         ),
         ("bind = ['a:1', 'a:1']", "clusterd.toml bind: 'a:1' is given twice"),
+        ("bind = ['a:1', 'a:1,tls=off']", "clusterd.toml bind: 'a:1' is given twice"),
         (
             "access_log = 'maybe'",
             "clusterd.toml access_log: 'maybe' is not allowed; allowed: true, false",

@@ -222,6 +222,26 @@ def test_what_is_no_longer_named_is_found(sockets: Sockets) -> None:
     assert len(names) == 1
 
 
+def test_what_an_address_speaks_is_settled_while_it_is_bound(
+    sockets: Sockets, tmp_path: Path
+) -> None:
+    """Or the reload would say that we ourselves hold the port."""
+    (free,) = listen(Tcp("127.0.0.1", 0), 8)
+    port = free.sock.getsockname()[1]
+    close(free)
+    place = f"unix:{tmp_path}/s"
+    for before, after in (
+        (f"127.0.0.1:{port}", f"127.0.0.1:{port},tls=off"),
+        (place, f"{place},mode=600"),
+    ):
+        sockets.add(ListenSettings(bind=(before,)), 1)
+        with pytest.raises(ConfigError, match=f"{before} cannot become {after}"):
+            sockets.add(ListenSettings(bind=(after,)), 1)
+    sockets.add(ListenSettings(bind=("127.0.0.1:0", "127.0.0.1:0,tls=off")), 1)  # two ports
+    names = [one.name for one in sockets]
+    assert sum(name.endswith(",tls=off") for name in names) == 1
+
+
 def test_a_listener_that_cannot_be_closed_to_newcomers_is_told_and_the_others_are(
     sockets: Sockets,
 ) -> None:

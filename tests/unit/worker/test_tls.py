@@ -286,6 +286,16 @@ def test_a_refused_client_may_go_on_sending(tmp_path: Path) -> None:
     run(test)
 
 
+def test_a_refused_client_that_leaves_is_not_waited_for(tmp_path: Path) -> None:
+    async def test() -> None:
+        wire = Wire(tmp_path, limit_body=10)
+        wire.shake()
+        await wire.talk(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5000\r\n\r\nxxx")
+        assert wire.transport.protocol.eof_received() is False
+
+    run(test)
+
+
 def test_a_client_that_says_goodbye_is_said_goodbye(tmp_path: Path) -> None:
     async def test() -> None:
         wire = Wire(tmp_path)
@@ -307,7 +317,7 @@ def test_an_end_without_goodbye_is_an_end(tmp_path: Path) -> None:
         wire = Wire(tmp_path)
         wire.shake()
         await wire.talk(get())
-        assert wire.transport.protocol.eof_received()
+        assert not wire.transport.protocol.eof_received()
         assert wire.transport.closed
 
     run(test)
