@@ -222,8 +222,11 @@ class WebSocket(Frames, Link):
     def hang_up(self, code: int, reason: str = "") -> None:
         """Begin the end (§7.1.2). Raises ValueError for what no close frame may have."""
         self._say_close(code, reason)
-        self._unsent = self._transport.get_write_buffer_size()
-        self._wait(FAREWELL)
+        if self.is_paused:
+            self._expect_progress()
+        else:
+            self._unsent = 0
+            self._wait(FAREWELL)
         self.more()  # to see the client's close frame, whatever comes before it
 
     def answered(self, exchange: Exchange, size: int) -> None:
@@ -317,6 +320,8 @@ class WebSocket(Frames, Link):
     def overdue(self, now: float) -> None:
         if self._is_lingering:
             self.abort()
+        elif self._said_close and not self._unsent and self._transport.get_write_buffer_size():
+            self._expect_progress()  # it has not even got our close frame yet
         elif self.is_closing or self.is_paused or self._said_close:
             self._judge_progress(now)
         else:

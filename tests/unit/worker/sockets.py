@@ -7,7 +7,7 @@ from websockets.client import ClientProtocol
 from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import OPEN
 
-from clusterd.config.settings import Config, HttpSettings, WebsocketSettings
+from clusterd.config.settings import Config, HttpSettings, ProxySettings, WebsocketSettings
 from clusterd.worker.websocket import WebSocket
 from tests.unit.wire.frames import frame
 from tests.unit.worker.fakes import App, Bench, get
@@ -36,9 +36,12 @@ class Talk(Bench):
         app: App,
         settings: WebsocketSettings = DEFAULTS,
         http: HttpSettings | None = None,
+        proxy: ProxySettings | None = None,
         **state: Any,
     ) -> None:
-        config = Config(http=http or HttpSettings(), websocket=settings)
+        config = Config(
+            http=http or HttpSettings(), websocket=settings, proxy=proxy or ProxySettings()
+        )
         super().__init__(app, config=config, **state)
         self.client = ClientProtocol("ws://a/", state=OPEN)  # type: ignore[arg-type]
 
@@ -82,6 +85,18 @@ def told(event: Frame) -> Any:
         close = Close.parse(bytes(event.data))
         return (int(close.code), close.reason)
     return (event.opcode.name.lower(), bytes(event.data))
+
+
+def accepting(*messages: dict[str, Any]) -> Any:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        for message in messages:
+            await send(message)
+
+    return app
+
+
+ACCEPT = {"type": "websocket.accept"}
 
 
 class Scribe:
