@@ -129,7 +129,10 @@ class HttpSettings:
         65.0, "Time that an idle connection is kept open between requests.", Kind.SECONDS
     )
     max_requests_per_connection: int = setting(
-        1000, "Requests after which a connection is closed; 0 for no limit.", Kind.COUNT
+        1000,
+        "Requests after which a connection is closed, over HTTP/2 so many for each of its streams; "
+        "0 for no limit.",
+        Kind.COUNT,
     )
     header_timeout: float = setting(
         10.0, "Time that a client may take to send a request's head.", Kind.SECONDS, low=0.1

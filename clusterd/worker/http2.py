@@ -68,7 +68,8 @@ class Http2Connection(Http2Ending):
         self.engine = Engine(server.limits, self._most, self)
         self.blocked: dict[Stream, None] = {}  # those that wait for their client to take something
         self._fresh: list[Stream] = []  # begun, and not told to the app yet
-        self._requests_left = server.requests_each
+        # As many as the HTTP/1 connections that it stands for.
+        self._requests_left = server.requests_each * self._most
         self._has_room = False  # windows were opened since we last looked
         self._unread = 0
 
@@ -188,7 +189,7 @@ class Http2Connection(Http2Ending):
         self._fresh.append(made)
         self._requests_left -= 1
         if self._requests_left == 0:
-            self._leave()
+            self.drain_begins()
 
     def on_refused(self, stream: int, error: PeerError) -> None:
         made = self.streams.get(stream)

@@ -11,7 +11,7 @@ from clusterd.worker.http2_stream import Stream
 from clusterd.worker.link import SLOTS, Link, Origin
 from clusterd.worker.server import Server
 
-PATIENCE = 1.0  # s in which a leaving worker waits for a moment without requests to say so
+PATIENCE = 1.0  # s in which a leaving worker waits for a good moment to say so
 NEWS = 5.0  # s for the client to hear that
 
 
@@ -76,27 +76,24 @@ class Http2Ending(Link):
             self.drain_begins()
 
     def drain_begins(self) -> None:
-        """Say so at once where nothing is asked, else at the next such moment if it comes soon.
+        """Say so with the last of the answers in hand, if that comes soon.
 
-        A client that goes on with what it asked when it hears that is not to be counted on: the
-        package h2 itself takes the word for the end.
+        Not at once, though nothing may be in hand: the next request may be on its way, and clients
+        built on h2 take GOAWAY for the end of whatever they wait for.
         """
         if not self._is_leaving:
-            self._leave()
-            if self.engine.latest and not self.streams:
-                self._part()
-
-    def _leave(self) -> None:
-        self._is_leaving = True
-        self._speak_by = self.server.clock() + PATIENCE
-        self._rest()
+            self._is_leaving = True
+            self._speak_by = self.server.clock() + PATIENCE
+            self._rest()
 
     def _part(self) -> None:
         """Tell the client to ask elsewhere, and hear when it knows."""
         self._is_parted = True
         self._speak_by = self.server.clock() + NEWS
-        self.engine.part(EVERY)
+        # In this order, though only what was sent before a PING is sure to be known at its answer:
+        # after GOAWAY clients built on h2 take no PING. Both go out as one.
         self.engine.ping()
+        self.engine.part(EVERY)
         self.send_soon()
         self._rest()
 
