@@ -106,7 +106,7 @@ async def endless(request: HttpRequest) -> StreamingHttpResponse:
     return StreamingHttpResponse(pieces())
 
 
-async def whole_file(request: HttpRequest) -> FileResponse:
+def whole_file(request: HttpRequest) -> FileResponse:
     return FileResponse(open(os.environ["CONFORMANCE_FILE"], "rb"))
 
 
