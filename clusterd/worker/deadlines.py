@@ -7,6 +7,7 @@ comparison, and an idle worker wakes when the nearest bucket is due.
 
 import asyncio
 import math
+import operator
 import time
 from collections.abc import Callable, Iterator
 from typing import Protocol
@@ -17,6 +18,7 @@ GRAIN = 1.0  # seconds by which a deadline may be late
 # modem of 1990 has a kilobyte.
 RATE = 240
 NEVER = math.inf
+DUE = operator.attrgetter("due")
 
 
 class Watched(Protocol):
@@ -69,14 +71,14 @@ class Wheel:
                 self._timer, self._timer_due = None, NEVER
 
     def nearest(self) -> Iterator[Watched]:
-        """Items by their deadlines, nearest first, as exactly as the wheel goes.
+        """Items by their deadlines, nearest first.
 
         What was moved since it was booked is booked anew, and comes when it is its turn.
         """
         time_ = -NEVER
         while times := [later for later in self._buckets if later > time_]:
             time_ = min(times)
-            for item in tuple(self._buckets[time_]):
+            for item in sorted(self._buckets[time_], key=DUE):
                 if item.due >= time_:
                     self.book(item)
                 elif item.booked == time_:

@@ -363,10 +363,10 @@ def test_the_wheel_goes_by_true_deadlines() -> None:
     """What moved meanwhile comes where it belongs now, and what has none does not come."""
 
     wheel = Wheel(Timer(), lambda: 0.0)  # type: ignore[arg-type]
-    items = [Item(due) for due in (5.0, 3.0, 8.0, 3.5, 6.0)]
+    items = [Item(due) for due in (5.0, 3.0, 8.2, 3.5, 6.0, 8.0, 8.1)]
     for item in items:
         wheel.book(item)
     items[1].due = 7.0
     items[4].due = NEVER
-    assert [item.due for item in wheel.nearest()] == [3.5, 5.0, 7.0, 8.0]
-    assert [item.due for item in wheel.nearest()] == [3.5, 5.0, 7.0, 8.0]
+    for _ in range(2):
+        assert [item.due for item in wheel.nearest()] == [3.5, 5.0, 7.0, 8.0, 8.1, 8.2]
