@@ -96,6 +96,8 @@ class Wsgi(Exchange):
             return self
         body, self.body = self.body, b""
         self.spool = Spool(body)
+        if body:
+            self.peer.body_taken()
         if self.expects:
             if self._may_stream(gateway):
                 gateway.begin(self)  # it asks for the body when it wants it
@@ -145,6 +147,8 @@ class Wsgi(Exchange):
         gateway: Gateway = self.peer.app
         if spool.size > MEMORY and self._may_stream(gateway):
             gateway.begin(self)
+        if self.task is not None:
+            self.peer.body_taken()  # the client may go on sending
 
     def end_body(self) -> None:
         if self.task is None:

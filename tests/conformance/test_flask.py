@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 
+import httpx
 import pytest
 import requests
 
@@ -80,6 +81,20 @@ def test_the_answer_does_not_wait_for_clean_up(server: Server, session: requests
     response = session.post(f"{server.url}/cleanup")
     assert (response.status_code, response.text) == (202, "soon")
     assert server.told() == "done"
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_uploads_and_files_over_http2(server: Server, chunked: bool) -> None:
+    """More than a window, so that the client waits until what it sent was taken."""
+    body = BLOCK * 48
+    with httpx.Client(http1=False, http2=True, base_url=server.url, timeout=30) as client:
+        told = client.post("/upload", content=iter([body]) if chunked else body)
+        assert told.http_version == "HTTP/2"
+        assert told.json() == {"size": len(body), "sha256": hashlib.sha256(body).hexdigest()}
+        assert client.get("/file").content == FILE
+        assert client.get("/environ").json()["SERVER_PROTOCOL"] == "HTTP/2"
+        lines = client.get("/stream").text.split()
+        assert [int(line) for line in lines] == list(range(100))
 
 
 def test_an_upload_in_pieces(server: Server, session: requests.Session) -> None:

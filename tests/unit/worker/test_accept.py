@@ -83,12 +83,13 @@ class FakeHost:
 
     def __init__(self) -> None:
         self.open = 0
+        self.busy = False
         self.room_by_shedding = False
         self.refused: list[int] = []
 
     @property
     def load(self) -> int:
-        return self.open
+        return 10 if self.busy else self.open
 
     def shed(self) -> bool:
         return self.room_by_shedding
@@ -183,6 +184,65 @@ def test_an_ungated_source_does_not_look_at_siblings(bench: Bench) -> None:
 
     bench.turn(7)
     assert bench.attached == [7]
+
+
+class FakePool:
+    """Threads, all busy unless told otherwise."""
+
+    is_full = True
+    freed: Callable[[], None] | None = None
+
+    def when_done(self, tell: Callable[[], None]) -> None:
+        self.freed = tell
+
+
+def test_without_a_free_thread_connections_stay_in_the_queue(bench: Bench) -> None:
+    """Until one is free; then one is taken for it, though others may be waiting as well."""
+    pool = FakePool()
+    bench.acceptor.pool = pool  # type: ignore[assignment]  # as much of a pool as it asks for
+    bench.turn(7)
+    assert bench.attached == []
+    assert not bench.is_watched()
+    assert pool.freed is not None
+    pool.freed()
+    assert bench.is_watched()
+    bench.turn()
+    assert bench.attached == [7]
+    bench.turn(8)
+    assert bench.attached == [7]
+    assert bench.acceptor.held_back == 2
+    pool.freed()
+    pool.is_full = False
+    bench.turn()
+    bench.turn(9)
+    assert bench.attached == [7, 8, 9]
+
+
+def test_a_thread_that_gets_free_late_starts_nothing(bench: Bench) -> None:
+    """After a stop, nobody accepts."""
+    pool = FakePool()
+    bench.acceptor.pool = pool  # type: ignore[assignment]
+    bench.turn(7)
+    bench.acceptor.stop()
+    assert pool.freed is not None
+    pool.freed()
+    assert not bench.is_watched()
+
+
+def test_busy_threads_count_as_a_full_worker(bench: Bench) -> None:
+    """The sibling with the free ones goes first, however many connections it has."""
+    pool = FakePool()
+    bench.acceptor.pool = pool  # type: ignore[assignment]
+    bench.host.open = 1
+    bench.host.busy = True
+    bench.sibling(8)
+    bench.turn(7)
+    assert pool.freed is not None
+    pool.freed()
+    bench.turn()
+    assert bench.attached == []
+    assert not bench.is_watched()
+    assert bench.loop.ring() == LOOK_AGAIN
 
 
 @pytest.mark.parametrize("name", ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"])
