@@ -24,6 +24,9 @@ from clusterd.wire.heads import Pair
 COMPRESSION = ServerPerMessageDeflateFactory(
     server_max_window_bits=12, client_max_window_bits=12, compress_settings={"memLevel": 5}
 )
+# zlib cannot compress with a window of 256 bytes (its issue 171), and before version 17 the package
+# found out by failing.
+TOO_SMALL = ("server_max_window_bits", "8")
 STATUS_LINE = b"HTTP/1.1 101 Switching Protocols\r\n"
 VERSION = b"13"
 VERSION_LINES = b"upgrade: websocket\r\nsec-websocket-version: 13\r\n"
@@ -75,7 +78,7 @@ def judge(method: str, headers: list[Pair], compress: bool) -> Upgrade:
 def _agree(offers: list[ExtensionHeader]) -> tuple[PerMessageDeflate | None, bytes]:
     """The first offer of compression that can be had, and the header that says so."""
     for name, parameters in offers:
-        if name == COMPRESSION.name:
+        if name == COMPRESSION.name and TOO_SMALL not in parameters:
             try:
                 agreed, deflate = COMPRESSION.process_request_params(parameters, [])
             except NegotiationError:

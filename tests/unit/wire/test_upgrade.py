@@ -88,6 +88,7 @@ AGREED = {
     ),
     # RFC 7692 §7.1: what cannot be had is declined, and the next offer is looked at.
     b"permessage-deflate; server_max_window_bits=8": b"",
+    b"permessage-deflate; server_no_context_takeover; server_max_window_bits=8": b"",
     b"permessage-deflate; server_max_window_bits=99": b"",
     b"permessage-deflate; unheard_of": b"",
     b"permessage-deflate; client_no_context_takeover=1": b"",
