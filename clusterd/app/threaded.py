@@ -8,7 +8,9 @@ then it sleeps.
 import asyncio
 import collections
 import contextlib
+import math
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
@@ -18,6 +20,7 @@ from clusterd.app.filewrapper import is_sendable, send_file
 from clusterd.app.peer import ClientGone, ContractError
 from clusterd.app.wsgi import Gateway, Wsgi, check_piece, gather, is_list
 
+NEVER = math.inf
 AHEAD = 64 * 1024  # bytes that an app may be ahead of its client
 
 
@@ -40,11 +43,13 @@ class Threaded:
         "_gateway",
         "_is_held",
         "_is_over",
+        "_is_slow",
         "_is_told",
         "_pieces",
         "_unsent",
         "_wants",
         "exchange",
+        "since",
     )
 
     def __init__(self, exchange: Wsgi, gateway: Gateway) -> None:
@@ -61,8 +66,11 @@ class Threaded:
         self._wants = False  # the thread waits for more of the request's body
         # Held to change what the other side may wait for.
         self._bell: threading.Condition | None = None
-        if not exchange.complete:
+        self._is_slow = not exchange.complete
+        if self._is_slow:
             self._bell = threading.Condition(threading.Lock())
+            gateway.slow += 1
+        self.since = NEVER  # see `Job`
 
     # --- in the thread
 
@@ -72,7 +80,7 @@ class Threaded:
         try:
             if not exchange.gone:  # else it left while it waited for us
                 # As it was when the call was made: the rest may have come meanwhile.
-                environ = exchange.environ(None if self._bell is None else self._more)
+                environ = exchange.environ(self._more if self._is_slow else None)
                 result: Any = gateway.app(environ, exchange.start_response)
                 if is_list(result) and not exchange.committed:
                     gateway.loop.call_soon_threadsafe(self._answer, gather(result))
@@ -117,8 +125,10 @@ class Threaded:
             self._unsent += len(data)
             self._pieces.append(data)
             self._tell()
+            self.since = NEVER
             while self._unsent > AHEAD and not exchange.gone:
                 self._bell.wait()
+            self.since = time.monotonic()
 
     def _more(self) -> bytes | bytearray:
         """What has come of the request's body; blocks until something has."""
@@ -128,8 +138,10 @@ class Threaded:
             if not exchange.body and not exchange.complete:
                 self._wants = True
                 self._tell()
+            self.since = NEVER
             while not (exchange.body or exchange.complete or exchange.left):
                 bell.wait()
+            self.since = time.monotonic()
             body, exchange.body = exchange.body, b""
         if not exchange.complete:
             if not body:
@@ -233,20 +245,23 @@ class Threaded:
         self._finish()
 
     def _finish(self) -> None:
-        assert self._gateway.pool is not None
-        self._gateway.pool.done()
+        gateway = self._gateway
+        assert gateway.pool is not None
+        gateway.pool.done()
+        gateway.slow -= self._is_slow
         self.exchange.finish()
 
 
 class Closing:
     """What is left of a call once its file was sent."""
 
-    __slots__ = ("_close", "_gateway", "exchange")
+    __slots__ = ("_close", "_gateway", "exchange", "since")
 
     def __init__(self, exchange: Wsgi, gateway: Gateway, close: Callable[[], object]) -> None:
         self.exchange = exchange
         self._gateway = gateway
         self._close = close
+        self.since = NEVER
 
     def work(self) -> None:
         """In a thread."""

@@ -35,6 +35,8 @@ Start = tuple[type[BaseException], BaseException, TracebackType]
 class Pool(Protocol):
     """Threads to call the app in."""
 
+    size: int
+
     def submit(self, job: Any) -> None: ...
     def done(self) -> None: ...
 
@@ -70,6 +72,15 @@ class Gateway:
         self.begin = begin
         self.pool = pool
         self.context = contextvars.copy_context()
+        self.slow = 0  # calls that began before the body of their request was complete
+
+    @property
+    def may_stream(self) -> bool:
+        """Whether an app may begin before its body is complete.
+
+        Clients that are slow to send can thus hold half of the threads, and never all.
+        """
+        return self.pool is not None and self.slow < self.pool.size // 2
 
 
 class Wsgi(Exchange):
@@ -111,9 +122,8 @@ class Wsgi(Exchange):
         Not where the body's length is unknown: few apps read one of which CONTENT_LENGTH says
         nothing (Django takes it for empty).
         """
-        if gateway.pool is None:
-            return False
-        return any(name == b"content-length" for name, _ in self.scope["headers"])
+        has_length = any(name == b"content-length" for name, _ in self.scope["headers"])
+        return has_length and gateway.may_stream
 
     def done(self) -> bool:
         """For whoever would have a task here: the app's call was over before `run` returned."""

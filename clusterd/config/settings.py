@@ -207,8 +207,8 @@ class WsgiSettings:
     )
     request_timeout: float = setting(
         60.0,
-        "Time that a WSGI request may take before its stack is dumped and its worker replaced; "
-        "0 for no limit.",
+        "Time in which a WSGI application has to read or send something, or be done, before its "
+        "stack is dumped and its worker replaced; 0 for no limit.",
         Kind.SECONDS,
     )
 

@@ -16,6 +16,8 @@ class Job(Protocol):
     """What a thread is given."""
 
     exchange: Any  # what it is for
+    # When its app was last heard of, monotonic seconds; infinity while it waits for its client.
+    since: float
 
     def work(self) -> None:
         """In the thread. Raises nothing."""
@@ -24,12 +26,11 @@ class Job(Protocol):
 class Post:
     """One thread, and what it is at."""
 
-    __slots__ = ("ident", "job", "since", "told")
+    __slots__ = ("ident", "job", "told")
 
     def __init__(self) -> None:
         self.ident = 0
         self.job: Job | None = None
-        self.since = 0.0  # monotonic seconds
         self.told: Job | None = None  # the job that was found to take too long
 
 
@@ -79,13 +80,14 @@ class Pool:
         self._waiting = tell
 
     def overdue(self, limit: float) -> Iterator[tuple[Job, float, int]]:
-        """Jobs at work for longer than `limit` seconds, with their time and thread; each once."""
+        """Jobs whose app was silent for longer than `limit` seconds, with that time and their
+        thread; each once."""
         now = self._clock()
         for post in self._posts:
-            job, since = post.job, post.since
-            if job is not None and post.told is not job and now - since > limit:
+            job = post.job
+            if job is not None and post.told is not job and now - job.since > limit:
                 post.told = job
-                yield job, now - since, post.ident
+                yield job, now - job.since, post.ident
 
     def close(self) -> None:
         """Let the threads end after what they are at; what waits is done first."""
@@ -103,7 +105,7 @@ class Pool:
         post.ident = threading.get_ident()
         take, clock, context = self._jobs.get, self._clock, self._context
         while (job := take()) is not None:
-            post.since = clock()
+            job.since = clock()
             post.job = job
             context.copy().run(job.work)
             post.job = post.told = None

@@ -49,7 +49,8 @@ async def no_lifespan(_scope: Any, _receive: Any, _send: Any) -> None:
 
 
 class Watch:
-    """Looks for requests that take too long, and has the worker replaced for them, once."""
+    """Looks for requests whose app neither reads nor sends anything, nor waits for its client, and
+    has the worker replaced for them, once."""
 
     def __init__(self, pool: Pool, limit: float, leave: Callable[[], None]) -> None:
         self._pool = pool
@@ -64,14 +65,9 @@ class Watch:
             stack = "".join(traceback.format_stack(frame)) if frame is not None else ""
             scope = job.exchange.scope
             logger.error(
-                "a request takes longer than %g s: its worker is replaced",
-                self._limit,
-                extra=block(
-                    stack,
-                    method=scope["method"],
-                    path=scope["path"],
-                    seconds=round(seconds, 1),
-                ),
+                "a request is stuck: the app has been silent for %g s, its worker is replaced",
+                seconds,
+                extra=block(stack, method=scope["method"], path=scope["path"]),
             )
             if not self._has_left:
                 self._has_left = True

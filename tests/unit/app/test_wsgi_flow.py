@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from clusterd.app.threaded import AHEAD
-from tests.unit.app.wsgi_bench import WsgiBench, asked, run
+from clusterd.config.settings import WsgiSettings
+from tests.unit.app.wsgi_bench import WsgiBench, asked, echo, run
 from tests.unit.worker.fakes import get, statuses
 
 Start = Callable[..., Callable[[bytes], None]]
@@ -131,6 +132,51 @@ def test_requests_wait_for_a_thread_and_are_answered() -> None:
             *[[200]] * 5,
         ]
         assert bench.server.load == bench.server.open
+        bench.close()
+
+    run(test)
+
+
+def test_slow_uploads_never_hold_all_threads() -> None:
+    """A client that asks for 100 Continue and then sends nothing holds a thread that reads: half
+    of them may be held so. Whoever comes then has his body gathered first."""
+
+    async def test() -> None:
+        head = b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
+        bench = WsgiBench(echo, "threads", wsgi=WsgiSettings(threads=4))
+        links = [bench.connect() for _ in range(6)]
+        for transport, link in links:
+            link.data_received(head)
+            while b"100 Continue" not in transport.sent:
+                await asyncio.sleep(0)
+        assert bench.pool is not None
+        assert bench.pool.busy == 2
+        bench.feed(get())
+        assert (await bench.sent(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        for _, link in links:
+            link.data_received(b"hello")
+        await bench.settle()
+        assert [transport.sent.endswith(b"\r\n\r\nhello") for transport, _ in links] == [True] * 6
+        assert bench.pool.busy == 0
+        assert bench.server.app.slow == 0
+        bench.close()
+
+    run(test)
+
+
+def test_waiting_for_the_client_is_no_sign_of_death() -> None:
+    """Who reads slowly must not have a worker replaced."""
+
+    async def test() -> None:
+        app = Endless()
+        bench = WsgiBench(app, "threads")
+        bench.transport.stuck = True
+        bench.feed(get())
+        await until_stuck(bench, app)
+        assert bench.pool is not None
+        assert list(bench.pool.overdue(-1.0)) == []
+        bench.connection.connection_lost(None)
+        await bench.settle()
         bench.close()
 
     run(test)

@@ -1,5 +1,6 @@
 """The thread pool: bounded, lazy, and honest about what it is at."""
 
+import math
 import queue
 import threading
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ class Held:
 
     def __init__(self, exchange: str = "") -> None:
         self.exchange = exchange
+        self.since = 0.0
         self.began = threading.Event()
         self.go = threading.Event()
         self.ended = threading.Event()
@@ -96,6 +98,20 @@ def test_what_takes_too_long_is_found_once(pool: Pool) -> None:
     pool.done()
 
 
+def test_signs_of_life_count(pool: Pool) -> None:
+    """An app that sends a piece now and then is not stuck, nor one that waits for its client."""
+    job = Held()
+    pool.submit(job)
+    assert job.began.wait(WAIT)
+    CLOCK[0] += 6.0
+    job.since = CLOCK[0] - 1
+    assert list(pool.overdue(5.0)) == []
+    job.since = math.inf
+    CLOCK[0] += 1000.0
+    assert list(pool.overdue(5.0)) == []
+    job.end()
+
+
 def test_a_job_that_waits_for_a_thread_does_not_take_long(pool: Pool) -> None:
     first, second, third = Held(), Held(), Held()
     for job in (first, second, third):
@@ -115,6 +131,7 @@ def test_closed_it_ends_its_threads_after_what_waits() -> None:
 
     class Job:
         exchange = None
+        since = 0.0
 
         def work(self) -> None:
             order.put(threading.get_ident())
