@@ -176,10 +176,10 @@ class Http2Connection(Http2Ending):
         scope["headers"] = head.headers
         scope["state"] = self.server.state.copy()
         scope["extensions"] = scope["extensions"].copy()
-        if head.told:
-            self.server.trust.amend(scope, self.trusted)
         if self.server.access is not None:
-            self.server.access.names.give(scope, self.trusted)
+            self.server.access.names.give(scope)
+        if head.told:
+            self.server.hear(scope, self.trusted)
         made = self.streams[stream] = Stream(self, stream)
         made.exchange = exchange = self._exchange(made, scope, self._now, True)
         if head.length != BODYLESS:
@@ -229,18 +229,23 @@ class Http2Connection(Http2Ending):
         if exchange.stage is not ENDED:
             server.running[exchange] = None
 
+    def pump_soon(self) -> None:
+        """See what windows and transport take once others had their turn of the loop."""
+        if not self._has_room and not self._is_busy:
+            self.server.loop.call_soon(self._pump)
+        self._has_room = True
+
     def _pump(self) -> None:
         """Send what windows and transport take, each stream in turn."""
-        self._has_room = False
         is_busy, self._is_busy = self._is_busy, True
-        moved = True
+        moved = not self.is_closing
         while moved and not self.is_paused:
             moved = False
             for stream in list(self.blocked):
                 if stream.pump():
                     moved = True
             self.write_out()
-        self._is_busy = is_busy
+        self._is_busy, self._has_room = is_busy, False
 
     # --- the streams' side
 

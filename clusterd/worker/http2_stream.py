@@ -229,6 +229,8 @@ class Stream:
     def _wait_for_room(self) -> None:
         if self._pending and not self.is_over:
             self.link.blocked[self] = None
+            if self.link.engine.room(self.number) and not self.link.is_paused:
+                self.link.pump_soon()  # it was only its turn that ended
             if self._send_by == NEVER:
                 self._taken = self._sent
                 self._send_by = self.link.server.clock() + self.link.server.http.write_timeout

@@ -7,15 +7,12 @@ from typing import Any
 import pytest
 from h2.errors import ErrorCodes
 
-from clusterd.app.peer import ClientGone
 from clusterd.config.settings import Config, HttpSettings, ProxySettings
-from clusterd.wire.http2 import RESETS
 from clusterd.wire.http2_states import CONNECTION_WINDOW, STREAM_WINDOW
 from clusterd.worker.connection import DRAINED
-from clusterd.worker.deadlines import NEVER
 from tests.support import http2 as frames
-from tests.support.http2 import START, get, post
-from tests.unit.worker.fakes import FakeTransport, Held, echo, hello, run, streaming
+from tests.support.http2 import get, post
+from tests.unit.worker.fakes import Held, echo, hello, run, streaming
 from tests.unit.worker.fakes_http2 import Bench2
 
 
@@ -262,6 +259,29 @@ def test_streams_take_turns() -> None:
     run(test)
 
 
+def test_an_answer_goes_on_after_its_turn() -> None:
+    """Begun at any time, with nothing coming from the client meanwhile."""
+
+    async def test() -> None:
+        go = asyncio.Event()
+
+        async def large(scope: Any, receive: Any, send: Any) -> None:
+            await go.wait()
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"x" * 2_000_000})
+
+        bench = Bench2(large)
+        wide = frames.settings((4, 2**31 - 1)) + frames.window(0, 2**31 - 1 - 65535)
+        await bench.ask(wide + get(1) + get(3))
+        go.set()
+        for _ in range(5):
+            client = await bench.ask()
+        assert client.ended == {1, 3}
+        assert len(client.bodies[1]) == 2_000_000
+
+    run(test)
+
+
 def test_a_slow_transport_holds_answers_back() -> None:
     """What the socket does not take stays with the app, not in our memory."""
 
@@ -345,7 +365,8 @@ def test_a_body_that_nobody_wants_is_read_a_little_then_cut() -> None:
 
     async def test() -> None:
         bench = Bench2(hello)
-        client = await bench.ask(post(1), frames.data(1, b"x" * 10_000))
+        await bench.ask(post(1))
+        client = await bench.ask(frames.data(1, b"x" * 10_000))
         assert client.ended == {1}
         assert not client.resets
         for _ in range(DRAINED // 10_000):
@@ -371,437 +392,5 @@ def test_stream_windows_and_the_connection_s_are_what_we_said() -> None:
         assert said[4] == STREAM_WINDOW
         assert said[6] == 65536
         assert said[8] == 0  # no extended CONNECT
-
-    run(test)
-
-
-# --- cancelling, and too much of it
-
-
-def test_a_cancelled_request_s_app_is_told() -> None:
-    async def test() -> None:
-        seen = []
-
-        async def app(scope: Any, receive: Any, send: Any) -> None:
-            await receive()
-            seen.append((await receive())["type"])
-            with pytest.raises(ClientGone):
-                await hello(scope, receive, send)
-
-        bench = Bench2(app)
-        client = await bench.ask(get(1), frames.reset(1))
-        assert seen == ["http.disconnect"]
-        assert 1 not in client.heads
-        assert not bench.link.streams
-        assert not bench.server.running
-        assert not bench.server.tasks
-
-    run(test)
-
-
-def test_a_cancelled_request_in_the_same_packet_never_reaches_the_app() -> None:
-    async def test() -> None:
-        app = Held()
-        bench = Bench2(app)
-        await bench.ask(get(1) + frames.reset(1) + get(3))
-        assert len(app.scopes) == 1
-        app.go.set()
-        await bench.settle()
-
-    run(test)
-
-
-def test_requests_count_until_their_app_is_through() -> None:
-    """Rapid reset: a stream that is reset at once makes no room for the next."""
-
-    async def test() -> None:
-        app = Held()
-        bench = Bench2(app, http(http2_streams=5))
-        for stream in range(1, 21, 2):
-            client = await bench.ask(get(stream), frames.reset(stream))
-        assert len(app.scopes) == 5
-        assert client.resets == dict.fromkeys(range(11, 21, 2), ErrorCodes.REFUSED_STREAM)
-        app.go.set()
-        await bench.settle()
-        assert (await bench.ask(get(21))).status(21) == 200
-
-    run(test)
-
-
-def test_one_stream_too_many_is_refused_and_may_be_tried_again() -> None:
-    """RFC 9113 §5.1.2 and §8.7."""
-
-    async def test() -> None:
-        app = Held()
-        bench = Bench2(app, http(http2_streams=2))
-        client = await bench.ask(get(1), get(3), get(5))
-        assert client.resets == {5: ErrorCodes.REFUSED_STREAM}
-        app.go.set()
-        await bench.settle()
-        client = await bench.ask(get(7))
-        assert [client.status(stream) for stream in (1, 3, 7)] == [200] * 3
-
-    run(test)
-
-
-def test_a_flood_ends_its_connection_and_frees_all_it_had() -> None:
-    async def test() -> None:
-        app = Held()
-        bench = Bench2(app)
-        await bench.ask(get(1))
-        flood = b"".join(get(n) + frames.reset(n) for n in range(3, 2 * RESETS + 10, 2))
-        client = await bench.ask(flood)
-        assert [code for _, code in client.goaways] == [ErrorCodes.ENHANCE_YOUR_CALM]
-        assert bench.transport.ended
-        assert bench.link.is_closing
-        assert not bench.link.streams
-        assert not bench.server.running
-        app.go.set()
-        await bench.settle()
-        assert not bench.server.tasks
-        bench.pass_time(5)
-        assert bench.transport.aborted
-
-    run(test)
-
-
-def test_answers_to_frames_do_not_pile_up_for_a_client_that_does_not_read() -> None:
-    """PING and SETTINGS want an acknowledgement each. The budget would let 2,000 of them by."""
-
-    async def test() -> None:
-        bench = Bench2(streaming(*[b"x" * 50_000] * 100))
-        bench.transport.stuck = True
-        wide = frames.settings((4, 2**31 - 1)) + frames.window(0, 2**31 - 1 - 65535)
-        await bench.ask(wide + get(1))
-        assert bench.link.is_paused
-        count = 0
-        while not bench.transport.aborted:
-            bench.now += 1
-            bench.feed(frames.ping() * 100)
-            count += 100
-            assert count < 5000
-        assert bench.transport.unsent < 500_000
-
-    run(test)
-
-
-# --- deadlines
-
-
-def test_deadlines_of_a_head() -> None:
-    """From the first byte to the first SETTINGS, and from a head's first frame to its last."""
-
-    async def test() -> None:
-        bench = Bench2(hello)
-        transport = FakeTransport()
-        link = bench.server.spoken["h2"](bench.server)
-        transport.protocol = link
-        link.connection_made(transport)
-        for byte in START[:9]:
-            bench.pass_time(1)
-            link.data_received(bytes([byte]))
-        assert not transport.ended
-        bench.pass_time(3)
-        assert transport.ended
-        await bench.ask(frames.frame(frames.HEADERS, 1, 1, b""))
-        for _ in range(10):
-            bench.pass_time(1)
-            await bench.ask(frames.frame(frames.CONTINUATION, 0, 1, b""))
-        bench.pass_time(2)
-        assert bench.link.is_closing
-        assert bench.read().goaways
-
-    run(test)
-
-
-def test_an_idle_connection_is_closed_with_goaway() -> None:
-    async def test() -> None:
-        bench = Bench2(hello, http(keep_alive=20))
-        await bench.ask(get(1))
-        bench.pass_time(19)
-        await bench.ask(frames.ping())
-        bench.pass_time(19)
-        assert not bench.link.is_closing
-        bench.pass_time(5)
-        assert bench.transport.closed
-        assert bench.read().goaways == [(1, 0)]
-
-    run(test)
-
-
-def test_a_body_without_progress_is_answered_408() -> None:
-    async def test() -> None:
-        bench = Bench2(echo)
-        await bench.ask(post(1), get(3))
-        for _ in range(3):
-            bench.pass_time(29)
-            await bench.ask(frames.data(1, b"x" * 8000))
-        bench.pass_time(32)
-        client = await bench.ask()
-        assert client.status(1) == 408
-        assert client.resets == {1: ErrorCodes.NO_ERROR}
-        assert not client.goaways
-        assert (await bench.ask(get(5))).status(5) == 200
-
-    run(test)
-
-
-def test_a_body_that_waits_for_the_app_is_not_late() -> None:
-    async def test() -> None:
-        app = Held()
-        bench = Bench2(app)
-        await bench.ask(post(1), frames.data(1, b"x"))
-        bench.pass_time(300)
-        assert bench.link.streams
-        app.go.set()
-        await bench.ask()
-        client = await bench.ask(frames.data(1, b"y", end=True))
-        assert client.bodies[1] == b"POST / xy"
-
-    run(test)
-
-
-def test_a_client_whose_windows_stay_closed_loses_its_stream() -> None:
-    """Window stall: the answer's piece is freed, and the app is told."""
-
-    async def test() -> None:
-        bench = Bench2(streaming(b"x" * 70_000, b"y" * 70_000))
-        await bench.ask(frames.window(0, 2**30), get(1), get(3))
-        for _ in range(3):
-            bench.pass_time(29)
-            await bench.ask(frames.window(3, 20_000))
-        client = await bench.ask()
-        assert client.resets == {1: ErrorCodes.CANCEL}
-        assert 3 in bench.link.streams
-        bench.pass_time(32)
-        bench.pass_time(32)
-        await bench.ask()
-        assert not bench.link.streams
-        assert not bench.server.tasks
-
-    run(test)
-
-
-def test_a_window_opened_by_a_byte_at_a_time_is_no_progress() -> None:
-    async def test() -> None:
-        bench = Bench2(streaming(b"x" * 70_000))
-        await bench.ask(frames.window(0, 2**30), get(1))
-        for _ in range(4):
-            bench.pass_time(15)
-            client = await bench.ask(frames.window(1, 1))
-        assert client.resets == {1: ErrorCodes.CANCEL}
-
-    run(test)
-
-
-def test_a_client_that_reads_nothing_loses_its_connection() -> None:
-    async def test() -> None:
-        bench = Bench2(streaming(*[b"x" * 60_000] * 9))
-        bench.transport.stuck = True
-        await bench.ask(frames.settings((4, 2**31 - 1)) + frames.window(0, 2**30) + get(1))
-        assert bench.link.is_paused
-        bench.pass_time(35)
-        bench.pass_time(35)
-        assert bench.transport.aborted
-        bench.link.connection_lost(None)
-        await bench.settle()
-        assert not bench.server.tasks
-        assert not bench.server.connections
-
-    run(test)
-
-
-# --- ends
-
-
-def test_a_lost_connection_frees_everything() -> None:
-    async def test() -> None:
-        app = Held()
-        bench = Bench2(app)
-        await bench.ask(get(1), post(3))
-        bench.link.connection_lost(None)
-        app.go.set()
-        await bench.settle()
-        assert not bench.server.tasks
-        assert not bench.server.running
-        assert not bench.server.connections
-        assert bench.link.due == NEVER or not bench.server.wheel._buckets
-
-    run(test)
-
-
-def test_a_client_that_closed_its_side_gets_what_it_asked_for() -> None:
-    async def test() -> None:
-        app = Held()
-        bench = Bench2(app)
-        await bench.ask(get(1))
-        assert bench.link.eof_received()
-        app.go.set()
-        client = await bench.ask()
-        assert client.ended == {1}
-        assert bench.transport.closed
-        assert not Bench2(hello).link.eof_received()
-
-    run(test)
-
-
-def test_a_client_s_goodbye_closes_after_what_it_asked_for() -> None:
-    async def test() -> None:
-        app = Held()
-        bench = Bench2(app)
-        await bench.ask(get(1), frames.goaway())
-        assert not bench.transport.closed
-        app.go.set()
-        client = await bench.ask()
-        assert client.ended == {1}
-        assert bench.transport.closed
-
-    run(test)
-
-
-# --- leaving
-
-
-def drain(bench: Bench2) -> None:
-    bench.server.drain_begins(last=False, leave_by=bench.now + 20)
-
-
-PONG = frames.ping(b"clusterd", frames.ACK)
-
-
-def test_an_idle_connection_is_told_in_a_moment_and_closed_when_it_knows() -> None:
-    async def test() -> None:
-        bench = Bench2(hello)
-        await bench.ask(get(1))
-        drain(bench)
-        assert not (await bench.ask()).goaways
-        bench.pass_time(2)
-        client = await bench.ask()
-        assert client.goaways == [(2**31 - 1, 0)]
-        client = await bench.ask(get(3))  # it was on its way
-        assert client.ended == {1, 3}
-        client = await bench.ask(PONG)
-        assert client.goaways == [(2**31 - 1, 0), (3, 0)]
-        assert bench.transport.closed
-
-    run(test)
-
-
-def test_a_connection_is_told_with_the_last_of_its_answers() -> None:
-    """So that a client built on h2 has nothing to lose."""
-
-    async def test() -> None:
-        app = Held()
-        bench = Bench2(app)
-        await bench.ask(get(1), get(3))
-        drain(bench)
-        assert not (await bench.ask()).goaways
-        app.go.set()
-        client = await bench.ask()
-        assert client.ended == {1, 3}
-        assert client.frames[-2].kind == frames.PING  # a client built on h2 takes none later
-        assert client.frames[-1].kind == frames.GOAWAY
-
-    run(test)
-
-
-def test_one_that_is_always_busy_is_told_in_the_middle() -> None:
-    async def test() -> None:
-        app = Held()
-        bench = Bench2(app)
-        await bench.ask(get(1))
-        drain(bench)
-        bench.pass_time(2.5)
-        client = await bench.ask(get(3))
-        assert client.goaways == [(2**31 - 1, 0)]
-        client = await bench.ask(PONG, get(5))
-        assert client.goaways[1:] == [(3, 0)]
-        assert client.resets == {5: ErrorCodes.REFUSED_STREAM}
-        assert not bench.transport.closed
-        app.go.set()
-        client = await bench.ask()
-        assert client.ended == {1, 3}
-        assert bench.transport.closed
-
-    run(test)
-
-
-def test_who_does_not_say_that_it_knows_is_not_waited_for() -> None:
-    async def test() -> None:
-        bench = Bench2(hello)
-        await bench.ask(get(1))
-        drain(bench)
-        bench.pass_time(2)
-        assert not bench.transport.closed
-        bench.pass_time(7)
-        assert bench.transport.closed
-
-    run(test)
-
-
-def test_a_connection_that_comes_while_the_worker_leaves_gets_its_first_answer() -> None:
-    async def test() -> None:
-        bench = Bench2(hello)
-        drain(bench)
-        bench.transport, bench.connection = bench.connect()
-        client = await bench.ask(get(1))
-        assert client.ended == {1}
-        assert client.goaways == [(2**31 - 1, 0)]
-
-    run(test)
-
-
-def test_so_many_requests_and_the_connection_is_renewed() -> None:
-    async def test() -> None:
-        bench = Bench2(hello, http(max_requests_per_connection=1, http2_streams=3))
-        client = await bench.ask(get(1), get(3))
-        assert not client.goaways
-        client = await bench.ask(get(5))
-        assert client.goaways == [(2**31 - 1, 0)]
-        assert (await bench.ask(get(7))).status(7) == 200
-
-    run(test)
-
-
-def test_a_stream_of_events_ends_cleanly_when_the_worker_leaves() -> None:
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        headers = [(b"content-type", b"text/event-stream")]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": b"data: 1\n\n", "more_body": True})
-        await receive()
-        await receive()
-
-    async def test() -> None:
-        bench = Bench2(app)
-        await bench.ask(get(1))
-        drain(bench)
-        for exchange in list(bench.server.running):
-            exchange.end_stream()
-        client = await bench.ask()
-        assert client.bodies[1] == b"data: 1\n\n"
-        assert client.ended == {1}
-        assert client.goaways
-
-    run(test)
-
-
-def test_out_of_time_apps_are_cancelled_and_answered_503() -> None:
-    async def test() -> None:
-        app = Held()
-        bench = Bench2(app)
-        await bench.ask(get(1), get(3))
-        assert bench.link.cancel()
-        client = await bench.ask()
-        assert [client.status(stream) for stream in (1, 3)] == [503, 503]
-        assert not bench.link.cancel()
-
-    run(test)
-
-
-def test_nobody_can_take_an_http2_connection_over() -> None:
-    """The tables of its compression are here."""
-
-    async def test() -> None:
-        assert Bench2(hello).link.release() is None
 
     run(test)
