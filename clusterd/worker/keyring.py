@@ -8,8 +8,9 @@ its session with any of them.
 import contextlib
 import os
 import ssl
+import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from clusterd.config.settings import TlsSettings
@@ -57,6 +58,8 @@ class Keyring:
         bundle = Bundle.unseal(fd)
         contexts = [self._context(certificate, key, bundle) for certificate, key in bundle.pairs]
         by_name: dict[str, Context] = {}
+        if len(contexts) > 1:
+            contexts[0].sni_callback = self._choose
         for context in contexts:
             for name in context.names:
                 by_name.setdefault(name, context)
@@ -112,13 +115,31 @@ class Keyring:
             trust(context, bundle.ca)
         facts = decode(certificate)
         use(context, certificate, key, bundle.password)
-        context.sni_callback = self._choose
         context.path = certificate.path
         context.pem = first_certificate(certificate)
         context.names = server_names(facts)
         context.expires = ssl.cert_time_to_seconds(facts["notAfter"])
         context.numbers = {one["name"]: one["id"] & 0xFFFF for one in context.get_ciphers()}
         return context
+
+
+Hook = Callable[["sys.UnraisableHookArgs"], object]
+
+
+def without_foreign_names(hook: Hook) -> Hook:
+    """A `sys.unraisablehook` that says nothing of server names which are not ASCII.
+
+    Python decodes the name before it calls us, and where it cannot, ends the handshake and writes a
+    traceback: so any client could fill the log.
+    """
+
+    def hear(unraisable: "sys.UnraisableHookArgs") -> None:
+        error, trace = unraisable.exc_value, unraisable.exc_traceback
+        from_ssl = trace is not None and trace.tb_frame.f_globals is vars(ssl)
+        if not (from_ssl and isinstance(error, UnicodeDecodeError)):
+            hook(unraisable)
+
+    return hear
 
 
 @contextlib.contextmanager

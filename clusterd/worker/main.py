@@ -44,7 +44,7 @@ from clusterd.worker.birth import Birth
 from clusterd.worker.connection import Connection
 from clusterd.worker.gate import Gate
 from clusterd.worker.handover import Handover
-from clusterd.worker.keyring import HTTP1
+from clusterd.worker.keyring import HTTP1, without_foreign_names
 from clusterd.worker.preamble import expecting_header
 from clusterd.worker.pulse import Pulse
 from clusterd.worker.server import Server
@@ -211,6 +211,7 @@ class Life:
             self.birth.http2(self.server, self.interface)
         if self.birth.keyring is not None:
             self.birth.keyring.offer((*self.server.spoken, HTTP1))
+            sys.unraisablehook = without_foreign_names(sys.unraisablehook)
         reuseport = self.birth.config.listen.balance == "reuseport"
         for name, sock in self.birth.listeners:
             self.acceptor.add(self._listener(name, sock, is_gated(sock, name, reuseport)))

@@ -169,6 +169,35 @@ def test_http1_is_agreed_on_by_name_and_by_silence(authority: Authority) -> None
                 assert read_all(sock).startswith(b"HTTP/1.1 200 ")
 
 
+def test_a_session_is_resumed_with_any_worker(authority: Authority) -> None:
+    context = authority.client()
+    context.maximum_version = ssl.TLSVersion.TLSv1_2  # Python's client knows the session at once
+    with secure(authority, workers=3) as server, contextlib.ExitStack() as stack:
+        session = stack.enter_context(secured(server.address, context)).session
+        served = set()
+        for _ in range(12):
+            sock = stack.enter_context(secured(server.address, context, session=session))
+            assert sock.session_reused
+            sock.sendall(GET)
+            served.add(json.loads(sock.recv(65536).partition(b"\r\n\r\n")[2])["pid"])
+        assert len(served) == 3
+
+
+def test_a_name_that_is_no_name_fills_no_log(authority: Authority) -> None:
+    options: list[str] = []
+    for stem in ("first", "second"):
+        certificate, key = authority.issue(stem, f"{stem}.example")
+        options += ["--tls-cert", certificate, "--tls-key", key]
+    context = authority.client()
+    hello = client_hello(context, "second.example").replace(b"second.ex", b"secon\xff.ex")
+    with serving(authority.place, "secret:app", *options, workers=1) as server:
+        with socket.create_connection(server.address, LIMIT) as sock:
+            sock.sendall(hello)
+            assert read_all(sock)[:1] == b"\x15"  # an alert
+        assert serial(server.address, context, "second.example")
+        assert "Unicode" not in server.log()
+
+
 def test_an_address_may_stay_plain(authority: Authority) -> None:
     place = authority.place / "s.sock"
     options = ["-b", "127.0.0.1:0", "-b", "127.0.0.1:0,tls=off", "-b", f"unix:{place}"]
@@ -561,10 +590,10 @@ def test_half_finished_handshakes_starve_nobody(authority: Authority) -> None:
         assert all(worker["connections"] <= 21 for worker in server.workers())
 
 
-def client_hello(context: ssl.SSLContext) -> bytes:
+def client_hello(context: ssl.SSLContext, name: str = "localhost") -> bytes:
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     with contextlib.suppress(ssl.SSLWantReadError):
-        context.wrap_bio(incoming, outgoing, server_hostname="localhost").do_handshake()
+        context.wrap_bio(incoming, outgoing, server_hostname=name).do_handshake()
     return outgoing.read()
 
 

@@ -50,11 +50,18 @@ class Authority:
 Address = tuple[str, int]
 
 
-def secured(address: Address, context: ssl.SSLContext, name: str = "localhost") -> ssl.SSLSocket:
+def secured(
+    address: Address,
+    context: ssl.SSLContext,
+    name: str = "localhost",
+    session: ssl.SSLSession | None = None,
+) -> ssl.SSLSocket:
     """A client's connection, its handshake done. An end without close_notify is an error."""
     sock = socket.create_connection(address, timeout=LIMIT)
     try:
-        return context.wrap_socket(sock, server_hostname=name, suppress_ragged_eofs=False)
+        return context.wrap_socket(
+            sock, server_hostname=name, suppress_ragged_eofs=False, session=session
+        )
     except BaseException:
         sock.close()
         raise

@@ -1,13 +1,17 @@
 """TLS over a transport that remembers: handshakes, bytes at any split, ends, and floods."""
 
 import asyncio
+import functools
 import ssl
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from clusterd.config.settings import Config, HttpSettings, TlsSettings
+from clusterd.worker.deadlines import NEVER
 from clusterd.worker.keyring import Keyring
 from clusterd.worker.tls import PIECE, UNREAD, Handshake, Secured, SecuredConnection
 from tests.support.authority import Authority
@@ -53,19 +57,25 @@ class Client:
         return self.outgoing.read()
 
 
+@functools.cache
+def credentials(place: Path) -> tuple[Keyring, ssl.SSLContext]:
+    """A loaded keyring, and what its clients want."""
+    authority = Authority(place)
+    whole = settings(authority, "a")
+    keyring = Keyring(whole)
+    keyring.load(sealed(whole))
+    return keyring, authority.client()
+
+
 class Wire:
     """A server with TLS, and one client of it."""
 
     def __init__(self, place: Path, app: Any = hello, **http: Any) -> None:
-        self.authority = Authority(place)
-        whole = settings(self.authority, "a")
-        self.keyring = Keyring(whole)
-        self.keyring.load(sealed(whole))
-        config = Config(http=HttpSettings(**http), tls=TlsSettings(tls_cert=whole.tls_cert))
+        self.keyring, self.context = credentials(place)
+        config = Config(http=HttpSettings(**http), tls=TlsSettings(tls_cert=("a.pem",)))
         self.bench = Bench(app, config=config)
         self.server = self.bench.server
         self.server.closed(self.bench.connection)  # the bench's own, which is plain
-        self.context = self.authority.client()
         self.client = Client(self.context)
         self.transport, self.handshake = self.accept()
 
@@ -350,6 +360,51 @@ def test_nothing_is_left_of_a_lost_connection(tmp_path: Path) -> None:
         assert connection.exchange is None
         assert wire.transport.protocol.get_protocol() is not connection
         assert wire.server.open == 0
+
+    run(test)
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("certificates")
+
+
+@given(
+    place=st.integers(0, 3000),
+    bits=st.integers(1, 255),
+    step=st.integers(40, 2000),
+    later=st.booleans(),
+)
+def test_spoilt_bytes_end_the_connection_or_mean_nothing(
+    loaded: Path, place: int, bits: int, step: int, later: bool
+) -> None:
+    """Whatever of the handshake or of a request is changed on its way, nothing else happens."""
+
+    async def test() -> None:
+        wire = Wire(loaded)
+
+        def send(data: bytes, spoil: bool) -> None:
+            spoilt = bytearray(data)
+            if spoil and data:
+                spoilt[place % len(data)] ^= bits
+            wire.feed(bytes(spoilt), step)
+
+        def broken() -> bool:
+            return wire.transport.closed or wire.transport.ended
+
+        send(wire.client.shakes(), not later)
+        if not broken():
+            try:
+                last = wire.client.shakes(wire.taken())
+            except ssl.SSLError:
+                return  # the client noticed
+            if last:
+                send(last + wire.client.says(get()), later)
+                await wire.bench.settle()
+        answered = sum(wire.server.answers)
+        (link,) = wire.server.connections
+        assert broken() or answered == 1 or link.due < NEVER  # it waits for the rest
+        assert answered <= 1
 
     run(test)
 
