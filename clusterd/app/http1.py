@@ -260,7 +260,6 @@ class Http1(Exchange):
         a length is left alone: ended early it would pass for complete.
         """
         if self.stage is STREAMING and self.endless:
-            self.keeps = False
             self._put([LAST_CHUNK])
             self.stage = ENDED
             self.leave(gone=True)

@@ -92,9 +92,13 @@ class Ending(Reader, Link):
         return fd
 
     def drain_begins(self) -> None:
-        """The next answer, and the one in hand if its head is not sent yet, closes."""
+        """The next answer, and the one in hand if its head is not sent yet, closes.
+
+        Where a head has promised to keep the connection, a close would meet the next request on
+        its way: after that answer it is as good as any idle connection.
+        """
         self._requests_left = 0
-        if self.exchange is not None:
+        if self.exchange is not None and self.exchange.stage is not STREAMING:
             self.exchange.keeps = False
 
     def close_when_idle(self) -> None:

@@ -58,7 +58,7 @@ async def events(listener: Listener) -> AsyncIterator[Any]:
                 yield json.loads(event.partition(b"data: ")[2])
             else:
                 listener.ends.append(event)
-        listener.ends.append(await reader.read())  # the blank line, and the end
+        listener.ends.append(await reader.readexactly(2))  # the blank line after the last chunk
     finally:
         writer.close()
 

@@ -323,3 +323,34 @@ def test_a_background_task_does_not_hold_up_the_connection() -> None:
         assert not bench.server.tasks
 
     run(test)
+
+
+@pytest.mark.parametrize("events", [False, True], ids=["ended by the app", "ended for it"])
+def test_a_stream_whose_head_promised_to_keep_the_connection_keeps_it(events: bool) -> None:
+    """Also while the worker leaves: its client may have sent the next request already."""
+
+    async def test() -> None:
+        go = asyncio.Event()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            headers = [(b"content-type", b"text/event-stream")]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.body", "body": b"a", "more_body": True})
+            await go.wait()
+            await send({"type": "http.response.body"})
+
+        bench = Bench(app)
+        assert b"connection: close" not in await bench.talk(get())
+        bench.server.drain_begins(last=False, leave_by=bench.now + 10)
+        if events:
+            for exchange in list(bench.server.running):
+                exchange.end_stream()
+        go.set()
+        await bench.settle()
+        assert bench.transport.sent.endswith(b"0\r\n\r\n")
+        assert bench.connection.idle  # to be handed over, or to have one answer more
+        bench.transport.sent.clear()
+        assert b"connection: close" in await bench.talk(get())
+        assert bench.transport.closed
+
+    run(test)
