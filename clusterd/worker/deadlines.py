@@ -85,7 +85,9 @@ class Wheel:
                     yield item
 
     def turn(self) -> None:
-        """Act on what is due, and sleep until the next bucket."""
+        """Act on what is due, and sleep until the next bucket. May be called early."""
+        if self._timer is not None:
+            self._timer.cancel()
         self._timer, self._timer_due = None, NEVER
         now = self._clock()
         for time_ in sorted(time_ for time_ in self._buckets if time_ <= now):
