@@ -35,5 +35,5 @@ FRAMING = frozenset({b"content-length", b"transfer-encoding", b"expect", b"upgra
 # Names that proxies tell of the client with.
 X_FORWARDED = (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port")
 FORWARDED = (b"forwarded",)
-TOLD = frozenset({*X_FORWARDED, *FORWARDED})
+TOLD = frozenset({*X_FORWARDED, *FORWARDED, b"x-request-id"})
 NOTABLE = FRAMING | TOLD

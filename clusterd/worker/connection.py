@@ -125,7 +125,7 @@ class Connection(Ending):
 
     def on_told(self) -> None:
         if self.exchange is not None:
-            self.server.trust.amend(self.exchange.scope, self.trusted)
+            self.server.hear(self.exchange.scope, self.trusted)
 
     def on_body_part(self, data: bytes) -> None:
         exchange = self.exchange

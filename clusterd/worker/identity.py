@@ -24,19 +24,22 @@ class Names:
         self._mine = os.urandom(8).hex().encode()
         self._given = 0
 
-    def give(self, scope: Scope, trusted: bool) -> None:
-        """Have the request's name as its last header."""
-        headers = scope["headers"]
+    def give(self, scope: Scope) -> None:
+        """Have a new name as the last header, beside what the client may have sent."""
+        self._given += 1
+        scope["headers"].append((ID, b"%b%08x" % (self._mine, self._given)))
+
+    def settle(self, scope: Scope, trusted: bool) -> None:
+        """Leave one name only: that of a trusted proxy, if there is one and it is sane, or ours.
+
+        For every request that has one of `tables.TOLD` among its headers.
+        """
+        *headers, ours = scope["headers"]
         said = dict(headers).get(ID)
-        if said is None:
-            self._given += 1
-            headers.append((ID, b"%b-%x" % (self._mine, self._given)))
-            return
-        headers = [pair for pair in headers if pair[0] != ID]
-        if not (trusted and SANE.fullmatch(said)):
-            self._given += 1
-            said = b"%b-%x" % (self._mine, self._given)
-        scope["headers"] = [*headers, (ID, said)]
+        if said is not None:
+            if trusted and SANE.fullmatch(said):
+                ours = (ID, said)
+            scope["headers"] = [*(pair for pair in headers if pair[0] != ID), ours]
 
 
 def identified(kind: type[Exchange], names: Names) -> type[Exchange]:
@@ -48,7 +51,7 @@ def identified(kind: type[Exchange], names: Names) -> type[Exchange]:
         __slots__ = ()
 
         def __init__(self, peer: Any, scope: Scope, began: float, keeps: bool) -> None:
-            give(scope, peer.trusted)
+            give(scope)
             begin(self, peer, scope, began, keeps)
 
     return Named

@@ -213,6 +213,13 @@ class Server:
         if interface == "asgi" and self.trust.root_path:
             self.app = mounted(self.app, self.trust.root_path)
 
+    def hear(self, scope: dict[str, Any], trusted: bool) -> None:
+        """Let a request's scope tell what its peer says of the client, if it may; for every request
+        that has one of `tables.TOLD` among its headers, of whatever protocol."""
+        self.trust.amend(scope, trusted)
+        if self.access is not None:
+            self.access.names.settle(scope, trusted)
+
     def set_access_log(self, fd: int) -> None:
         """Log one line a request to this descriptor; again after a reopen."""
         if self.access is None:

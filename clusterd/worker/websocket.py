@@ -109,9 +109,9 @@ class WebSocket(Frames, Link):
         scope["state"] = self.server.state.copy()
         scope["extensions"] = over_websocket(scope["extensions"])
         scope["subprotocols"] = self._upgrade.subprotocols
-        self.server.trust.amend(scope, self.trusted)
         if self.server.access is not None:
-            self.server.access.names.give(scope, self.trusted)
+            self.server.access.names.give(scope)
+        self.server.hear(scope, self.trusted)
         return scope
 
     def accept(self, session: Session, subprotocol: str | None, judged: Judged) -> None:
