@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from clusterd.app.scope import Scope
+from clusterd.app.scope import Address, Scope
 from clusterd.wire.heads import FICKLE, LONGEST, MOST, Pair
 
 logger = logging.getLogger("clusterd.app")
@@ -25,6 +25,7 @@ PORTS = {"http": "80", "https": "443"}
 DROPPED = frozenset({b"proxy"})
 PLAIN = {b"content-type": "CONTENT_TYPE", b"content-length": "CONTENT_LENGTH"}
 VERSION = ("wsgi.version", (1, 0))
+UNKNOWN: tuple[Any, str, str, Environ] = (object(), "", "", {})
 LINE = 8192  # characters of an unended line of wsgi.errors that are kept
 
 
@@ -65,16 +66,18 @@ class Environs:
             "wsgi.file_wrapper": file_wrapper,
             "SERVER_SOFTWARE": "clusterd",
         }
-        self._of_connections: dict[Any, Environ] = {}
+        # By the client's address, with all that makes the rest: a proxy may speak for several.
+        self._of_connections: dict[Address, tuple[Address, str, str, Environ]] = {}
 
     def make(self, scope: Scope, body: Any) -> Environ:
         """The environ of a request; `body` becomes its wsgi.input."""
-        who = (scope["client"], scope["server"], scope["scheme"], scope["root_path"])
-        environ = (self._of_connections.get(who) or self._of_connection(*who)).copy()
+        known = self._of_connections.get(scope["client"], UNKNOWN)
+        if known[0] != scope["server"] or known[1] != scope["scheme"]:
+            known = self._of_connection(scope)
+        environ = known[3].copy()
         path = scope["path"]
-        root = who[3]
-        if not path.isascii() or root:
-            path = _path_info(scope["raw_path"], root)
+        if not path.isascii() or known[2]:
+            path = _path_info(scope["raw_path"], known[2])
         environ["REQUEST_METHOD"] = scope["method"]
         environ["PATH_INFO"] = path
         environ["QUERY_STRING"] = scope["query_string"].decode("latin-1")
@@ -87,13 +90,15 @@ class Environs:
             _join_headers(environ, headers)
         return environ
 
-    def _of_connection(self, client: Any, server: Any, scheme: str, root: str) -> Environ:
+    def _of_connection(self, scope: Scope) -> tuple[Address, str, str, Environ]:
+        client, server = scope["client"], scope["server"]
+        scheme, root = scope["scheme"], scope["root_path"]
         environ = self._base | {
             "wsgi.url_scheme": scheme,
             "SCRIPT_NAME": root.encode().decode("latin-1"),
             "REMOTE_ADDR": "",
             "SERVER_NAME": "localhost",
-            "SERVER_PORT": PORTS[scheme],
+            "SERVER_PORT": PORTS.get(scheme, "80"),
         }
         if client is not None and client[1] is not None:
             environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = client[0], str(client[1])
@@ -101,8 +106,8 @@ class Environs:
             environ["SERVER_NAME"], environ["SERVER_PORT"] = server[0], str(server[1])
         if len(self._of_connections) >= MOST:
             self._of_connections.clear()
-        self._of_connections[client, server, scheme, root] = environ
-        return environ
+        self._of_connections[client] = known = (server, scheme, root, environ)
+        return known
 
 
 def _path_info(raw_path: bytes, root: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from clusterd.app.exchange import ENDED
 from clusterd.app.filewrapper import is_sendable, send_file
 from clusterd.app.peer import ContractError
-from clusterd.app.wsgi import Gateway, Wsgi, check_piece, gather, is_list
+from clusterd.app.wsgi import Gateway, Wsgi, check_piece, gather
 
 END = object()
 
@@ -24,12 +24,12 @@ def begin(exchange: Wsgi) -> None:
     context = gateway.context.copy()
     try:
         result: Any = context.run(gateway.app, exchange.environ(), exchange.start_response)
-        if is_list(result) and not exchange.committed:
-            exchange.whole(gather(result))
-        else:
+        body = gather(result)
+        if body is None or exchange.committed:
             exchange.call = call = Inline(exchange, context, result)
             call.go_on()
             return
+        exchange.whole(body)
     except BaseException as error:  # also SystemExit: one request must not cost the worker
         exchange.failed(error)
     if exchange.task is not None:

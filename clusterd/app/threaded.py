@@ -18,7 +18,7 @@ from typing import Any
 from clusterd.app.exchange import ENDED, WAITING
 from clusterd.app.filewrapper import is_sendable, send_file
 from clusterd.app.peer import ClientGone, ContractError
-from clusterd.app.wsgi import Gateway, Wsgi, check_piece, gather, is_list
+from clusterd.app.wsgi import Gateway, Wsgi, check_piece, gather
 
 NEVER = math.inf
 AHEAD = 64 * 1024  # bytes that an app may be ahead of its client
@@ -82,8 +82,9 @@ class Threaded:
                 # As it was when the call was made: the rest may have come meanwhile.
                 environ = exchange.environ(self._more if self._is_slow else None)
                 result: Any = gateway.app(environ, exchange.start_response)
-                if is_list(result) and not exchange.committed:
-                    gateway.loop.call_soon_threadsafe(self._answer, gather(result))
+                body = gather(result)
+                if body is not None and not exchange.committed:
+                    gateway.loop.call_soon_threadsafe(self._answer, body)
                     return
                 self._send(result)
         except BaseException as error:  # also SystemExit: one request must not cost the worker
@@ -120,13 +121,13 @@ class Threaded:
         if self._bell is None:
             self._bell = threading.Condition(threading.Lock())
         with self._bell:
-            if exchange.gone:
-                raise ClientGone("the client has left")
+            if exchange.gone or exchange.stage is ENDED:
+                raise ClientGone("the client has left, or was sent away")
             self._unsent += len(data)
             self._pieces.append(data)
             self._tell()
             self.since = NEVER
-            while self._unsent > AHEAD and not exchange.gone:
+            while self._unsent > AHEAD and not exchange.gone and exchange.stage is not ENDED:
                 self._bell.wait()
             self.since = time.monotonic()
 

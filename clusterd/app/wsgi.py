@@ -253,7 +253,9 @@ class Wsgi(Exchange):
 
     def whole(self, body: bytes) -> None:
         """The answer is complete."""
-        self.begin_answer()
+        if not self.code:
+            raise ContractError("start_response was not called")
+        self.start(self.code, self.headers)
         self.answer(body)
 
     def send(self, data: bytes, more: bool) -> None:
@@ -263,9 +265,10 @@ class Wsgi(Exchange):
         self.stream(data, more)
 
     def failed(self, error: BaseException) -> None:
-        """The app raised. That its client sent half a body is not its fault."""
-        if self.left and not self.gone and has_client_gone(error):
-            self._abandon(400)
+        """The app raised. It is not its fault where the client sent half a body, or where it was
+        only told that its answer is over."""
+        if has_client_gone(error):
+            self._abandon(400 if self.left else 500)
         else:
             self._failed(error)
 
@@ -346,16 +349,12 @@ def check_piece(data: object) -> None:
         raise ContractError(f"a piece of the body is a {type(data).__name__}, not bytes")
 
 
-def is_list(result: Any) -> bool:
-    """Whether an answer is known to be whole."""
-    return result.__class__ is list or result.__class__ is tuple
-
-
-def gather(pieces: "list[bytes] | tuple[bytes, ...]") -> bytes:
-    """A body that is a list, in one piece."""
-    body = pieces[0] if len(pieces) == 1 else b""
-    if body.__class__ is not bytes or len(pieces) > 1:
-        for piece in pieces:
-            check_piece(piece)
-        body = b"".join(pieces)
-    return body
+def gather(result: Any) -> bytes | None:
+    """The body of an answer that is known to be whole, since it is a list."""
+    if result.__class__ is not list and result.__class__ is not tuple:
+        return None
+    if len(result) == 1 and result[0].__class__ is bytes:
+        return result[0]
+    for piece in result:
+        check_piece(piece)
+    return b"".join(result)

@@ -86,6 +86,22 @@ def test_a_client_that_leaves_ends_a_waiting_app(mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["inline", "threads"])
+@pytest.mark.parametrize("header", [("Content-Length", "20000"), ("x", "a\nb")])
+def test_an_app_that_broke_its_word_is_not_listened_to_for_ever(
+    mode: str, header: tuple[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    app = Endless()
+
+    def lying(environ: Any, start_response: Start) -> Iterator[bytes]:
+        return app(environ, lambda status, _headers: start_response(status, [header]))
+
+    _, bench = asked(mode, lying)
+    assert app.closed.is_set()
+    assert bench.transport.closed
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("mode", ["inline", "threads"])
 def test_a_stream_of_events_ends_cleanly_when_the_worker_leaves(mode: str) -> None:
     async def test() -> None:
         app = Endless()
