@@ -58,8 +58,8 @@ async def echo(scope, receive, send):
 
 
 async def pour(scope, receive, send):
-    """64 MiB, as fast as the client takes them."""
-    count = 1024
+    """16 MiB, as fast as the client takes them."""
+    count = 256
     headers = [(b"content-length", str(count * len(PIECE)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     for left in range(count, 0, -1):
