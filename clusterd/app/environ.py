@@ -25,7 +25,8 @@ PORTS = {"http": "80", "https": "443"}
 DROPPED = frozenset({b"proxy"})
 PLAIN = {b"content-type": "CONTENT_TYPE", b"content-length": "CONTENT_LENGTH"}
 VERSION = ("wsgi.version", (1, 0))
-UNKNOWN: tuple[Any, str, str, Environ] = (object(), "", "", {})
+Known = tuple[Any, str, str, Environ]  # server, scheme, root path, and what comes of them
+UNKNOWN: Known = (object(), "", "", {})
 LINE = 8192  # characters of an unended line of wsgi.errors that are kept
 
 
@@ -67,7 +68,7 @@ class Environs:
             "SERVER_SOFTWARE": "clusterd",
         }
         # By the client's address, with all that makes the rest: a proxy may speak for several.
-        self._of_connections: dict[Address, tuple[Address, str, str, Environ]] = {}
+        self._of_connections: dict[Address, Known] = {}
 
     def make(self, scope: Scope, body: Any) -> Environ:
         """The environ of a request; `body` becomes its wsgi.input."""
@@ -90,7 +91,7 @@ class Environs:
             _join_headers(environ, headers)
         return environ
 
-    def _of_connection(self, scope: Scope) -> tuple[Address, str, str, Environ]:
+    def _of_connection(self, scope: Scope) -> Known:
         client, server = scope["client"], scope["server"]
         scheme, root = scope["scheme"], scope["root_path"]
         environ = self._base | {
