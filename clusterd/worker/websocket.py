@@ -176,8 +176,7 @@ class WebSocket(Frames, Link):
             self.write(wire.pong(self._owed))
             self._owed = None
         if self._said_close:
-            self._unsent = 0
-            self._wait(FAREWELL)
+            self._expect_close()
         elif not self.is_closing:
             self._rest()
 
@@ -222,11 +221,7 @@ class WebSocket(Frames, Link):
     def hang_up(self, code: int, reason: str = "") -> None:
         """Begin the end (§7.1.2). Raises ValueError for what no close frame may have."""
         self._say_close(code, reason)
-        if self.is_paused:
-            self._expect_progress()
-        else:
-            self._unsent = 0
-            self._wait(FAREWELL)
+        self._expect_close()
         self.more()  # to see the client's close frame, whatever comes before it
 
     def answered(self, exchange: Exchange, size: int) -> None:
@@ -321,7 +316,7 @@ class WebSocket(Frames, Link):
         if self._is_lingering:
             self.abort()
         elif self._said_close and not self._unsent and self._transport.get_write_buffer_size():
-            self._expect_progress()  # it has not even got our close frame yet
+            self._expect_progress()
         elif self.is_closing or self.is_paused or self._said_close:
             self._judge_progress(now)
         else:
@@ -365,6 +360,11 @@ class WebSocket(Frames, Link):
         self.is_closing = True
         self._transport.close()
         self._expect_progress()
+
+    def _expect_close(self) -> None:
+        """From now on the client has to answer our close frame, unless it has not even got it."""
+        self._unsent = 0
+        self._wait(FAREWELL)
 
     def _fail(self, code: int, reason: str) -> None:
         """Fail the connection (§7.1.7): say why, and look at nothing more."""
