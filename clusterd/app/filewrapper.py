@@ -5,6 +5,7 @@ import stat
 from collections.abc import Iterator
 from typing import IO, Any
 
+from clusterd.app.exchange import ENDED
 from clusterd.app.http1 import BARE
 from clusterd.app.wsgi import Wsgi
 
@@ -44,6 +45,8 @@ def is_sendable(exchange: Wsgi, result: Any) -> bool:
 
 async def send_file(exchange: Wsgi, wrapper: FileWrapper) -> None:
     """The rest of a file is the body."""
+    if exchange.gone or exchange.stage is ENDED:
+        return
     file = wrapper.file
     start = file.tell()
     size = max(0, os.fstat(file.fileno()).st_size - start)

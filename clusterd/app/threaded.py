@@ -194,6 +194,7 @@ class Threaded:
             return
         if self._error is not None:
             exchange.failed(self._error)
+            self._error = None  # its traceback holds `work`, and so us
         if self._file is None:
             self._finish()
         else:

@@ -257,6 +257,33 @@ def test_a_file_is_sent_and_closed(
     assert not bench.server.tasks
 
 
+def test_a_file_for_who_has_left_is_closed(tmp_path: Path) -> None:
+    async def test() -> None:
+        (tmp_path / "file").write_bytes(b"abc")
+        began, left = threading.Event(), threading.Event()
+        files = []
+
+        def app(environ: Any, start_response: Start) -> Any:
+            began.set()
+            assert left.wait(WAIT)
+            start_response("200 OK", [])
+            files.append((tmp_path / "file").open("rb"))
+            return environ["wsgi.file_wrapper"](files[0])
+
+        bench = WsgiBench(app, "threads")
+        bench.feed(get())
+        assert began.wait(WAIT)
+        bench.connection.connection_lost(None)
+        left.set()
+        await bench.settle()
+        assert files[0].closed
+        assert not bench.transport.sent
+        assert not bench.server.tasks
+        bench.close()
+
+    run(test)
+
+
 @pytest.mark.parametrize("mode", ["inline", "threads"])
 def test_what_only_looks_like_a_file_is_read(mode: str) -> None:
     class Source(io.BytesIO):
