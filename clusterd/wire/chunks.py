@@ -11,17 +11,18 @@ from clusterd.core.errors import PeerError
 from clusterd.wire.heads import FIELD
 from clusterd.wire.limits import Limits
 
-LINE = 4096  # bytes of a chunk-size line; those who sign chunks need about a hundred
+LINE = 1024  # bytes of a chunk-size line; those who sign chunks need about a hundred
 TRAILERS = 16 * 1024  # bytes of all trailers
 # RFC 9112 §7.1.1. Blanks around the signs, which "must not be generated", are refused: they are
 # what parsers disagree about. 15 digits are more than any body has, and fewer than overflow.
-TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-QUOTED = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t \x21-\x7e\x80-\xff])*"'
-SIZE = rb"([0-9A-Fa-f]{1,15})(?:;%b(?:=(?:%b|%b))?)*\r\n" % (TOKEN, TOKEN, QUOTED)
+# The repetitions are possessive: each sign has one reading, and none is tried a second time.
+TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
+QUOTED = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t \x21-\x7e\x80-\xff])*+"'
+SIZE = rb"([0-9A-Fa-f]{1,15}+)(?:;%b(?:=(?:%b|%b))?+)*+\r\n" % (TOKEN, TOKEN, QUOTED)
 FIRST = re.compile(SIZE)
 NEXT = re.compile(rb"\r\n" + SIZE)  # the end of the chunk before belongs to the line
 # What may become such a line.
-BEGUN = re.compile(rb"(?:[0-9A-Fa-f]{1,15}(?:;[\t\x20-\x7e\x80-\xff]*)?\r?)?")
+BEGUN = re.compile(rb"(?:[0-9A-Fa-f]{1,15}+(?:;[\t\x20-\x7e\x80-\xff]*+)?\r?)?")
 BEGUN_NEXT = re.compile(rb"\r?|\r\n" + BEGUN.pattern)
 
 
