@@ -9,9 +9,8 @@ Where bytes come from and when, nothing here knows: time is an argument. After a
 the connection the engine is spent, and `output` has the GOAWAY that says so.
 """
 
-import struct
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from h2.errors import ErrorCodes
 from h2.events import (
@@ -24,12 +23,13 @@ from h2.events import (
     TrailersReceived,
     WindowUpdated,
 )
-from h2.exceptions import ProtocolError, StreamClosedError
+from h2.exceptions import ProtocolError
 
 from clusterd.core.errors import PeerError
 from clusterd.wire.budget import Budget
+from clusterd.wire.http2_events import Events
 from clusterd.wire.http2_head import Head, Malformed, judge, judge_trailers
-from clusterd.wire.http2_states import States
+from clusterd.wire.http2_states import States, Unreadable, is_pure
 from clusterd.wire.limits import Limits
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"  # RFC 9113 §3.4
@@ -37,8 +37,8 @@ FRAME_HEAD = 9  # bytes of a frame's head (§4.1)
 FRAME = 16 * 1024  # bytes of the longest frame that we take, the least that can be (§4.2)
 DATA, HEADERS, RST_STREAM, SETTINGS, GOAWAY, CONTINUATION = 0, 1, 3, 4, 7, 9
 END_STREAM, ACK, END_HEADERS = 1, 1, 4  # flags
+WHOLE = END_STREAM | END_HEADERS
 EVERY = 2**31 - 1  # a stream that no client gets to
-GOAWAY_FRAME = struct.Struct("!BHBBIII")
 # Resets, the client's and those it makes us send. A browser that leaves a page cancels what it had
 # begun; who does it over and over has requests begun for nothing (CVE-2023-44487, CVE-2025-8671).
 RESETS, RESETS_REGAINED = 500, 50.0  # at once, and a second
@@ -47,6 +47,7 @@ RESETS, RESETS_REGAINED = 500, 50.0  # at once, and a second
 CHATTER, CHATTER_REGAINED = 2000, 200.0
 MOVES = 8
 PING_DATA = b"clusterd"
+SAME = 64  # blocks of a connection whose meaning is remembered
 
 CALM = ErrorCodes.ENHANCE_YOUR_CALM
 NO_ERROR = ErrorCodes.NO_ERROR
@@ -74,31 +75,6 @@ class Body:
         self.seen = 0
 
 
-class Events(Protocol):
-    """Who is told what came. Streams go by their numbers."""
-
-    def on_request(self, stream: int, head: Head) -> None:
-        """A request has begun."""
-
-    def on_refused(self, stream: int, error: PeerError) -> None:
-        """A request, begun or not, is to be answered with the error's status and nothing else."""
-
-    def on_body(self, stream: int, data: bytes, credit: int) -> None:
-        """A piece of a body. `credit` bytes of window are to be given back: `Engine.taken`."""
-
-    def on_end(self, stream: int) -> None:
-        """A request that had a body is complete."""
-
-    def on_gone(self, stream: int) -> None:
-        """A request was reset, by the client or for what the client did."""
-
-    def on_room(self, stream: int) -> None:
-        """More can be sent, on a stream or (0) on any."""
-
-    def on_pong(self) -> None:
-        """The client has answered our PING, so it has read what we sent before."""
-
-
 class Engine:
     """One connection's."""
 
@@ -114,11 +90,9 @@ class Engine:
         "_limits",
         "_need",
         "_now",
-        "_output",
         "_resets",
         "_torn",
         "is_spent",
-        "latest",
         "parted",
         "ready",
     )
@@ -135,13 +109,16 @@ class Engine:
         self._is_known = False  # and the first SETTINGS
         self._is_unended = False  # the trailers being read do not end their stream
         self._now = 0.0
-        self._output = b""
         self._resets = Budget(max(RESETS, 2 * streams), RESETS_REGAINED)
         self._chatter = Budget(max(CHATTER, 2 * streams), CHATTER_REGAINED)
-        self.latest = 0  # stream begun
         self.ready = 0  # bytes of bodies that wait in `output`
         self.is_spent = False  # nothing can be read or sent any more
         self.parted = False  # the client begins no more requests
+
+    @property
+    def latest(self) -> int:
+        """The last stream that has begun."""
+        return self._h2.latest
 
     # --- what comes
 
@@ -197,6 +174,8 @@ class Engine:
     def _on_frame(self, frame: bytes, length: int) -> None:
         kind, flags = frame[3], frame[4]
         stream = int.from_bytes(frame[5:9]) & EVERY
+        if stream in self._h2.quiet:
+            self._h2.tell(stream)
         if not self._is_known:
             if kind != SETTINGS or flags & ACK:
                 self._break(PROTOCOL_ERROR, "the first frame is not SETTINGS")  # §3.4
@@ -204,10 +183,13 @@ class Engine:
         if self._block >= 0:
             self._on_continuation(kind, flags, length)
         elif kind == HEADERS:
+            if flags == WHOLE and stream & 1 and stream > self._h2.latest > 0:
+                self._on_whole(stream, frame[FRAME_HEAD:])
+                return
             if not flags & END_HEADERS:
                 self._block = length
             if stream not in self._bodies:
-                if stream <= self.latest:
+                if stream <= self._h2.latest:
                     self._provoked()  # the stream is over: h2 resets it, or breaks
             elif not flags & END_STREAM:
                 # §8.1: malformed. For h2 the end of the connection, so it is shown another frame.
@@ -239,6 +221,8 @@ class Engine:
         except ProtocolError as error:  # its GOAWAY is made already
             self.is_spent = True
             raise Broken(error.error_code, str(error)) from None
+        except Unreadable as error:
+            self._break(error.code, str(error))
         for event in events:
             handle = HANDLERS.get(event.__class__)
             if handle is not None:
@@ -247,8 +231,30 @@ class Engine:
     # --- what h2 makes of it
 
     def _on_request(self, event: RequestReceived) -> None:
-        self.latest = stream = event.stream_id
-        ended = event.stream_ended is not None
+        self._h2.latest = event.stream_id
+        self._begin(event.stream_id, event.stream_ended is not None)
+
+    def _on_whole(self, stream: int, block: bytes) -> None:
+        """A request in one frame, which h2 need not hear of; of many clients one like the last."""
+        decoded = self._h2.decoded
+        head = decoded.same.get(block)
+        if head is None:
+            try:
+                decoded.decode(block)
+            except Unreadable as error:
+                self._break(error.code, str(error))
+        self._h2.begin(stream)
+        if head is not None:
+            self._events.on_request(stream, head)
+            return
+        head = self._begin(stream, ended=True)
+        if head is not None and is_pure(block):
+            if len(decoded.same) >= SAME:
+                decoded.same.clear()
+            decoded.same[block] = head
+
+    def _begin(self, stream: int, ended: bool) -> Head | None:
+        """Judge a head, and pass it on."""
         try:
             head = judge(self._h2.decoded.fields, ended, self._limits)
         except Malformed:
@@ -262,6 +268,8 @@ class Engine:
             if not ended:
                 self._bodies[stream] = Body(head.length)
             self._events.on_request(stream, head)
+            return head
+        return None
 
     def _on_data(self, event: DataReceived) -> None:
         stream, data, credit = event.stream_id, event.data, event.flow_controlled_length
@@ -343,32 +351,27 @@ class Engine:
 
     def _break(self, code: int, message: str) -> None:
         self.is_spent = True
-        self._h2.close_connection(code, last_stream_id=self.latest)
+        self._h2.close_connection(code, last_stream_id=self._h2.latest)
         raise Broken(code, message)
 
     # --- what goes
 
     def head(self, stream: int, block: bytes, end: bool) -> None:
         """An answer's head, or its trailers."""
-        self._h2.headers(stream, block, end)
+        self._h2.head(stream, block, end)
         self._chatter.earn(MOVES)
 
     def interim(self, stream: int, block: bytes) -> None:
         """A head of status 1xx, before the answer's."""
-        self._h2.headers(stream, block, end=False, interim=True)
+        self._h2.interim(stream, block)
 
     def room(self, stream: int) -> int:
         """Bytes that the client takes on a stream."""
-        return max(0, self._h2.local_flow_control_window(stream))
-
-    @property
-    def frame(self) -> int:
-        """Bytes of the longest frame that is sent."""
-        return min(self._h2.max_outbound_frame_size, FRAME)
+        return self._h2.room(stream)
 
     def data(self, stream: int, data: bytes, end: bool) -> None:
-        """A frame of a body: no longer than `room` and `frame`."""
-        self._h2.send_data(stream, data, end)
+        """A frame of a body: no longer than `room` and `FRAME`."""
+        self._h2.data(stream, data, end)
         self.ready += len(data)
         self._chatter.earn(MOVES)
 
@@ -385,10 +388,7 @@ class Engine:
         """End a stream at once. No more is told of it."""
         self._bodies.pop(stream, None)
         if not self.is_spent:
-            try:
-                self._h2.reset_stream(stream, code)
-            except StreamClosedError:
-                pass  # it is over already
+            self._h2.reset(stream, code)
 
     def refuse(self, stream: int) -> None:
         """There are streams enough: the client may try again (§8.7)."""
@@ -396,10 +396,9 @@ class Engine:
         self._provoked()
 
     def part(self, latest: int) -> None:
-        """Say that no stream after `latest` is answered. Unlike h2's it ends nothing else."""
+        """Say that no stream after `latest` is answered; those before go on."""
         if not self.is_spent:
-            goaway = GOAWAY_FRAME.pack(0, 8, GOAWAY, 0, 0, latest, NO_ERROR)
-            self._output += self._h2.data_to_send() + goaway
+            self._h2.part(latest)
 
     def ping(self) -> None:
         """Ask for a sign that the client has read what was sent."""
@@ -413,8 +412,7 @@ class Engine:
     def output(self) -> bytes:
         """What is to be sent, once."""
         self.ready = 0
-        output, self._output = self._output + self._h2.data_to_send(), b""
-        return output
+        return self._h2.output()
 
 
 HANDLERS: dict[type, Callable[[Engine, Any], None]] = {

@@ -2,12 +2,23 @@
 
 Heads pass it by. What it would end a whole connection for, because of one stream, never reaches it;
 and what it keeps of streams that are over, or of settings that nobody knows, is bounded.
+
+Nor does it hear of every stream. Most requests are one frame, and their answers two, with nothing
+in between: such a stream stays quiet, which is to say that its frames are made here and only the
+connection's window is kept up (measured: two thirds of what a request costs). As soon as anything
+else happens to it, h2 is told what it missed.
 """
+
+import struct
+from typing import Any
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
+from h2.errors import ErrorCodes
+from h2.exceptions import StreamClosedError
 from h2.settings import SettingCodes, Settings
 from hpack import Decoder
+from hpack.exceptions import HPACKError, OversizedHeaderListError
 
 from clusterd.wire.heads import Pair
 from clusterd.wire.http2_fields import NO_TABLE
@@ -17,9 +28,21 @@ STREAM_WINDOW = 256 * 1024  # bytes of a body that may wait for the app
 CONNECTION_WINDOW = 1024 * 1024  # the same of all bodies of a connection
 DEFAULT_WINDOW = 65535  # RFC 9113 §6.9.2
 KEPT = 1024  # streams that are over, of which it is kept how they ended
+SHORT = 16 * 1024  # bytes that any frame may have (RFC 9113 §4.2)
+FRAME_HEAD = struct.Struct("!HBBBI")  # §4.1; the length is of three bytes
+DATA, HEADERS, GOAWAY = 0, 1, 7
+END_STREAM, END_HEADERS = 1, 4
 # h2 wants to see headers, where it has only to know of what kind they are.
 FINAL = [(b":status", b"200")]
 INTERIM = [(b":status", b"100")]
+
+
+class Unreadable(Exception):
+    """A block that cannot be decoded, so no later one can be either; `code` is for GOAWAY."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__("the headers cannot be decoded")
+        self.code = code
 
 
 class Decoded(Decoder):
@@ -27,9 +50,29 @@ class Decoded(Decoder):
 
     fields: list[Pair]
 
+    def __init__(self, longest: int) -> None:
+        super().__init__(longest)
+        self.is_known = False  # h2 is told of a block that was read before
+        self.same: dict[bytes, Any] = {}  # blocks that mean the same until the table changes
+
     def decode(self, data: bytes, raw: bool = False) -> list[Pair]:  # type: ignore[override]
-        self.fields = super().decode(data, raw=True)  # type: ignore[assignment]
+        if self.is_known:
+            return []
+        try:
+            self.fields = super().decode(data, raw=True)  # type: ignore[assignment]
+        except OversizedHeaderListError:
+            raise Unreadable(ErrorCodes.ENHANCE_YOUR_CALM) from None
+        except HPACKError:
+            raise Unreadable(ErrorCodes.COMPRESSION_ERROR) from None
+        if not is_pure(data):
+            self.same.clear()
         return []
+
+
+def is_pure(block: bytes) -> bool:
+    """Whether it only names entries of the table (RFC 7541 §6.1), as of clients that repeat
+    themselves."""
+    return min(block, default=0) >= 0x80
 
 
 class Encoded:
@@ -38,10 +81,10 @@ class Encoded:
     def __init__(self) -> None:
         self.block = b""
         self.header_table_size = 0  # set by h2, as the client wishes; we remember nothing anyway
-        self._first = NO_TABLE
+        self.first = NO_TABLE  # goes in front of the first block
 
     def encode(self, _headers: object) -> bytes:
-        block, self._first = self._first + self.block, b""
+        block, self.first = self.first + self.block, b""
         return block
 
 
@@ -63,6 +106,9 @@ class States(H2Connection):
         # What is longer than it may be is read all the same, up to here, so that 431 can be
         # answered: only who has read one block can read the next.
         self.longest = 2 * limits.headers + 64 * limits.fields
+        self.quiet: dict[int, bool] = {}  # streams that h2 has not heard of; True: head is sent
+        self.latest = 0  # stream begun
+        self._ready = bytearray()  # to be sent before what h2 has to send
         self.decoded = self.decoder = Decoded(self.longest)
         self.encoded = Encoded()
         self.encoder = self.encoded  # type: ignore[assignment]
@@ -93,7 +139,94 @@ class States(H2Connection):
         for code in [code for code in self.remote_settings if not isinstance(code, SettingCodes)]:
             del self.remote_settings[code]
 
-    def headers(self, stream: int, block: bytes, end: bool, interim: bool = False) -> None:
-        """Send a head, or trailers, encoded already."""
+    # --- streams that stay quiet
+
+    def begin(self, stream: int) -> None:
+        """A stream begins with a whole request. Not the connection's first: h2 must see one."""
+        self.quiet[stream] = False
+        self.latest = self.highest_inbound_stream_id = stream
+
+    def tell(self, stream: int) -> None:
+        """Let h2 know of a stream after all, and what was sent on it."""
+        is_answered = self.quiet.pop(stream)
+        self.highest_inbound_stream_id = stream - 1
+        self.decoded.is_known = True
+        self.receive_data(FRAME_HEAD.pack(0, 0, HEADERS, END_STREAM | END_HEADERS, stream))
+        self.decoded.is_known = False
+        self.highest_inbound_stream_id = self.latest
+        if is_answered:
+            self._ready += self.data_to_send()
+            self.encoded.block = NO_TABLE  # it wants to see some
+            self.send_headers(stream, FINAL)
+            self.data_to_send()  # the client has seen it
+
+    # --- what goes
+
+    def room(self, stream: int) -> int:
+        """Bytes that the client takes on a stream."""
+        if stream in self.quiet:
+            initial = self.remote_settings.initial_window_size
+            return max(0, min(self.outbound_flow_control_window, initial))
+        return max(0, self.local_flow_control_window(stream))
+
+    def head(self, stream: int, block: bytes, end: bool) -> None:
+        """Send an answer's head, or its trailers, encoded already."""
+        if stream in self.quiet:
+            size = len(block) + len(self.encoded.first)
+            if self.quiet[stream] is False and size <= SHORT:
+                flags = END_STREAM | END_HEADERS if end else END_HEADERS
+                self._put(HEADERS, flags, stream, self.encoded.first + block)
+                self.encoded.first = b""
+                self.quiet[stream] = True
+                if end:
+                    del self.quiet[stream]
+                return
+            self.tell(stream)
         self.encoded.block = block
-        self.send_headers(stream, INTERIM if interim else FINAL, end_stream=end)
+        self.send_headers(stream, FINAL, end_stream=end)
+
+    def interim(self, stream: int, block: bytes) -> None:
+        """Send a head of status 1xx."""
+        if stream in self.quiet:
+            self.tell(stream)
+        self.encoded.block = block
+        self.send_headers(stream, INTERIM)
+
+    def data(self, stream: int, data: bytes, end: bool) -> None:
+        """Send a frame of a body, which there is room for."""
+        if stream in self.quiet:
+            if end:
+                self._put(DATA, END_STREAM, stream, data)
+                self.outbound_flow_control_window -= len(data)
+                del self.quiet[stream]
+                return
+            self.tell(stream)
+        self.send_data(stream, data, end)
+
+    def reset(self, stream: int, code: int) -> None:
+        """End a stream at once, if it is not over."""
+        if stream in self.quiet:
+            self.tell(stream)
+        try:
+            self.reset_stream(stream, code)
+        except StreamClosedError:
+            pass
+
+    def part(self, latest: int) -> None:
+        """Say that no stream after `latest` is answered. Unlike h2's it ends nothing else."""
+        self._put(GOAWAY, 0, 0, struct.pack("!II", latest, ErrorCodes.NO_ERROR))
+
+    def _put(self, kind: int, flags: int, stream: int, body: bytes) -> None:
+        """Send a frame, after what h2 has to send."""
+        ready = self._ready
+        ready += self.data_to_send()
+        ready += FRAME_HEAD.pack(len(body) >> 8, len(body) & 255, kind, flags, stream)
+        ready += body
+
+    def output(self) -> bytes:
+        """What is to be sent, once."""
+        output = self.data_to_send()
+        if self._ready:
+            output = bytes(self._ready) + output
+            self._ready.clear()
+        return output

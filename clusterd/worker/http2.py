@@ -173,7 +173,7 @@ class Http2Connection(Http2Ending):
             return
         scope = self.template.copy()
         scope["method"], scope["path"], scope["raw_path"], scope["query_string"] = head.asked
-        scope["headers"] = head.headers
+        scope["headers"] = head.headers.copy()
         scope["state"] = self.server.state.copy()
         scope["extensions"] = scope["extensions"].copy()
         if self.server.access is not None:

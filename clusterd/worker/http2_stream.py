@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from clusterd.app.exchange import ENDED, STREAMING, Exchange
 from clusterd.core.errors import PeerError
-from clusterd.wire.http2 import CANCEL, INTERNAL_ERROR, NO_ERROR
+from clusterd.wire.http2 import CANCEL, FRAME, INTERNAL_ERROR, NO_ERROR
 from clusterd.worker.connection import DRAINED
 from clusterd.worker.deadlines import NEVER, RATE
 
@@ -162,7 +162,7 @@ class Stream:
         if (
             not self._pending
             and not self.link.is_paused
-            and size <= engine.frame
+            and size <= FRAME
             and size <= engine.room(self.number)
         ):
             engine.data(self.number, body, end)
@@ -197,7 +197,7 @@ class Stream:
         engine, number = link.engine, self.number
         while pending and not link.is_paused and self._sent - before < TURN:
             piece = pending[0]
-            size = min(len(piece), engine.frame, engine.room(number))
+            size = min(len(piece), FRAME, engine.room(number))
             if not size:
                 break
             if size < len(piece):

@@ -102,6 +102,7 @@ class Reading:
         self.resets: dict[int, int] = {}
         self.ended: set[int] = set()
         self._decoder = Decoder()
+        self._block = b""  # of a head that is not whole yet
 
     def take(self, data: bytes) -> "Reading":
         self.buffer += data
@@ -116,8 +117,12 @@ class Reading:
 
     def _add(self, sent: Sent) -> None:
         self.frames.append(sent)
-        if sent.kind == HEADERS:
-            fields = list(map(tuple, self._decoder.decode(sent.body, raw=True)))
+        if sent.kind in (HEADERS, CONTINUATION):
+            self._block += sent.body
+            if not sent.flags & END_HEADERS:
+                return
+            fields = list(map(tuple, self._decoder.decode(self._block, raw=True)))
+            self._block = b""
             self.heads.setdefault(sent.stream, []).append(fields)  # type: ignore[arg-type]
         elif sent.kind == DATA:
             self.bodies[sent.stream] = self.bodies.get(sent.stream, b"") + sent.body

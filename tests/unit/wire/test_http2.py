@@ -125,7 +125,7 @@ def test_the_client_s_goaway_ends_nothing_that_has_begun() -> None:
         (frames.frame(frames.PUSH_PROMISE, 4, 1, b"\0\0\0\2"), ErrorCodes.PROTOCOL_ERROR),  # §8.4
         (frames.frame(frames.CONTINUATION, 4, 1, b""), ErrorCodes.PROTOCOL_ERROR),  # §6.10
         (frames.frame(frames.HEADERS, 1, 1, b"") + frames.ping(), ErrorCodes.PROTOCOL_ERROR),
-        (frames.frame(frames.HEADERS, 5, 1, b"\xff\xff\xff"), ErrorCodes.PROTOCOL_ERROR),  # §4.3
+        (frames.frame(frames.HEADERS, 5, 1, b"\xff\xff\xff"), ErrorCodes.COMPRESSION_ERROR),  # §4.3
         (bytes.fromhex("004001") + b"\0\0\0\0\0\1", ErrorCodes.FRAME_SIZE_ERROR),  # §4.2
         (frames.frame(frames.DATA, frames.PADDED, 1, b"\x05"), ErrorCodes.PROTOCOL_ERROR),
     ],
