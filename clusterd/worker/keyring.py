@@ -78,6 +78,8 @@ class Keyring:
             warnings = self.load(fd)
         except ConfigError as error:
             return Certified(number, error.message, error.remedy)
+        except (OSError, ValueError) as error:  # out of descriptors, a date beyond all calendars
+            return Certified(number, f"the certificates cannot be loaded: {error}")
         finally:
             os.close(fd)
         expires = min(context.expires for context in self._contexts)

@@ -39,24 +39,24 @@ class Secured(asyncio.Transport, asyncio.Protocol):
         "_is_deaf",
         "_is_shut",
         "_is_stopped",
+        "_loop",
         "_outgoing",
         "_protocol",
         "_raw",
         "_send",
-        "_server",
         "_tls",
     )
 
     def __init__(
         self,
-        server: Server,
+        loop: asyncio.AbstractEventLoop,
         raw: asyncio.Transport,
         tls: ssl.SSLObject,
         incoming: ssl.MemoryBIO,
         outgoing: ssl.MemoryBIO,
     ) -> None:
         super().__init__()
-        self._server = server
+        self._loop = loop
         self._raw = raw
         self._send = raw.write
         self._tls = tls
@@ -186,7 +186,7 @@ class Secured(asyncio.Transport, asyncio.Protocol):
         self._is_stopped = False
         self._raw.resume_reading()
         # Not at once: whoever asks may be in the middle of something.
-        self._server.loop.call_soon(self._go_on)
+        self._loop.call_soon(self._go_on)
 
     def is_reading(self) -> bool:
         return not self._is_stopped
@@ -299,7 +299,7 @@ class Handshake(Link):
     def _go_on(self, tls: ssl.SSLObject) -> None:
         """The handshake is done: what was agreed on is spoken from now on."""
         raw = self._transport
-        secured = Secured(self.server, raw, tls, self._incoming, self._outgoing)
+        secured = Secured(self.server.loop, raw, tls, self._incoming, self._outgoing)
         raw.set_protocol(secured)
         self._transport = secured
         self.write, self.write_all = secured.write, secured.writelines

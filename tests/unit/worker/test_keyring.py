@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import socket
 import ssl
 from pathlib import Path
@@ -12,7 +13,13 @@ from clusterd.config.settings import TlsSettings
 from clusterd.core.errors import Bug, ConfigError
 from clusterd.ipc.certificates import Bundle, File, Sealed
 from clusterd.master.certificates import read
-from clusterd.worker.keyring import Keyring, distinguished, first_certificate, server_names
+from clusterd.worker.keyring import (
+    Keyring,
+    describe,
+    distinguished,
+    first_certificate,
+    server_names,
+)
 from tests.support.authority import Authority
 
 
@@ -30,6 +37,13 @@ def sealed(whole: TlsSettings) -> int:
 
 def shake(keyring: Keyring, context: ssl.SSLContext, name: str) -> ssl.SSLObject:
     """The client's end after a handshake."""
+    return shaken(keyring, context, name)[0]
+
+
+def shaken(
+    keyring: Keyring, context: ssl.SSLContext, name: str
+) -> tuple[ssl.SSLObject, ssl.SSLObject]:
+    """Both ends after a handshake, the client's first."""
     ours, theirs = (ssl.MemoryBIO(), ssl.MemoryBIO()), (ssl.MemoryBIO(), ssl.MemoryBIO())
     server = keyring.wrap(*ours)
     client = context.wrap_bio(*theirs, server_hostname=name)
@@ -43,7 +57,7 @@ def shake(keyring: Keyring, context: ssl.SSLContext, name: str) -> ssl.SSLObject
                 pass
             ours[0].write(theirs[1].read())
             theirs[0].write(ours[1].read())
-    return client
+    return client, server
 
 
 def test_a_renewal_says_for_whom_and_until_when(tmp_path: Path) -> None:
@@ -67,6 +81,31 @@ def test_what_does_not_load_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "a.key").write_text("nothing")
     assert "a.key holds no private key" in keyring.renew(1, sealed(whole)).fault
     assert shake(keyring, authority.client(), "a.example").getpeercert() == before
+
+
+def test_the_app_is_told_which_certificate_was_shown(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    whole = settings(authority, "a", "b")
+    keyring = Keyring(whole)
+    keyring.load(sealed(whole))
+    for stem in ("b", "a"):
+        _, server = shaken(keyring, authority.client(), f"{stem}.example")
+        told = describe(server)
+        assert told["server_cert"] in (tmp_path / f"{stem}.pem").read_text()
+        assert told["cipher_suite"] >> 8 == 0x13  # RFC 8446, B.4
+
+
+def test_what_cannot_be_opened_is_a_fault_and_nobody_dies(tmp_path: Path) -> None:
+    whole = settings(Authority(tmp_path), "a")
+    keyring = Keyring(whole)
+    fd = sealed(whole)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1, hard))
+    try:
+        certified = keyring.renew(3, fd)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert "cannot be loaded: " in certified.fault
 
 
 def test_protocols_are_agreed_on_also_after_a_renewal(tmp_path: Path) -> None:

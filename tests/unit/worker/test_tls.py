@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import socket
 import ssl
 from pathlib import Path
 from typing import Any
@@ -178,6 +179,20 @@ def test_at_the_cap_a_handshake_makes_room(tmp_path: Path) -> None:
         assert wire.server.shed()
         assert first[0].aborted or second[0].aborted
         assert not connection.is_closing
+
+    run(test)
+
+
+def test_who_is_sent_away_before_a_handshake_gets_an_alert(tmp_path: Path) -> None:
+    async def test() -> None:
+        wire = Wire(tmp_path)
+        ours, theirs = socket.socketpair()
+        wire.server.refuse(ours, secure=True)
+        with theirs:
+            wire.client.shakes()
+            with pytest.raises(ssl.SSLError, match="INTERNAL_ERROR"):
+                wire.client.shakes(theirs.recv(100))
+            assert theirs.recv(1) == b""
 
     run(test)
 
