@@ -406,8 +406,10 @@ class Engine:
             self._h2.ping(PING_DATA)
 
     def forget(self) -> None:
-        """The connection is lost. h2 holds itself: without this, only the collector frees it."""
+        """The connection is lost. h2 holds itself, and we who hold us: the collector is spared."""
+        self.is_spent = True
         vars(self._h2).clear()
+        del self._events
 
     def output(self) -> bytes:
         """What is to be sent, once."""

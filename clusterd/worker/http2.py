@@ -147,7 +147,6 @@ class Http2Connection(Http2Ending):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.is_closing = self._is_busy = True
-        self.engine.is_spent = True
         for stream in list(self.streams.values()):
             stream.cancel()
         self._wake_drains()
@@ -261,18 +260,18 @@ class Http2Connection(Http2Ending):
                 # It counts until the app is through: what is cancelled at once is begun as fast.
                 stream.is_cancelled = True
                 self._cancelled += 1
+        del stream.exchange  # each holds the other: but for this only the collector would free them
         if not self.streams and not self.is_closing:
             self._end_if_done()
             self._rest()
 
-    def finished(self, stream: Stream) -> None:
+    def finished(self, stream: Stream, exchange: Exchange) -> None:
         """The app returned, in a task that outlived the turn it began in."""
         if stream.is_cancelled:
             stream.is_cancelled = False
             self._cancelled -= 1
-        task = stream.exchange.task
-        if task is not None:
-            self.server.tasks.discard(task)
+        if exchange.task is not None:
+            self.server.tasks.discard(exchange.task)
 
     def answered(self, exchange: Exchange, size: int) -> None:
         """The answer is complete, as far as the app is concerned."""

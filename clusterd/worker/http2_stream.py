@@ -292,7 +292,7 @@ class Stream:
             self.reset(INTERNAL_ERROR)
 
     def finished(self, exchange: Exchange) -> None:
-        self.link.finished(self)
+        self.link.finished(self, exchange)
 
     def blame(self) -> None:
         self.link.server.app_errors += 1

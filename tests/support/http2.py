@@ -117,6 +117,8 @@ class Reading:
 
     def _add(self, sent: Sent) -> None:
         self.frames.append(sent)
+        if sent.kind in (HEADERS, DATA) and sent.flags & END_STREAM:
+            self.ended.add(sent.stream)
         if sent.kind in (HEADERS, CONTINUATION):
             self._block += sent.body
             if not sent.flags & END_HEADERS:
@@ -128,8 +130,6 @@ class Reading:
             self.bodies[sent.stream] = self.bodies.get(sent.stream, b"") + sent.body
         elif sent.kind == RST_STREAM:
             self.resets[sent.stream] = sent.code
-        if sent.kind in (HEADERS, DATA) and sent.flags & END_STREAM:
-            self.ended.add(sent.stream)
 
     def of(self, kind: int) -> list[Sent]:
         return [sent for sent in self.frames if sent.kind == kind]

@@ -1,14 +1,19 @@
 """How HTTP/2's streams and connections end: cancelled, flooded, or too late."""
 
+import gc
 from typing import Any
 
 import pytest
+from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 
+from clusterd.app.exchange import Exchange
 from clusterd.app.peer import ClientGone
 from clusterd.config.settings import HttpSettings
-from clusterd.wire.http2 import RESETS
+from clusterd.wire.http2 import RESETS, Engine
 from clusterd.worker.deadlines import NEVER
+from clusterd.worker.http2 import Http2Connection
+from clusterd.worker.http2_stream import Stream
 from tests.support import http2 as frames
 from tests.support.http2 import START, get, post
 from tests.unit.worker.fakes import FakeTransport, Held, echo, hello, run, streaming
@@ -301,3 +306,28 @@ def test_a_client_s_goodbye_closes_after_what_it_asked_for() -> None:
         assert bench.transport.closed
 
     run(test)
+
+
+def test_nothing_is_left_for_the_collector() -> None:
+    """Neither of a request that was answered, nor of one that was cut off, nor of a connection."""
+
+    async def test() -> None:
+        gc.collect()
+        gc.disable()
+        try:
+            bench = Bench2(echo)
+            await bench.ask(get(1), get(3), post(5), frames.data(5, b"x", end=True))
+            await bench.ask(post(7), frames.reset(7), post(9))
+            assert not living(Exchange) - {bench.link.streams[9].exchange}
+            bench.link.connection_lost(None)
+            await bench.settle()
+            bench.transport.protocol = bench.connection = None
+            assert not living(Exchange, Stream, Http2Connection, Engine, H2Connection)
+        finally:
+            gc.enable()
+
+    run(test)
+
+
+def living(*kinds: type) -> set[Any]:
+    return {found for found in gc.get_objects() if isinstance(found, kinds)}
