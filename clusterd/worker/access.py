@@ -13,6 +13,7 @@ from json.encoder import encode_basestring_ascii
 
 from clusterd.app.scope import Scope
 from clusterd.core.log import fields
+from clusterd.wire.heads import Pair
 from clusterd.worker.identity import ID, Names
 from clusterd.worker.outlet import Outlet
 
@@ -28,7 +29,7 @@ QUIET = 1.0  # seconds between two complaints about lost lines
 NOBODY: Scope = {"method": "", "client": None}
 NONSENSE = ("", "-", "")
 
-Pair = tuple[bytes, bytes]
+STATUSES = {status: f'" {status} ' for status in range(100, 600)}
 NO_HEADERS: list[Pair] = [(b"", b"")]
 
 
@@ -60,7 +61,7 @@ class AccessLog(ABC):
         self._out = Outlet(fd)
         self._lines: list[str] = []
         self._second = -1
-        self._stamp = ""
+        self._stamp = self._middle = ""
         self._texts = Texts(self.escape)
 
     # --- what the styles differ in
@@ -138,6 +139,7 @@ class AccessLog(ABC):
         if now != self._second:
             self._second = now
             self._stamp = self.stamp(now)
+            self._middle = f' - - [{self._stamp}] "'
 
     # --- where it goes
 
@@ -172,6 +174,24 @@ class AccessLog(ABC):
 
 class Common(AccessLog):
     """The common log format, then the time taken and the request's name."""
+
+    def add(self, scope: Scope, status: int, size: int, seconds: float) -> None:
+        # What nearly all lines are, in one piece: half of what it costs the long way (measured).
+        texts = self._texts
+        try:
+            name, value = scope["headers"][-1]
+            host, port = scope["client"]
+            query = scope["query_string"]
+            if port is not None and name == ID and value.isalnum() and self._lines:
+                self._lines.append(
+                    f"{texts[host]}{self._middle}{scope['method']} {texts[scope['raw_path']]}"
+                    f"{'?' if query else ''}{texts[query]} HTTP/{scope['http_version']}"
+                    f"{STATUSES[status]}{size} {int(seconds * 1e6)} {value.decode()}\n"
+                )
+                return
+        except Exception:
+            pass
+        super().add(scope, status, size, seconds)
 
     @staticmethod
     def escape(text: str) -> str:
@@ -208,6 +228,8 @@ class Common(AccessLog):
 
 class Combined(Common):
     """As `Common`, with Referer and User-Agent."""
+
+    add = AccessLog.add
 
     def _line(
         self,

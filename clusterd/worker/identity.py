@@ -4,30 +4,45 @@ A trusted proxy's is kept, if it can stand in a log; anybody else's is replaced,
 Only where the access log is on: nobody else would know the names that are made here.
 """
 
+import itertools
 import os
 import re
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from clusterd.app.exchange import Exchange
 from clusterd.app.scope import Scope
+from clusterd.wire.heads import Pair
 
 ID = b"x-request-id"
 SANE = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
 
+LAST = [b"%02x" % number for number in range(256)]
+
+
+def of_batch(first: bytes) -> Iterator[bytes]:
+    return map(first.__add__, LAST)
+
+
 class Names:
     """Gives names, of which no other process makes the same."""
 
-    __slots__ = ("_given", "_mine")
+    __slots__ = ("next_pair",)
 
     def __init__(self) -> None:
-        self._mine = os.urandom(8).hex().encode()
-        self._given = 0
+        # No frame of ours runs for a name, and nothing is formatted: that would cost as much as
+        # all the rest of its line in the log.
+        batches = map(
+            b"%b%06x".__mod__,
+            zip(itertools.repeat(os.urandom(8).hex().encode()), itertools.count()),
+        )
+        made = itertools.chain.from_iterable(map(of_batch, batches))
+        self.next_pair: Callable[[], Pair] = zip(itertools.repeat(ID), made).__next__
 
     def give(self, scope: Scope) -> None:
         """Have a new name as the last header, beside what the client may have sent."""
-        self._given += 1
-        scope["headers"].append((ID, b"%b%08x" % (self._mine, self._given)))
+        scope["headers"].append(self.next_pair())
 
     def settle(self, scope: Scope, trusted: bool) -> None:
         """Leave one name only: that of a trusted proxy, if there is one and it is sane, or ours.
@@ -44,14 +59,14 @@ class Names:
 
 def identified(kind: type[Exchange], names: Names) -> type[Exchange]:
     """The same exchanges, of requests that have a name."""
-    give = names.give
+    next_pair = names.next_pair
     begin = kind.__init__
 
     class Named(kind):  # type: ignore[misc, valid-type]
         __slots__ = ()
 
         def __init__(self, peer: Any, scope: Scope, began: float, keeps: bool) -> None:
-            give(scope)
+            scope["headers"].append(next_pair())
             begin(self, peer, scope, began, keeps)
 
     return Named
