@@ -90,6 +90,7 @@ class Connection(Ending):
     def resume_writing(self) -> None:
         super().resume_writing()
         if not self.is_closing:
+            self._now = self.server.clock()
             self.due = NEVER  # it was that of the answer
             self._rest()
             if self.exchange is None and self._held:

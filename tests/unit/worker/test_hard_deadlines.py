@@ -140,6 +140,30 @@ async def big(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body"})
 
 
+def test_who_was_slow_to_take_the_answer_may_still_send_the_body() -> None:
+    """Both go on at once: each has a time of its own."""
+
+    async def test() -> None:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"x" * 100_000, "more_body": True})
+            while (await receive()).get("more_body"):
+                pass
+
+        bench = Bench(app, HTTP)
+        bench.transport.stuck = True
+        bench.feed(LONG)
+        await bench.settle()
+        bench.pass_time(28)
+        bench.transport.drained()
+        bench.pass_time(28)
+        assert not bench.transport.closed
+        bench.pass_time(4)
+        assert bench.transport.aborted
+
+    run(test)
+
+
 @pytest.mark.parametrize(("taken", "outlives"), [(0, 33), (1, 33), (100, 33), (RATE - 20, 33)])
 def test_an_answer_that_is_taken_too_slowly_is_dropped(taken: int, outlives: float) -> None:
     """Bytes a second that the client takes, below the rate; the app is told that it is gone."""
@@ -317,6 +341,17 @@ def test_who_was_refused_is_not_listened_to_at_the_cap() -> None:
         assert crowd.shed(idle, refused) == 1
 
     crowd(test)
+
+
+def test_who_sends_on_after_its_answer_is_not_listened_to_at_the_cap() -> None:
+    async def test(crowd: Crowd) -> None:
+        idle = crowd.one(get())
+        sending = crowd.one(LONG)
+        await crowd.bench.settle()
+        assert sending[0].ended
+        assert crowd.shed(idle, sending) == 1
+
+    crowd(test, hello)
 
 
 def test_an_untaken_answer_is_not_dropped_for_somebody_new() -> None:
