@@ -35,7 +35,7 @@ class Socket(Http1Peer, Protocol):
 
 
 class Session(Http1):
-    """One WebSocket as its app sees it. Made by the connection, whose `Session` it stays."""
+    """One WebSocket as its app sees it."""
 
     __slots__ = ("_queue", "_size", "_told", "_why", "accepted")
     interface = "ASGI"
@@ -47,7 +47,7 @@ class Session(Http1):
         self.accepted = False
         self._told = False  # of the client, by websocket.connect
         self._queue: deque[Message] = deque()
-        self._size = 0
+        self._size = 0  # bytes that came since it was empty
         self._why: tuple[int, str] = (LOST, "")
 
     # --- the app's side
@@ -73,12 +73,12 @@ class Session(Http1):
             self._told = True
             return {"type": "websocket.connect"}
         while not self._queue:
+            self._size = 0
             if self.gone or self.stage is ENDED:
                 code, reason = self._why
                 return {"type": "websocket.disconnect", "code": code, "reason": reason}
             if self.peer.is_full and self.accepted:
                 await asyncio.sleep(0)  # a client that never pauses leaves others their turn
-                self._size = 0
                 self.peer.more()
                 continue
             waiter = asyncio.get_running_loop().create_future()

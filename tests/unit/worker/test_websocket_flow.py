@@ -56,6 +56,19 @@ def test_a_client_that_never_pauses_leaves_others_their_turn() -> None:
     run(test)
 
 
+def test_an_app_that_keeps_up_never_stops_the_reading() -> None:
+    async def test() -> None:
+        talk = Talk(Scribe())
+        await talk.begin()
+        stops: list[None] = []
+        talk.transport.pause_reading = lambda: stops.append(None)  # type: ignore[method-assign]
+        for _ in range(20):
+            await talk.say(text("x" * 40_000))
+        assert not stops
+
+    run(test)
+
+
 def test_long_messages_that_nobody_takes_stop_the_reading() -> None:
     async def test() -> None:
         talk = Talk(Deaf())
