@@ -1,5 +1,6 @@
 """The handshake of a WebSocket on a fake transport: what is one, and what the app makes of it."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -315,5 +316,28 @@ def test_a_wsgi_app_is_asked_as_if_nobody_wanted_a_websocket() -> None:
         talk = Talk(hello)
         talk.server.exchange = Wsgi
         assert status_of(await talk.talk(shake())) == 200
+
+    run(test)
+
+
+def test_the_access_log_has_a_line_for_each_handshake(tmp_path: Path) -> None:
+    """Of whatever became of it; and no client can forge one."""
+
+    async def test() -> None:
+        with (tmp_path / "log").open("wb") as log:
+            for app, request_ in (
+                (Scribe(), shake("/chat?a=b")),
+                (closes_first, shake("/no")),
+                (Scribe(), get('/"x', *SWITCH)),
+            ):
+                talk = Talk(app)
+                talk.server.set_access_log(log.fileno())
+                await talk.talk(request_)
+        lines = (tmp_path / "log").read_text().splitlines()
+        found = [line.split('"', 1)[1] for line in lines]
+        assert found[0].startswith('GET /chat?a=b HTTP/1.1" 101 ')
+        assert found[1].startswith('GET /no HTTP/1.1" 403 ')
+        assert found[2].startswith('GET /\\"x HTTP/1.1" 426 ')
+        assert len(found) == 3
 
     run(test)
