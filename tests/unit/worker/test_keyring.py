@@ -14,6 +14,7 @@ from clusterd.core.errors import Bug, ConfigError
 from clusterd.ipc.certificates import Bundle, File, Sealed
 from clusterd.master.certificates import read
 from clusterd.worker.keyring import (
+    Context,
     Keyring,
     describe,
     distinguished,
@@ -81,6 +82,46 @@ def test_what_does_not_load_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "a.key").write_text("nothing")
     assert "a.key holds no private key" in keyring.renew(1, sealed(whole)).fault
     assert shake(keyring, authority.client(), "a.example").getpeercert() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [
+        ("a.example", "a"),
+        ("b.example", "b"),
+        ("B.Example", "b"),
+        ("x.c.example", "b"),
+        ("X.C.EXAMPLE", "b"),
+        ("x.y.c.example", "a"),
+        ("c.example", "a"),
+        ("example", "a"),
+        ("", "a"),
+        ("*.c.example", "b"),
+        ("127.0.0.1", "a"),
+    ],
+)
+def test_a_name_chooses_its_certificate_and_the_first_fits_all_others(
+    loaded: Keyring, name: str, stem: str
+) -> None:
+    tls = loaded.wrap(ssl.MemoryBIO(), ssl.MemoryBIO())
+    loaded._choose(tls, name, tls.context)
+    assert isinstance(tls.context, Context)
+    assert Path(tls.context.path).stem == stem
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> Keyring:
+    """Two certificates, the second with a wildcard and with a name that the first has too."""
+    authority = Authority(tmp_path_factory.mktemp("names"))
+    pairs = [
+        authority.issue("a", "a.example"),
+        authority.issue("b", "b.example", "*.c.example", "a.example"),
+    ]
+    certificates, keys = zip(*pairs, strict=True)
+    whole = TlsSettings(tls_cert=certificates, tls_key=keys)
+    keyring = Keyring(whole)
+    keyring.load(sealed(whole))
+    return keyring
 
 
 def test_the_app_is_told_which_certificate_was_shown(tmp_path: Path) -> None:
