@@ -168,8 +168,6 @@ class Life:
                         return Exit.BUG
         finally:
             self.publish()
-            if self.server.access is not None:
-                self.server.access.flush()
 
     async def _live(self) -> int:
         self._enter(Stage.BOOTING)

@@ -223,14 +223,16 @@ class Server:
     def set_access_log(self, fd: int) -> None:
         """Log one line a request to this descriptor; again after a reopen."""
         if self.access is None:
-            self.access = STYLES[self.config.log.access_log_format](fd, self.loop)
+            self.access = STYLES[self.config.log.access_log_format](fd)
         else:
             self.access.reopen(fd)
 
     def publish(self) -> None:
-        """Write the counters into our row of the scoreboard."""
+        """Write the counters into our row of the scoreboard, and what was logged to its place."""
         self.is_dirty = False
         self._published = self.clock()
+        if self.access is not None:
+            self.access.flush()
         row, answers = self.row, self.answers
         row[Cell.CONNECTIONS] = self.open
         row[Cell.IN_FLIGHT] = len(self.running)

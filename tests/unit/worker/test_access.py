@@ -1,6 +1,5 @@
 """The access log: what a line tells, that nobody forges one, and that nobody is waited for."""
 
-import asyncio
 import dataclasses
 import fcntl
 import json
@@ -74,6 +73,21 @@ def test_a_common_line(tmp_path: Path) -> None:
     assert (host, request, status) == ("192.0.2.1", "GET /a%20b?c=d&e HTTP/1.1", "200")
     assert int(size) > 5
     assert len(name) >= 16
+
+
+def test_lines_are_written_with_the_counters(tmp_path: Path) -> None:
+    async def test() -> None:
+        bench = Logged(tmp_path)
+        await bench.talk(get("/1"))
+        assert bench.path.read_text().count("\n") == 1  # after a quiet time at once
+        for number in range(2, 9):
+            await bench.talk(get(f"/{number}"))
+        assert bench.path.read_text().count("\n") < 8
+        bench.server.publish()
+        assert bench.path.read_text().count("\n") == 8
+        os.close(bench.fd)
+
+    run(test)
 
 
 def test_a_combined_line(tmp_path: Path) -> None:
@@ -373,7 +387,7 @@ def test_pieces_fit_a_pipe(pipe: tuple[int, int]) -> None:
 
 def test_losses_are_told_when_somebody_hears_it_again(caplog: Any, pipe: tuple[int, int]) -> None:
     async def test() -> None:
-        log: AccessLog = STYLES["common"](writer, asyncio.get_running_loop())
+        log: AccessLog = STYLES["common"](writer)
         scope = {"method": "", "client": None}
         fill(writer)
         for _ in range(4):
@@ -395,7 +409,7 @@ def test_losses_are_told_when_somebody_hears_it_again(caplog: Any, pipe: tuple[i
 
 def test_what_is_remembered_of_clients_is_bounded(tmp_path: Path) -> None:
     async def test() -> None:
-        log = STYLES["combined"](os.open(os.devnull, os.O_WRONLY), asyncio.get_running_loop())
+        log = STYLES["combined"](os.open(os.devnull, os.O_WRONLY))
         for number in range(2 * MOST):
             log.add_refused({"method": "", "client": None}, b"x%d" % number, 400, 0)
         assert len(log._texts) <= MOST
