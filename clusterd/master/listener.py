@@ -13,6 +13,8 @@ from clusterd.core.errors import BindError, ConfigError
 from clusterd.master.holder import holder_of
 
 SO_REUSEPORT = socket.SO_REUSEPORT
+# A minute of silence, then six probes (tcp(7)): gone is who answers none within two minutes.
+KEEP_ALIVE = {socket.TCP_KEEPIDLE: 60, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 6}
 
 
 @dataclass(slots=True)
@@ -93,7 +95,7 @@ def _tcp_socket(
 ) -> Listener:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _prepare(sock)
         if only and family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind((host, port))
@@ -119,6 +121,15 @@ def _refused(name: str, host: str, port: int, error: OSError) -> BindError:
     return BindError(f"{name} cannot be bound: {error.strerror}")
 
 
+def _prepare(sock: socket.socket) -> None:
+    """Before it is bound. What is said of keep-alive its connections inherit: a client that is gone
+    without a word is found out also where nothing is sent, as by an app that waits for an event."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in KEEP_ALIVE.items():
+        sock.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
 def sibling(first: Listener, slot: int, backlog: int) -> Listener:
     """A further socket on the same port, for one slot (SO_REUSEPORT, socket(7)).
 
@@ -128,7 +139,7 @@ def sibling(first: Listener, slot: int, backlog: int) -> Listener:
     first.sock.setsockopt(socket.SOL_SOCKET, SO_REUSEPORT, 1)
     sock = socket.socket(first.sock.family, socket.SOCK_STREAM)
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _prepare(sock)
         sock.setsockopt(socket.SOL_SOCKET, SO_REUSEPORT, 1)
         if first.sock.family == socket.AF_INET6:
             only = first.sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)

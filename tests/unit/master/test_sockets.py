@@ -71,6 +71,18 @@ def test_a_listener_does_not_block_and_is_not_inherited() -> None:
     close(one)
 
 
+def test_a_client_that_vanishes_is_probed_for() -> None:
+    """Its connection inherits that from the listener, and no worker has to ask for it."""
+    (listener,) = listen(Tcp("127.0.0.1", 0), 8)
+    with socket.create_connection(listener.sock.getsockname()):
+        listener.sock.settimeout(5)
+        accepted, _ = listener.sock.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
+    close(listener)
+
+
 def test_a_unix_socket_has_its_mode_and_leaves_no_file(tmp_path: Path) -> None:
     path = tmp_path / "s"
     (one,) = listen(Unix(str(path), 0o600), 8)
