@@ -25,7 +25,7 @@ logger = logging.getLogger("clusterd.tls")
 RECORD = 16 * 1024  # bytes of a record at most (RFC 8446, section 5.1)
 PIECE = 32 * 1024  # bytes given to OpenSSL at once: its buffers never shrink
 HANDSHAKE = 22  # the first byte of a record with a handshake
-UNREAD = 64 * 1024  # bytes that a client may leave unread of what OpenSSL answers by itself
+UNREAD = 64 * 1024  # bytes that a client may leave unread until what OpenSSL answers must wait
 
 
 class Secured(asyncio.Transport, asyncio.Protocol):
@@ -118,11 +118,14 @@ class Secured(asyncio.Transport, asyncio.Protocol):
             self._reply()
 
     def _reply(self) -> None:
-        """OpenSSL answers by itself, as to each change of keys, of which there may be a flood."""
-        if self._raw.get_write_buffer_size() > UNREAD:
-            self.abort()
-        else:
+        """OpenSSL answers by itself, as to each change of keys, of which there may be a flood.
+
+        While the client leaves more unread, such answers wait, but not many of them.
+        """
+        if self._raw.get_write_buffer_size() <= UNREAD:
             self._send(self._outgoing.read())
+        elif self._outgoing.pending > UNREAD:
+            self.abort()
 
     def _end_input(self) -> None:
         """The client has nothing more to say."""
@@ -148,6 +151,8 @@ class Secured(asyncio.Transport, asyncio.Protocol):
         self._protocol.pause_writing()
 
     def resume_writing(self) -> None:
+        if self._outgoing.pending:
+            self._send(self._outgoing.read())
         self._protocol.resume_writing()
 
     def connection_lost(self, error: Exception | None) -> None:
