@@ -170,3 +170,23 @@ def test_a_crowd_of_idle_connections_gives_way(tmp_path: Path) -> None:
         assert all(server.get(connection=browser) for browser in itertools.islice(crowd, 25, 30))
         for browser in crowd:
             browser.close()
+
+
+def test_who_finds_no_room_is_told_so(tmp_path: Path) -> None:
+    """Two requests in hand at a cap of two: others get 503 and when to come again, and no reset
+    that would take the answer along, although nobody has read what they asked."""
+    options = ("--max-connections", "2", "--graceful-timeout", "1")
+    with (
+        serving(tmp_path, "nonsense:app", *options, workers=1) as server,
+        connect(server) as one,
+        connect(server) as two,
+    ):
+        one.sendall(LONG.replace(b"reads", b"waits"))
+        two.sendall(LONG.replace(b"reads", b"waits"))
+        for size in (0, 100, 5000):
+            for _ in range(20):
+                with connect(server) as third:
+                    third.sendall(GET[:-2] + b"X: " + b"y" * size + b"\r\n\r\n")
+                    answer = everything(third)
+                assert answer.startswith(b"HTTP/1.1 503 "), answer
+                assert b"\r\nretry-after: 1\r\n" in answer
