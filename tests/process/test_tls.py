@@ -364,6 +364,22 @@ def test_a_reload_under_load_loses_no_request(authority: Authority) -> None:
     assert failed == []
 
 
+def test_idle_connections_end_politely_at_a_reload(authority: Authority) -> None:
+    """Nobody can take them over: the next answer is the last, and silence ends with goodbye."""
+    context = authority.client()
+    with secure(authority) as server, contextlib.ExitStack() as stack:
+        speaking, silent = (stack.enter_context(secured(server.address, context)) for _ in range(2))
+        for sock in (speaking, silent):
+            sock.sendall(GET)
+            assert sock.recv(65536).startswith(b"HTTP/1.1 200 ")
+        server.ask("reload", wait=True)
+        speaking.sendall(GET)
+        answer = read_all(speaking)
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert b"connection: close" in answer
+        assert read_all(silent) == b""
+
+
 def test_half_finished_handshakes_starve_nobody(authority: Authority) -> None:
     """Three hundred of them, at 20 connections a worker: they displace one another."""
     context = authority.client()
