@@ -4,7 +4,7 @@ import asyncio
 import random
 from typing import Any
 
-from clusterd.worker.websocket import FAREWELL, SPREAD
+from clusterd.worker.websocket_ending import FAREWELL, SPREAD
 from tests.unit.wire.frames import closing
 from tests.unit.worker.fakes import run
 from tests.unit.worker.sockets import (
