@@ -102,7 +102,9 @@ class Environs:
             "SERVER_PORT": PORTS.get(scheme, "80"),
         }
         if client is not None and client[1] is not None:
-            environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = client[0], str(client[1])
+            environ["REMOTE_ADDR"] = client[0]
+            if client[1]:  # else a proxy has told the address alone
+                environ["REMOTE_PORT"] = str(client[1])
         if server is not None and server[1] is not None:
             environ["SERVER_NAME"], environ["SERVER_PORT"] = server[0], str(server[1])
         if len(self._of_connections) >= MOST:

@@ -19,18 +19,17 @@ More = Callable[[], bytes | bytearray]
 
 
 class Spool:
-    """What came of a body so far. Raises OSError when the disk is full."""
+    """What came of a body so far."""
 
     __slots__ = ("_file", "_on_disk", "size")
 
     def __init__(self, data: bytes | bytearray) -> None:
         self._file: IO[bytes] = io.BytesIO()
         self._on_disk = False
-        self.size = 0
-        self.write(data)
+        self.size = self._file.write(data)
 
     def write(self, data: bytes | bytearray) -> None:
-        """Add what came."""
+        """Add what came. Raises OSError."""
         self.size += len(data)
         if self.size > MEMORY and not self._on_disk:
             file = tempfile.TemporaryFile()  # noqa: SIM115  # it has no name, and lives as we do

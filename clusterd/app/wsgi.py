@@ -7,6 +7,7 @@ Where the app is called, in a thread or in the loop itself, is up to the gateway
 import asyncio
 import contextvars
 import io
+import logging
 import re
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
@@ -16,10 +17,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from clusterd.app.environ import Environ, Environs
 from clusterd.app.exchange import ENDED, WAITING, Exchange
 from clusterd.app.http1 import Http1
-from clusterd.app.peer import ContractError, has_client_gone
+from clusterd.app.peer import ClientGone, ContractError, has_client_gone
 from clusterd.app.spool import MEMORY, Spool
 from clusterd.wire.heads import LONGEST, MOST, Pair
 from clusterd.wire.response import FICKLE
+
+logger = logging.getLogger("clusterd.app")
 
 # A class with slots cannot have two bases with slots: whoever derives from Wsgi has these.
 SLOTS = ("call", "code", "committed", "headers", "spool")
@@ -150,8 +153,9 @@ class Wsgi(Exchange):
     def _gather(self, spool: Spool, data: bytes) -> None:
         try:
             spool.write(data)
-        except OSError as error:  # the disk is full
-            self.failed(error)
+        except OSError as error:
+            logger.error("a request's body could not be put on disk: %s", error)
+            self._abandon(503)
             self.finish()
             return
         gateway: Gateway = self.peer.app
@@ -259,7 +263,9 @@ class Wsgi(Exchange):
         self.answer(body)
 
     def send(self, data: bytes, more: bool) -> None:
-        """A piece of the answer."""
+        """A piece of the answer. Raises ClientGone."""
+        if self.gone or self.stage is ENDED:
+            raise ClientGone("the client has left, or was sent away")
         if self.stage is WAITING:
             self.begin_answer()
         self.stream(data, more)

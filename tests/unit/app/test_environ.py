@@ -57,6 +57,22 @@ def test_a_unix_socket_has_no_addresses(scheme: str, port: str) -> None:
     assert (environ["SERVER_NAME"], environ["SERVER_PORT"]) == ("localhost", port)
 
 
+def test_a_proxy_may_tell_no_port() -> None:
+    environ = environ_of(client=("198.51.100.7", 0))
+    assert environ["REMOTE_ADDR"] == "198.51.100.7"
+    assert "REMOTE_PORT" not in environ
+
+
+def test_addresses_of_one_client_may_change() -> None:
+    """A proxy speaks for many, and a client may come over several connections."""
+    environs = Environs(False, list)
+    for server, scheme in [(SERVER, "http"), (("192.0.2.3", 443), "https"), (SERVER, "http")]:
+        scope = template(CLIENT, server, scheme) | {"headers": []}
+        environ = environs.make(scope, None)
+        assert environ["SERVER_NAME"] == server[0]
+        assert environ["wsgi.url_scheme"] == scheme
+
+
 @pytest.mark.parametrize(
     ("path", "root", "script_name", "path_info"),
     [

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -74,6 +75,22 @@ def test_continue_is_sent_when_it_is_needed(mode: str) -> None:
         bench.close()
 
     run(test)
+
+
+def test_a_full_disk_costs_one_request(
+    mode: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of it is the app's fault, which is not called."""
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    pieces = [b"80000\r\n" + bytes(0x80000) + b"\r\n"] * 3
+    answer, bench = asked(mode, echo, head, *pieces)
+    assert statuses(answer) == [503]
+    assert bench.transport.closed or bench.transport.ended
+    (record,) = caplog.records
+    assert "could not be put on disk" in record.getMessage()
+    assert bench.server.app_errors == 0
+    assert not bench.server.tasks
 
 
 def test_half_a_body_is_no_request(mode: str, caplog: pytest.LogCaptureFixture) -> None:

@@ -180,6 +180,21 @@ def test_slow_uploads_never_hold_all_threads() -> None:
     run(test)
 
 
+def test_who_refuses_an_upload_never_asks_for_it() -> None:
+    """100 Continue is sent when the app reads, which it need not (RFC 9110 §10.1.1)."""
+
+    def app(environ: Any, start_response: Start) -> list[bytes]:
+        start_response("413 Too much", [])
+        return [environ["CONTENT_LENGTH"].encode()]
+
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 9000000\r\n\r\n"
+    answer, bench = asked("threads", app, head)
+    assert statuses(answer) == [413]
+    assert answer.endswith(b"9000000")
+    assert bench.transport.closed or bench.transport.ended
+    assert bench.server.app.slow == 0
+
+
 def test_waiting_for_the_client_is_no_sign_of_death() -> None:
     """Who reads slowly must not have a worker replaced."""
 
