@@ -138,10 +138,16 @@ class HttpSettings:
         10.0, "Time that a client may take to send a request's head.", Kind.SECONDS, low=0.1
     )
     body_timeout: float = setting(
-        30.0, "Time that a request's body may make no progress.", Kind.SECONDS, low=0.1
+        30.0,
+        "Time that a request's body may make no progress, or come slower than 240 bytes a second.",
+        Kind.SECONDS,
+        low=0.1,
     )
     write_timeout: float = setting(
-        30.0, "Time that an answer may make no progress.", Kind.SECONDS, low=0.1
+        30.0,
+        "Time that an answer may make no progress, or be taken slower than 240 bytes a second.",
+        Kind.SECONDS,
+        low=0.1,
     )
     limit_request_line: int = setting(
         8192, "Longest request line; beyond it 414.", Kind.BYTES, low=64, high=2**20
