@@ -87,7 +87,11 @@ class Gateway:
 
 
 class Wsgi(Exchange):
-    """To be mixed with `Http1` or `Http2`, which make the answer's bytes."""
+    """To be mixed with `Http1` or `Http2`, which make the answer's bytes.
+
+    Its `task`, given by the connection where `run` did not end it, is itself, until `finish`. Until
+    `call` is set as well, the body is gathered in `spool`.
+    """
 
     if not TYPE_CHECKING:  # mypy would have the slots here, where they cannot be
         __slots__ = ()
