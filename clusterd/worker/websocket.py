@@ -127,6 +127,7 @@ class WebSocket(WebSocketEnding):
         if self._leaving is not None:
             self._leaving.cancel()
         self._lose()
+        self.session = None  # it knows us, too: without this only the collector would free us
         self._buffer.clear()
         self._wake_drains()
         self.server.closed(self)

@@ -1,6 +1,7 @@
 """WebSockets over real sockets: what only the kernel and the real transport can show."""
 
 import asyncio
+import gc
 import socket
 from typing import Any
 
@@ -9,6 +10,7 @@ from websockets.client import ClientProtocol
 from websockets.protocol import OPEN
 
 from clusterd.app.peer import ClientGone
+from clusterd.app.websocket import Session
 from clusterd.worker.server import Server
 from clusterd.worker.websocket import WebSocket
 from tests.unit.wire.frames import closing
@@ -98,5 +100,29 @@ def test_a_client_that_vanishes_ends_its_session() -> None:
         assert scribe.received[-1]["code"] == 1006
         await gone(server)
         assert not server.tasks
+
+    run(test)
+
+
+def test_what_is_over_is_freed_without_the_collector() -> None:
+    """Connections come and go by the thousand; the collector comes when it likes."""
+
+    async def test() -> None:
+        scribe = Scribe()
+        server = new_server(scribe)
+        gc.collect()
+        gc.disable()
+        try:
+            client, link, _ = await shaken(server)
+            server.drain_begins(last=False, leave_by=server.clock() + 1000)
+            del link
+            client.close()
+            await scribe.over.wait()
+            await gone(server)
+            await asyncio.sleep(0)
+            left = [item for item in gc.get_objects() if isinstance(item, WebSocket | Session)]
+            assert not left
+        finally:
+            gc.enable()
 
     run(test)
