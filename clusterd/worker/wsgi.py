@@ -65,7 +65,7 @@ class Watch:
             stack = "".join(traceback.format_stack(frame)) if frame is not None else ""
             scope = job.exchange.scope
             logger.error(
-                "a request is stuck: the app has been silent for %g s, its worker is replaced",
+                "a request is stuck: the app has been silent for %.1f s, its worker is replaced",
                 seconds,
                 extra=block(stack, method=scope["method"], path=scope["path"]),
             )

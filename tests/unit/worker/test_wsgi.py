@@ -83,7 +83,7 @@ def test_a_request_that_takes_long_is_told_with_its_stack(
     assert [record.levelno for record in caplog.records] == [logging.ERROR] * 2
     record: Any = caplog.records[0]
     assert record.fields == {"method": "GET", "path": "/slow"}
-    assert "silent for 61 s" in record.getMessage()
+    assert "silent for 61.0 s" in record.getMessage()
     assert "self.go.wait" in record.block
     for job in jobs:
         job.go.set()
