@@ -18,8 +18,8 @@ sys.path.insert(0, str(ROOT))
 from clusterd.cli.commands import COMMANDS  # noqa: E402  # found only through the line above
 from clusterd.cli.options import metavar, shown_default  # noqa: E402
 from clusterd.config.convert import allowed  # noqa: E402
-from clusterd.config.kinds import Kind  # noqa: E402
-from clusterd.config.settings import SECTIONS, TABLE, Setting, title  # noqa: E402
+from clusterd.config.kinds import Kind, Setting  # noqa: E402
+from clusterd.config.settings import SECTIONS, TABLE, title  # noqa: E402
 from clusterd.fleet.lifecycle import LEGAL, MOOT, Cue, Phase  # noqa: E402
 
 BEGIN, END = "made by man/generate.py: ", "end of what man/generate.py made"

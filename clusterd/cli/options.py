@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 import click
 
 from clusterd.config.convert import show
-from clusterd.config.kinds import Kind
-from clusterd.config.settings import SECTIONS, TABLE, Setting, title
+from clusterd.config.kinds import Kind, Setting
+from clusterd.config.settings import SECTIONS, TABLE, title
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 COLUMN = 34  # options up to this width have their help beside them

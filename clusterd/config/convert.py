@@ -7,8 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from clusterd.config.address import parse_bind, without_option
-from clusterd.config.kinds import PLURAL, Kind
-from clusterd.config.settings import Setting
+from clusterd.config.kinds import PLURAL, Kind, Setting
 from clusterd.core.errors import ConfigError
 from clusterd.core.units import GIB, KIB, MIB, SECONDS, parse_bytes, parse_seconds
 

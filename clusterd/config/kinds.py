@@ -43,3 +43,26 @@ class About:
 def setting(default: Any, help: str, kind: Kind, **more: Any) -> Any:
     """A field of the table."""
     return field(default=default, metadata={"about": About(help, kind, **more)})
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One row of the table."""
+
+    name: str
+    section: str
+    default: Any
+    about: About
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def is_plural(self) -> bool:
+        """Whether it may be given more than once."""
+        return self.about.kind in PLURAL
+
+    @property
+    def variable(self) -> str:
+        return "CLUSTERD_" + self.name.upper()

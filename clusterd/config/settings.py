@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from clusterd.config.kinds import PLURAL, About, Kind, setting
+from clusterd.config.kinds import Kind, Setting, setting
 
 
 @dataclass(frozen=True, slots=True)
@@ -405,29 +405,6 @@ SECTIONS: dict[str, type[Any]] = {
     "log": LogSettings,
     "place": PlaceSettings,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One row of the table."""
-
-    name: str
-    section: str
-    default: Any
-    about: About
-
-    @property
-    def flag(self) -> str:
-        return "--" + self.name.replace("_", "-")
-
-    @property
-    def is_plural(self) -> bool:
-        """Whether it may be given more than once."""
-        return self.about.kind in PLURAL
-
-    @property
-    def variable(self) -> str:
-        return "CLUSTERD_" + self.name.upper()
 
 
 def settings() -> Iterator[Setting]:
