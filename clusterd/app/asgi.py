@@ -77,7 +77,11 @@ class Asgi(Exchange):
         if kind == "http.response.start":
             if self.stage is not WAITING:
                 raise ContractError("http.response.start was sent twice")
-            self.start(message.get("status"), message.get("headers", ()))
+            try:
+                headers = message["headers"]  # seldom left out, and `get` is a call
+            except KeyError:
+                headers = ()
+            self.start(message.get("status"), headers)
             if len(message) > 3 and message.get("trailers"):
                 # The head goes at once: what follows is a stream, whatever its pieces look like.
                 self.stream(b"", more=True)
@@ -88,21 +92,26 @@ class Asgi(Exchange):
                 body = _as_bytes(body)
             if self.stage is STARTED and not message.get("more_body"):
                 self.answer(body)
+                if self._waiters is not None:
+                    self._wake()  # an app that listens meanwhile hears that this is over
             elif self.stage is WAITING or self.stage is ENDED or self.trailers:
                 await self._stream_before_trailers(body, bool(message.get("more_body")))
             else:
                 self.stream(body, bool(message.get("more_body")))
-                if self.peer.is_paused and self.stage is not ENDED:
+                if self.stage is ENDED:
+                    if self._waiters is not None:
+                        self._wake()
+                elif self.peer.is_paused:
                     await self.peer.drain()
-                elif self.sent > self._turn and self.stage is not ENDED:
+                elif self.sent > self._turn:
                     # An app that never waits would keep the loop from all others, and from
                     # hearing that its client has left.
                     self._turn = self.sent + TURN
                     await asyncio.sleep(0)
         else:
             await self._extend(kind, message)
-        if self._waiters is not None and self.stage is ENDED:
-            self._wake()  # an app that listens meanwhile hears that this is over
+            if self._waiters is not None and self.stage is ENDED:
+                self._wake()
 
     def _check_piece(self, kind: str) -> None:
         """Raises ContractError where no piece of a body belongs."""

@@ -99,15 +99,14 @@ class Connection(Ending):
     # --- the reader's side
 
     def on_request(self, asked: Asked, headers: list[Pair], length: int) -> None:
+        server = self.server
         scope = self.template.copy()
         scope["method"], scope["path"], scope["raw_path"], scope["query_string"] = asked
         scope["headers"] = headers
-        scope["state"] = self.server.state.copy()
+        scope["state"] = server.state.copy()
         scope["extensions"] = scope["extensions"].copy()
-        self._requests_left -= 1
-        exchange = self.server.exchange(
-            self, scope, self._now, self.keeps and self._requests_left > 0
-        )
+        self._requests_left = left = self._requests_left - 1
+        exchange = server.exchange(self, scope, self._now, self.keeps and left > 0)
         if self.old:
             scope["http_version"] = "1.0"
             exchange.old = True
