@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import django.core.handlers.asgi
-import django.core.handlers.wsgi
 import falcon
 import flask
 import pytest
@@ -75,7 +73,6 @@ def wsgi_for(name: str, environ: Any, start_response: Any) -> Any: ...
         (functools.partial(AsgiObject()), "asgi"),
         (starlette.applications.Starlette(), "asgi"),
         (starlette.endpoints.HTTPEndpoint, "asgi"),
-        (django.core.handlers.asgi.ASGIHandler.__call__.__get__(object()), "asgi"),
         (wsgi, "wsgi"),
         (wsgi_stream, "wsgi"),
         (WsgiObject(), "wsgi"),
@@ -84,7 +81,6 @@ def wsgi_for(name: str, environ: Any, start_response: Any) -> Any: ...
         (functools.partial(wsgi_for, "shop"), "wsgi"),
         (flask.Flask("shop"), "wsgi"),
         (falcon.App(), "wsgi"),
-        (django.core.handlers.wsgi.WSGIHandler.__call__.__get__(object()), "wsgi"),
     ],
     ids=str,
 )
