@@ -97,10 +97,11 @@ async def deaf(send):
     """Nothing stops it but the end of its process."""
     headers = [(b"content-type", b"text/event-stream")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
+    never = asyncio.get_running_loop().create_future()
     while True:
         try:
             await send({"type": "http.response.body", "body": b": x\n\n", "more_body": True})
-            await asyncio.sleep(PAUSE)
+            await asyncio.wait({never}, timeout=PAUSE)
         except (asyncio.CancelledError, OSError):
             await asyncio.sleep(0)
 
