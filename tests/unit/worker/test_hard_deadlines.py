@@ -243,10 +243,11 @@ class Crowd:
         bench.connection.abort()
         bench.connection.connection_lost(None)
 
-    def one(self, *pieces: bytes) -> tuple[FakeTransport, Connection]:
+    async def one(self, *pieces: bytes) -> tuple[FakeTransport, Connection]:
         transport, connection = self.bench.connect()
         for piece in pieces:
             connection.data_received(piece)
+        await self.bench.settle()
         self.bench.now += 1.0
         return transport, connection
 
@@ -274,7 +275,7 @@ def test_the_silent_go_in_their_order() -> None:
     """Those who were there first have had the most time."""
 
     async def test(crowd: Crowd) -> None:
-        every = [crowd.one() for _ in range(5)]
+        every = [await crowd.one() for _ in range(5)]
         crowd.bench.now -= 0.5
         assert [crowd.shed(*every) for _ in range(6)] == [0, 1, 2, 3, 4, None]
 
@@ -285,11 +286,11 @@ def test_who_is_slow_goes_before_who_is_idle_and_nobody_in_mid_request() -> None
     """Half a head and silence are due in seconds, an idle connection in a minute."""
 
     async def test(crowd: Crowd) -> None:
-        idle = crowd.one(get())
-        silent = crowd.one()
-        waiting = crowd.one(LONG)
-        half = crowd.one(b"GET / HT")
-        recent = crowd.one(get())
+        idle = await crowd.one(get())
+        silent = await crowd.one()
+        waiting = await crowd.one(LONG)
+        half = await crowd.one(b"GET / HT")
+        recent = await crowd.one(get())
         await crowd.bench.settle()
         every = [idle, silent, waiting, half, recent]
         assert [crowd.shed(*every) for _ in range(5)] == [1, 3, 0, 4, None]
@@ -301,10 +302,10 @@ def test_who_was_idle_for_long_goes_before_who_just_came() -> None:
     """So a flood of new connections cannot be, but a crowd of kept ones can be, displaced."""
 
     async def test(crowd: Crowd) -> None:
-        kept = [crowd.one(get()) for _ in range(3)]
+        kept = [await crowd.one(get()) for _ in range(3)]
         await crowd.bench.settle()
         crowd.bench.pass_time(58)
-        new = crowd.one()
+        new = await crowd.one()
         assert [crowd.shed(*kept, new) for _ in range(5)] == [0, 1, 2, 3, None]
 
     crowd(test)
@@ -314,15 +315,15 @@ def test_who_is_past_a_deadline_goes_first_even_in_mid_request() -> None:
     """A body below its rate is late, though the wheel has not looked yet."""
 
     async def test(crowd: Crowd) -> None:
-        slow = crowd.one(LONG)
-        silent = crowd.one()
+        slow = await crowd.one(LONG)
+        silent = await crowd.one()
         await crowd.bench.settle()
         for _ in range(5):
             slow[1].data_received(b"x")
             crowd.bench.now += 1
         assert crowd.shed(slow, silent) == 1
         crowd.bench.now += 25
-        fresh = crowd.one()
+        fresh = await crowd.one()
         assert crowd.bench.server.shed()
         assert statuses(bytes(slow[0].sent)) == [408]
         assert not fresh[0].closed
@@ -334,8 +335,8 @@ def test_who_was_refused_is_not_listened_to_at_the_cap() -> None:
     """Lingering is a courtesy to who sends on after an error: it ends when room is wanted."""
 
     async def test(crowd: Crowd) -> None:
-        idle = crowd.one(get())
-        refused = crowd.one(b"\0")
+        idle = await crowd.one(get())
+        refused = await crowd.one(b"\0")
         await crowd.bench.settle()
         assert refused[0].ended
         assert crowd.shed(idle, refused) == 1
@@ -345,8 +346,8 @@ def test_who_was_refused_is_not_listened_to_at_the_cap() -> None:
 
 def test_who_sends_on_after_its_answer_is_not_listened_to_at_the_cap() -> None:
     async def test(crowd: Crowd) -> None:
-        idle = crowd.one(get())
-        sending = crowd.one(LONG)
+        idle = await crowd.one(get())
+        sending = await crowd.one(LONG)
         await crowd.bench.settle()
         assert sending[0].ended
         assert crowd.shed(idle, sending) == 1
@@ -356,7 +357,7 @@ def test_who_sends_on_after_its_answer_is_not_listened_to_at_the_cap() -> None:
 
 def test_an_untaken_answer_is_not_dropped_for_somebody_new() -> None:
     async def test(crowd: Crowd) -> None:
-        transport, connection = crowd.one(get())
+        transport, connection = await crowd.one(get())
         transport.stuck = True
         connection.data_received(get())
         await crowd.bench.settle()
@@ -371,7 +372,7 @@ def test_a_flood_of_silent_connections_displaces_itself() -> None:
 
     async def test(crowd: Crowd) -> None:
         bench = crowd.bench
-        polite = [crowd.one(get()) for _ in range(20)]
+        polite = [await crowd.one(get()) for _ in range(20)]
         flood = [bench.connect() for _ in range(80)]
         for turn in range(3000):
             bench.now += 0.001
