@@ -59,6 +59,8 @@ class WebSocket(WebSocketEnding):
         if not task.done():
             session.task = task
             server.tasks.add(task)
+            # Besides `finished`: before 3.12 a task that is cancelled at once never begins.
+            task.add_done_callback(server.tasks.discard)
             if session.stage is WAITING:
                 server.running[session] = None
 

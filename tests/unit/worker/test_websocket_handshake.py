@@ -333,6 +333,8 @@ def test_the_access_log_has_a_line_for_each_handshake(tmp_path: Path) -> None:
                 talk = Talk(app)
                 talk.server.set_access_log(log.fileno())
                 await talk.talk(request_)
+                assert talk.server.access is not None
+                talk.server.access.flush()
         lines = (tmp_path / "log").read_text().splitlines()
         found = [line.split('"', 1)[1] for line in lines]
         assert found[0].startswith('GET /chat?a=b HTTP/1.1" 101 ')

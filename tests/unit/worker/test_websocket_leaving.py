@@ -183,6 +183,20 @@ def test_at_the_cut_the_task_is_cancelled() -> None:
     run(test)
 
 
+def test_a_task_that_is_cancelled_before_it_began_is_forgotten() -> None:
+    """Before Python 3.12 tasks do not begin at once."""
+
+    async def test() -> None:
+        talk = Talk(Scribe())
+        talk.server.spawn = talk.loop.create_task
+        talk.feed(shake())
+        talk.socket.cancel()
+        await talk.settle()
+        assert not talk.server.tasks
+
+    run(test)
+
+
 def test_a_websocket_is_never_idle() -> None:
     """So no drain closes it without a word, or hands it to a sibling."""
 
