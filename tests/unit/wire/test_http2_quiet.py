@@ -89,7 +89,7 @@ ACTS = st.tuples(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(ACTS, max_size=25))
 def test_it_makes_no_difference_when_h2_hears_of_a_stream(acts: list[tuple[str, int, int]]) -> None:
     """The same is told and sent, byte for byte, and the same is left of the windows."""
