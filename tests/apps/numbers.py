@@ -18,7 +18,9 @@ PAUSE = 0.05  # seconds between two numbers
 async def app(scope, receive, send):
     kind = scope.get("path", "")
     if scope["type"] == "lifespan":
+        hearing = asyncio.ensure_future(hear(scope["extensions"]["clusterd.drain"]))
         await lifespan(receive, send)
+        hearing.cancel()
     elif kind == "/deaf":
         await deaf(send)
     elif kind == "/upload":
@@ -26,6 +28,16 @@ async def app(scope, receive, send):
     else:
         over = events if scope["type"] == "http" else messages
         await over(scope, receive, send, kind == "/polite")
+
+
+def note(suffix, line):
+    with open(os.environ["TAKEN"] + suffix, "a") as file:
+        file.write(f"{line}\n")  # one write: others append to the same file
+
+
+async def hear(drain):
+    """What the lifespan is told of its worker's leaving."""
+    note(".left", str(await drain["wait"]()))
 
 
 class Stream:
@@ -39,9 +51,7 @@ class Stream:
         return {"stream": self.name, "number": self.taken + 1, "pid": os.getpid()}
 
     def over(self):
-        line = json.dumps({"stream": self.name, "taken": self.taken}) + "\n"
-        with open(os.environ["TAKEN"], "a") as file:
-            file.write(line)  # one write: others append to the same file
+        note("", json.dumps({"stream": self.name, "taken": self.taken}))
 
 
 async def pause(receive):

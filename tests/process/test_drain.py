@@ -108,8 +108,8 @@ def taken(path: Path) -> dict[str, int]:
 def test_a_reload_under_a_crowd_loses_nothing(polite: bool, tmp_path: Path) -> None:
     """Fifty streams and fifty WebSockets: all that `send` took arrives, before a proper end."""
     file = tmp_path / "taken"
-    grace = ("--stream-grace", "20s") if polite else ("--stream-grace", "300ms")
-    options = (*grace, "--graceful-timeout", "30s" if polite else "3s")
+    seconds, grace = (30, "20s") if polite else (3, "300ms")
+    options = ("--stream-grace", grace, "--graceful-timeout", f"{seconds}s")
     with serving(tmp_path, "numbers:app", *options, TAKEN=str(file)) as server:
         old = {worker["pid"] for worker in server.workers()}
 
@@ -126,6 +126,9 @@ def test_a_reload_under_a_crowd_loses_nothing(polite: bool, tmp_path: Path) -> N
                 server.event("exited", asked=True)
 
         readers, talkers = asyncio.run(crowd(server, polite, reload))
+        heard = [float(line) for line in Path(f"{file}.left").read_text().splitlines()]
+        assert len(heard) == len(old)  # the lifespan of each worker that left, and none other
+        assert all(0 < left < seconds for left in heard)
         expected = taken(file)
         # The last stream of each is the one that its client left, in the middle of something.
         ended = [pair for each in (*readers, *talkers) for pair in [*each.got.items()][:-1]]
@@ -138,7 +141,8 @@ def test_a_reload_under_a_crowd_loses_nothing(polite: bool, tmp_path: Path) -> N
 
 def test_term_wins_over_whatever_streams_do(tmp_path: Path) -> None:
     """Also in mid-reload, over streams that are deaf to all but the end of their process."""
-    with serving(tmp_path, "numbers:app", "--graceful-timeout", "1s") as server:
+    options = ("--graceful-timeout", "1s")
+    with serving(tmp_path, "numbers:app", *options, TAKEN=str(tmp_path / "taken")) as server:
         clients = [server.connect() for _ in range(4)]
         for client in clients:
             client.request("GET", "/deaf")
@@ -153,7 +157,8 @@ def test_term_wins_over_whatever_streams_do(tmp_path: Path) -> None:
 
 def test_an_upload_in_progress_is_taken_to_its_end(tmp_path: Path) -> None:
     """A worker that leaves waits for the rest of a body, and answers it."""
-    with serving(tmp_path, "numbers:app", workers=1) as server:
+    file = str(tmp_path / "taken")
+    with serving(tmp_path, "numbers:app", workers=1, TAKEN=file) as server:
         (old,) = (worker["pid"] for worker in server.workers())
         client = server.connect()
         client.putrequest("POST", "/upload")

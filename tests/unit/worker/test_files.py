@@ -4,12 +4,15 @@ import array
 import asyncio
 import os
 import socket
+import ssl
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from clusterd.config.settings import HttpSettings
+from clusterd.worker.connection import Connection
+from tests.support.authority import Authority
 from tests.unit.worker.fakes import get, run
 from tests.unit.worker.test_loopback import attach, gone, new_server, read_end, read_until
 
@@ -241,5 +244,42 @@ def test_cancelling_leaves_nothing_behind(path: Path) -> None:
             assert connection.cancel()
             await gone(server)
             assert not connection._drains
+
+    run(test)
+
+
+def test_a_file_over_tls_goes_in_pieces(path: Path, tmp_path: Path) -> None:
+    """Whole all the same, and zero copy is not offered where there is none."""
+
+    async def test() -> None:
+        offered: list[Any] = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            offered.append(scope["extensions"])
+            await sends(pathsend(path))(scope, receive, send)
+
+        authority = Authority(tmp_path)
+        ours = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        ours.load_cert_chain(*authority.issue("server"))
+        server = new_server(app)
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            client = socket.create_connection(listener.getsockname())
+            accepted, _ = listener.accept()
+        for sock in (client, accepted):
+            sock.setblocking(False)
+        _, (reader, writer) = await asyncio.gather(
+            server.loop.connect_accepted_socket(lambda: Connection(server), accepted, ssl=ours),
+            asyncio.open_connection(
+                sock=client, ssl=authority.client(), server_hostname="localhost"
+            ),
+        )
+        writer.write(get("/", CLOSE))
+        head, _, body = (await reader.read(-1)).partition(b"\r\n\r\n")
+        assert b"content-length: %d" % len(WHOLE) in head
+        assert body == WHOLE
+        writer.close()
+        await gone(server)
+        assert "http.response.pathsend" in offered[0]
+        assert "http.response.zerocopysend" not in offered[0]
 
     run(test)
