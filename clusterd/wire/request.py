@@ -144,7 +144,9 @@ class Reader:
         """Take a whole head, its blank line included."""
         lines = head.split(b"\r\n")
         if len(head) > self._short or len(lines) > self._most:
+            self._judged = self._fields = 0
             self._judge(head, 0)
+            self._judged = self._fields = 0
         line = request_lines.get(lines[0]) or learn_request_line(lines[0])
         # C loops: a Python loop over a dozen headers costs as much as all the rest of this.
         headers: list[Pair] = list(map(fields.get, lines[1:-2]))  # type: ignore[arg-type]

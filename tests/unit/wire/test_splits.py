@@ -110,6 +110,22 @@ def test_limits_are_the_same_however_they_are_reached(size: int) -> None:
             assert outcome(pieces, limits) == whole, data
 
 
+def test_nothing_of_a_large_head_is_remembered() -> None:
+    """Nor of its size or the number of its fields: those after it are judged by themselves."""
+    fields = b"".join(b"X-%d: %b\r\n" % (number, b"y" * 200) for number in range(90))
+    heads = [
+        b"GET / HTTP/1.1\r\nHost: a\r\n" + fields[:size].rpartition(b"\r\n")[0] + b"\r\n\r\n"
+        for size in (9_000, 12_000, 18_000, 300, 9_000, 18_000)
+    ]
+    for size in (1, 100, 5_000, 1 << 20):
+        recorder = Recorder()
+        for head in heads:
+            for piece in every(head, size):
+                assert recorder.take(piece)
+        assert len(recorder.heads) == len(heads)
+    assert outcome(iter([b"".join(heads)])) == outcome(every(b"".join(heads), 997))
+
+
 # --- a second judge: a C parser, which must agree wherever it is as strict as we are
 
 
