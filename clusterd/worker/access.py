@@ -39,7 +39,7 @@ NONSENSE = ("", "-", "")
 PARTS = operator.itemgetter(
     "client", "method", "raw_path", "query_string", "http_version", "headers"
 )
-NAMES = {method: b"%b " % name for name, method in METHODS.items()}
+VERBS = {method: b"%b " % name for name, method in METHODS.items()}
 VERSIONS = {version: f' HTTP/{version}"'.encode() for version in ("1.0", "1.1", "2")}
 STATUSES = {status: b" %d " % status for status in range(200, 600)}
 NUMBERS = 4096
@@ -115,10 +115,10 @@ class AccessLog(ABC):
             if query:
                 target = f"{target}?{texts[query]}"
             line = self._line(
-                # Who is at a Unix socket has no address. An app's own idea of proxies may have
-                # put anything there.
+                # Who is at a Unix socket has no address. What is here may be an app's own idea of
+                # proxies or methods, and so a client's word again.
                 texts[client[0]] if client is not None and client[1] is not None else "-",
-                (scope["method"], target, scope["http_version"]),
+                (texts[scope["method"]], target, texts[scope["http_version"]]),
                 status,
                 size,
                 seconds,
@@ -188,7 +188,26 @@ class AccessLog(ABC):
             logger.warning("lines of the access log were lost", extra=fields(lines=lost))
 
 
-class Common(AccessLog):
+class Plain(AccessLog):
+    """What the common log format and its kin share."""
+
+    @staticmethod
+    def escape(text: str) -> str:
+        # Nearly all are plain, and to translate costs twenty times as much as to look.
+        if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
+            return text
+        return text.translate(ESCAPES)
+
+    @staticmethod
+    def stamp(second: int) -> str:
+        t = time.localtime(second)
+        return (
+            f"{t.tm_mday:02d}/{MONTHS[t.tm_mon - 1]}/{t.tm_year}:"
+            f"{t.tm_hour:02d}:{t.tm_min:02d}:{t.tm_sec:02d} {time.strftime('%z', t)}"
+        )
+
+
+class Common(Plain):
     """The common log format, then the time taken and the request's name."""
 
     def __init__(self, fd: int) -> None:
@@ -207,7 +226,7 @@ class Common(AccessLog):
             pieces = (
                 self._hosts[client[0]],
                 self._middle,
-                NAMES[method],
+                VERBS[method],
                 self._raws[path] if not query else self._target(path, query),
                 VERSIONS[version],
                 STATUSES[status],
@@ -235,21 +254,6 @@ class Common(AccessLog):
                     self._hosts.clear()
                 self._hosts[host] = self._raws[host]
 
-    @staticmethod
-    def escape(text: str) -> str:
-        # Nearly all are plain, and to translate costs twenty times as much as to look.
-        if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
-            return text
-        return text.translate(ESCAPES)
-
-    @staticmethod
-    def stamp(second: int) -> str:
-        t = time.localtime(second)
-        return (
-            f"{t.tm_mday:02d}/{MONTHS[t.tm_mon - 1]}/{t.tm_year}:"
-            f"{t.tm_hour:02d}:{t.tm_min:02d}:{t.tm_sec:02d} {time.strftime('%z', t)}"
-        )
-
     def _line(
         self,
         host: str,
@@ -268,10 +272,8 @@ class Common(AccessLog):
         )
 
 
-class Combined(Common):
+class Combined(Plain):
     """As `Common`, with Referer and User-Agent."""
-
-    add = AccessLog.add
 
     def _line(
         self,
@@ -297,7 +299,7 @@ class Json(AccessLog):
 
     @staticmethod
     def escape(text: str) -> str:
-        return encode_basestring_ascii(text)[1:-1]
+        return encode_basestring_ascii(text)[1:-1].replace("\x7f", "\\u007f")
 
     @staticmethod
     def stamp(second: int) -> str:

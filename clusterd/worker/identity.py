@@ -16,13 +16,7 @@ from clusterd.wire.heads import Pair
 
 ID = b"x-request-id"
 SANE = re.compile(rb"[A-Za-z0-9._-]{1,128}")
-
-
-LAST = [b"%02x" % number for number in range(256)]
-
-
-def of_batch(first: bytes) -> Iterator[bytes]:
-    return map(first.__add__, LAST)
+LAST = [b"%02x" % number for number in range(256)]  # the last digits of names
 
 
 class Names:
@@ -55,6 +49,11 @@ class Names:
             if trusted and SANE.fullmatch(said):
                 ours = (ID, said)
             scope["headers"] = [*(pair for pair in headers if pair[0] != ID), ours]
+
+
+def of_batch(first: bytes) -> Iterator[bytes]:
+    """Names that begin alike."""
+    return map(first.__add__, LAST)
 
 
 def identified(kind: type[Exchange], names: Names) -> type[Exchange]:

@@ -47,9 +47,10 @@ class Outlet:
 
     def write(self, data: bytes) -> int:
         """Write lines; how many of them were lost."""
+        start = done = 0
         if self._is_torn:
             data = b"\n" + data
-        done = 0
+            start = 1
         try:
             while done < len(data):
                 done += self._write(data[done:] if done else data)
@@ -57,7 +58,7 @@ class Outlet:
             pass
         if done:
             self._is_torn = data[done - 1] != NEWLINE
-        return data.count(b"\n", done)
+        return data.count(b"\n", max(start, done))
 
     def _write(self, data: bytes) -> int:
         if self._is_file:

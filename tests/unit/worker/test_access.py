@@ -130,7 +130,7 @@ def test_a_json_line(tmp_path: Path) -> None:
         b'GET /" HTTP/1.1"\x1b[31m\r\nX: y\r\n\r\n',
         b"GET /\x1b]0;owned\x07 HTTP/1.1\r\nHost: a\r\n\r\n",
         b'GET /"%0a HTTP/1.1\r\nHost: a\r\n\r\n',
-        b"GET /\x00\r\n\r\n",
+        b"GET /\x00\x7f\r\n\r\n",
         b"GET /\x9b31m HTTP/1.1\r\nHost: a\r\n\r\n",
         b'GET / HTTP/1.1\r\nHost: a\r\nReferer: "} {"\r\nUser-Agent: \\" \xff\x9b\r\n\r\n',
         b"GET / HTTP/1.1\nHost: a\n\n192.0.2.66 - - forged\n\r\n\r\n",
@@ -258,6 +258,7 @@ def test_an_app_may_do_to_its_scope_what_it_likes(tmp_path: Path) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         scope["headers"].append(("x", 1))
         scope["client"] = ('evil\n"\x1b', 0)
+        scope["method"] = 'GET"\x1b'
         if scope["path"] == "/clear":
             scope.clear()
         await hello(scope, receive, send)
@@ -332,6 +333,7 @@ def test_a_long_line_that_was_cut_is_ended_by_the_next(pipe: tuple[int, int]) ->
     reader, writer = pipe
     outlet = Outlet(writer)
     assert outlet.write(b"x" * 200_000 + b"\n") == 1
+    assert outlet.write(LINE) == 1
     drain(reader)
     assert outlet.write(LINE) == 0
     assert drain(reader) == b"\n" + LINE
