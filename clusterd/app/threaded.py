@@ -18,7 +18,7 @@ from typing import Any
 from clusterd.app.exchange import ENDED, WAITING
 from clusterd.app.filewrapper import is_sendable, send_file
 from clusterd.app.peer import ClientGone, ContractError
-from clusterd.app.wsgi import Gateway, Wsgi, check_piece, gather
+from clusterd.app.wsgi import Gateway, Pool, Wsgi, check_piece, gather
 
 NEVER = math.inf
 AHEAD = 64 * 1024  # bytes that an app may be ahead of its client
@@ -27,9 +27,10 @@ AHEAD = 64 * 1024  # bytes that an app may be ahead of its client
 def begin(exchange: Wsgi) -> None:
     """Have the app called as soon as a thread is free."""
     gateway: Gateway = exchange.peer.app
-    assert gateway.pool is not None
-    exchange.call = call = Threaded(exchange, gateway)
-    gateway.pool.submit(call)
+    pool = gateway.pool
+    assert pool is not None
+    exchange.call = call = Threaded(exchange, gateway, pool)
+    pool.submit(call)
 
 
 class Threaded:
@@ -46,15 +47,17 @@ class Threaded:
         "_is_slow",
         "_is_told",
         "_pieces",
+        "_pool",
         "_unsent",
         "_wants",
         "exchange",
         "since",
     )
 
-    def __init__(self, exchange: Wsgi, gateway: Gateway) -> None:
+    def __init__(self, exchange: Wsgi, gateway: Gateway, pool: Pool) -> None:
         self.exchange = exchange
         self._gateway = gateway
+        self._pool = pool
         self._pieces: collections.deque[bytes] = collections.deque()  # on their way to the loop
         self._file: Any = None  # a FileWrapper on its way
         self._unsent = 0  # bytes
@@ -198,7 +201,8 @@ class Threaded:
         if self._file is None:
             self._finish()
         else:
-            task = self._gateway.loop.create_task(self._send_file())
+            # The kernel sends it, and no thread waits for the client meanwhile.
+            task = self._gateway.loop.create_task(send_file(exchange, self._file))
             task.add_done_callback(self._sent)
 
     def _pass_on(self, pieces: list[bytes], ended: bool) -> None:
@@ -209,13 +213,11 @@ class Threaded:
                 exchange.go_on()
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         # Of an answer to HEAD only the first piece is here.
-        if not ended or exchange.stage is not WAITING or exchange.scope["method"] == "HEAD":
-            if ended or pieces:
-                exchange.send(data, more=not ended)
-        elif len(pieces) > 1 and exchange.told_length() is None:
-            exchange.send(data, more=False)  # a stream, by chance in one go
-        else:
+        is_whole = ended and exchange.stage is WAITING and exchange.scope["method"] != "HEAD"
+        if is_whole and (len(pieces) < 2 or exchange.told_length() is not None):
             exchange.whole(data)
+        elif ended or pieces:
+            exchange.send(data, more=not ended)  # also a stream that came in one go, by chance
 
     def _let_go_on(self) -> None:
         """The thread may send more, once the client has room for it."""
@@ -231,10 +233,6 @@ class Threaded:
         self._is_held = False
         self._let_go_on()
 
-    async def _send_file(self) -> None:
-        """The kernel sends it, and no thread waits for the client meanwhile."""
-        await send_file(self.exchange, self._file)
-
     def _sent(self, task: asyncio.Task[None]) -> None:
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         if error is not None:
@@ -242,28 +240,32 @@ class Threaded:
         # What closes it is the app's, and may block: it is for a thread.
         close = getattr(self._file, "close", None)
         if close is not None:
-            assert self._gateway.pool is not None
-            self._gateway.pool.submit(Closing(self.exchange, self._gateway, close))
+            self._pool.submit(Closing(self.exchange, self._gateway.loop, self._pool, close))
         self._finish()
 
     def _finish(self) -> None:
-        gateway = self._gateway
-        assert gateway.pool is not None
-        gateway.pool.done()
-        gateway.slow -= self._is_slow
+        self._pool.done()
+        self._gateway.slow -= self._is_slow
         self.exchange.finish()
 
 
 class Closing:
     """What is left of a call once its file was sent."""
 
-    __slots__ = ("_close", "_gateway", "exchange", "since")
+    __slots__ = ("_close", "_loop", "_pool", "exchange", "since")
 
-    def __init__(self, exchange: Wsgi, gateway: Gateway, close: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        exchange: Wsgi,
+        loop: asyncio.AbstractEventLoop,
+        pool: Pool,
+        close: Callable[[], object],
+    ) -> None:
         self.exchange = exchange
-        self._gateway = gateway
-        self._close = close
         self.since = NEVER
+        self._loop = loop
+        self._pool = pool
+        self._close = close
 
     def work(self) -> None:
         """In a thread."""
@@ -272,10 +274,9 @@ class Closing:
             self._close()
         except BaseException as failure:
             error = failure
-        self._gateway.loop.call_soon_threadsafe(self._finish, error)
+        self._loop.call_soon_threadsafe(self._finish, error)
 
     def _finish(self, error: BaseException | None) -> None:
-        assert self._gateway.pool is not None
-        self._gateway.pool.done()
+        self._pool.done()
         if error is not None:
             self.exchange.failed(error)

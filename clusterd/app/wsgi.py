@@ -32,7 +32,7 @@ STATUS = re.compile(r"([2-9][0-9][0-9])(?: [^\x00-\x1f\x7f]*)?")
 HOP_BY_HOP = frozenset({"te", "trailer", "trailers", "upgrade"})
 NOTHING = (b"keep-alive", b"")  # a header that is always taken out
 
-Start = tuple[type[BaseException], BaseException, TracebackType]
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType]
 
 
 class Pool(Protocol):
@@ -214,7 +214,7 @@ class Wsgi(Exchange):
         return environ
 
     def start_response(
-        self, status: str, headers: list[tuple[str, str]], exc_info: Start | None = None
+        self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
     ) -> Callable[[bytes], None]:
         """Take the status and headers; they are sent with the first piece of the body."""
         if self.code:
