@@ -28,7 +28,7 @@ from h2.exceptions import ProtocolError
 from clusterd.core.errors import PeerError
 from clusterd.wire.budget import Budget
 from clusterd.wire.http2_events import Events
-from clusterd.wire.http2_head import Head, Malformed, judge, judge_trailers
+from clusterd.wire.http2_head import Head, Malformed, judge, judge_trailers, size_of
 from clusterd.wire.http2_states import States, Unreadable, is_pure
 from clusterd.wire.limits import Limits
 
@@ -47,7 +47,8 @@ RESETS, RESETS_REGAINED = 500, 50.0  # at once, and a second
 CHATTER, CHATTER_REGAINED = 2000, 200.0
 MOVES = 8
 PING_DATA = b"clusterd"
-SAME = 64  # blocks of a connection whose meaning is remembered
+SAME = 64  # heads of a connection that are remembered,
+REPEATED = 2048  # if they have no more bytes than that
 
 CALM = ErrorCodes.ENHANCE_YOUR_CALM
 NO_ERROR = ErrorCodes.NO_ERROR
@@ -248,7 +249,7 @@ class Engine:
             self._events.on_request(stream, head)
             return
         head = self._begin(stream, ended=True)
-        if head is not None and is_pure(block):
+        if head is not None and is_pure(block) and size_of(decoded.fields) <= REPEATED:
             if len(decoded.same) >= SAME:
                 decoded.same.clear()
             decoded.same[block] = head

@@ -80,8 +80,13 @@ def measure(block: list[Pair], limits: Limits) -> None:
     """Raises PeerError for more fields, or longer ones, than a request may have."""
     if len(block) > limits.fields + len(PSEUDO):
         raise PeerError(431, "there are too many request headers")
-    if sum([len(name) + len(value) for name, value in block]) > limits.headers:
+    if size_of(block) > limits.headers:
         raise PeerError(431, "the request headers are too long")
+
+
+def size_of(block: list[Pair]) -> int:
+    """Bytes of names and values."""
+    return sum([len(name) + len(value) for name, value in block])
 
 
 def judge_trailers(block: list[Pair], limits: Limits) -> None:

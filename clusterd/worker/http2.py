@@ -91,6 +91,7 @@ class Http2Connection(Http2Ending):
         self.template["extensions"] = without_zero_copy(self.template["extensions"])
         self.send_now()
         self._head_by = self.server.clock() + self.server.http.header_timeout
+        self._idle_by = self.server.clock() + self.server.keep_alive
         self._rest()
         if self.server.draining:
             self.drain_begins()
@@ -262,6 +263,7 @@ class Http2Connection(Http2Ending):
                 self._cancelled += 1
         del stream.exchange  # each holds the other: but for this only the collector would free them
         if not self.streams and not self.is_closing:
+            self._idle_by = self.server.clock() + self.server.keep_alive
             self._end_if_done()
             self._rest()
 

@@ -23,6 +23,7 @@ class Http2Ending(Link):
         "_cancelled",
         "_discarded",
         "_head_by",
+        "_idle_by",
         "_is_busy",
         "_is_final",
         "_is_flushing",
@@ -43,6 +44,7 @@ class Http2Ending(Link):
         self._is_busy = False  # what is to be sent is sent at the end of what is going on
         self._is_flushing = False  # or it will be, at the end of this turn of the loop
         self._head_by = NEVER  # when a head that is half read must be whole
+        self._idle_by = NEVER  # when the next request must have begun; PING puts that off for none
         self._is_leaving = False  # the client will be told so,
         self._speak_by = NEVER  # by then,
         self._is_parted = False  # has been,
@@ -124,9 +126,8 @@ class Http2Ending(Link):
                 self._head_by = now + http.header_timeout
         else:
             self._head_by = NEVER
-        self.due = min(self._head_by, self._speak_by)
-        if self.due == NEVER and not self.streams:
-            self.due = now + http.keep_alive
+        idle_by = NEVER if self.streams else self._idle_by
+        self.due = min(self._head_by, self._speak_by, idle_by)
         if self.due < self.booked:
             self.server.wheel.book(self)
 

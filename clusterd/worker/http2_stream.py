@@ -195,6 +195,8 @@ class Stream:
         """Send what the client takes, up to our turn's end; whether something was sent."""
         link, pending, before = self.link, self._pending, self._sent
         engine, number = link.engine, self.number
+        if self.is_over:
+            return False
         while pending and not link.is_paused and self._sent - before < TURN:
             piece = pending[0]
             size = min(len(piece), FRAME, engine.room(number))

@@ -164,16 +164,19 @@ def test_deadlines_of_a_head() -> None:
 
 
 def test_an_idle_connection_is_closed_with_goaway() -> None:
+    """After the time from its last request; PING alone keeps nothing open."""
+
     async def test() -> None:
         bench = Bench2(hello, http(keep_alive=20))
         await bench.ask(get(1))
         bench.pass_time(19)
-        await bench.ask(frames.ping())
+        await bench.ask(get(3))
         bench.pass_time(19)
+        await bench.ask(frames.ping())
         assert not bench.link.is_closing
-        bench.pass_time(5)
+        bench.pass_time(3)
         assert bench.transport.closed
-        assert bench.read().goaways == [(1, 0)]
+        assert bench.read().goaways == [(3, 0)]
 
     run(test)
 
