@@ -1,6 +1,8 @@
 """The PROXY header of a connection: who is believed, and what becomes of those who are not."""
 
 import dataclasses
+import os
+import socket
 from typing import Any
 
 import pytest
@@ -150,17 +152,25 @@ def test_while_it_waits_it_counts_and_may_be_shed() -> None:
     run(test)
 
 
-def test_a_connection_whose_client_came_from_a_header_stays_with_its_worker() -> None:
+@pytest.mark.parametrize(("header", "stays"), [(HEADER, True), (b"PROXY UNKNOWN\r\n", False)])
+def test_a_connection_whose_client_came_from_a_header_stays_with_its_worker(
+    header: bytes, stays: bool
+) -> None:
     """A sibling would not know of it: the header is read once."""
 
     async def test() -> None:
         bench = Gate()
         transport, _ = bench.arrive()
-        bench.feed_to(transport, HEADER + get("/"))
-        await bench.settle()
-        assert transport.protocol.idle
-        assert transport.protocol.release() is None
-        assert not transport.aborted
+        with socket.socket() as sock:
+            transport._extra["socket"] = sock  # type: ignore[attr-defined]
+            bench.feed_to(transport, header + get("/"))
+            await bench.settle()
+            assert transport.protocol.idle
+            fd = transport.protocol.release()
+            assert (fd is None) is stays
+            assert transport.aborted is not stays
+            if fd is not None:
+                os.close(fd)
 
     run(test)
 
