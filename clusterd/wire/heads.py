@@ -63,12 +63,14 @@ fields: dict[bytes, Pair] = {}
 
 def learn_request_line(line: bytes) -> RequestLine:
     """Judge a request line; raises PeerError with the status it earns."""
+    if b"\n" in line:
+        raise PeerError(400, "a line ends with LF alone")
     parts = line.split(b" ")
     method = METHODS.get(parts[0])
     if method is None:
         if line == PREFACE:
             raise Preface(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
-        if TOKEN.fullmatch(parts[0]) and len(parts) > 1 and b"\n" not in line:
+        if TOKEN.fullmatch(parts[0]) and len(parts) > 1:
             raise PeerError(501, "the method is not implemented")
         raise PeerError(400, "this is not HTTP")
     if len(parts) < 3:

@@ -226,6 +226,8 @@ class Reader:
         its end: line by line, so that how it was cut makes no difference. `seen`: bytes of it in
         which no line ended, apart from those that were judged."""
         limits = self._limits
+        if not TOKEN.match(head):
+            raise PeerError(400, "this is not HTTP")
         while True:
             start = self._judged
             fresh = max(start, seen)
@@ -242,8 +244,6 @@ class Reader:
                 break
             self._judge_line(bytes(head[start:end]))
             self._judged = end + 2
-        if not start and not TOKEN.match(head):
-            raise PeerError(400, "this is not HTTP")
 
     def _judge_line(self, line: bytes) -> None:
         if not self._judged:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from random import Random
 from typing import Any
 
-from clusterd.config.settings import Config, ProxySettings
+from clusterd.config.settings import Config, HttpSettings, ProxySettings
 from clusterd.wire import heads, http2_fields, http2_head, response
 from clusterd.worker.http2 import equip
 from clusterd.worker.server import Server
@@ -23,6 +23,8 @@ from tests.unit.worker.fakes import FakeTransport, statuses
 
 TURNS = 6  # of the loop, until an app has answered what it has
 AGES = 8  # times that a hundred seconds pass, before a connection must have ended
+# Small, so that streams come near them.
+LIMITS = HttpSettings(limit_request_line=256, limit_headers=512, limit_fields=12, limit_body=5000)
 OURS = {200, 400, 408, 413, 414, 417, 426, 431, 501, 505}
 # What engines remember of lines and fields that they have seen before.
 MEMORY: tuple[dict[Any, Any], ...] = (
@@ -89,7 +91,7 @@ class Arena:
         self.now = 1000.0
         self.loop = asyncio.get_running_loop()
         row = memoryview(bytearray(8 * 64)).cast("Q")
-        config = Config(proxy=ProxySettings(trusted_proxies=("192.0.2.1",)))
+        config = Config(http=LIMITS, proxy=ProxySettings(trusted_proxies=("192.0.2.1",)))
         self.server = Server(app, config, self.loop, row, {}, lambda: self.now, lambda: self.now)
         equip(self.server, "asgi")
         self.complaints = Complaints()
