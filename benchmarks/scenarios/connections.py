@@ -12,7 +12,7 @@ from benchmarks.session import Session
 from benchmarks.turns import Contest, Measure
 
 COUNTS = (8, 64, 512, 4096)
-REQUESTS = 12_288  # three each where there are most
+REQUESTS = 8_192  # two each where there are most
 SPARE = 500  # descriptors that client and server need besides
 
 

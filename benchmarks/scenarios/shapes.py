@@ -3,6 +3,7 @@
 `browser` sends the dozen headers of a browser; `json` posts 10 kB, which the app reads whole;
 `large` is answered with 1 MB in one piece; `stream` with 1 kB in a hundred pieces and without a
 length. Each over one connection and over 16 ("busy"), measured as `hello` is (see `turns`).
+freastal 0.0.3 takes no part: it answers a stream with a whole answer for each piece.
 """
 
 import json
@@ -33,9 +34,7 @@ TARGET = 0.6
 def run(session: Session) -> Outcome:
     """Measure every server, turn by turn."""
     outcome = Outcome(dict.fromkeys(MEASURES, "µs"))
-    wanted = session.among(
-        servers.CLUSTERD, servers.UVICORN, servers.GRANIAN, servers.NODE, servers.FREASTAL
-    )
+    wanted = session.among(servers.CLUSTERD, servers.UVICORN, servers.GRANIAN, servers.NODE)
     Contest(session, outcome, [(server, "plain") for server in wanted], MEASURES).hold(5, 4)
     for measure in MEASURES:
         for peer, target in (("uvicorn", TARGET), ("granian", None)):
