@@ -6,8 +6,8 @@ from contextlib import contextmanager
 import pytest
 
 from benchmarks import servers, turns
-from benchmarks.environment import Environment
 from benchmarks.clients import Ask
+from benchmarks.environment import Environment
 from benchmarks.outcome import Outcome
 from benchmarks.session import Session
 from benchmarks.turns import Contest, Measure
