@@ -13,7 +13,7 @@ import pytest
 from clusterd.config.settings import HttpSettings
 from clusterd.worker.connection import Connection
 from tests.support.authority import Authority
-from tests.unit.worker.fakes import get, run
+from tests.unit.worker.fakes import Bench, FakeTransport, get, run
 from tests.unit.worker.test_loopback import attach, gone, new_server, read_end, read_until
 
 MIB = 1024 * 1024
@@ -283,3 +283,37 @@ def test_a_file_over_tls_goes_in_pieces(path: Path, tmp_path: Path) -> None:
         assert "http.response.zerocopysend" not in offered[0]
 
     run(test)
+
+
+def test_a_file_waits_for_what_was_written_before_it() -> None:
+    """What the transport still holds would come after it otherwise, within the file's bytes."""
+
+    async def test() -> None:
+        bench = Bench(sends())
+        transport = Limited()
+        transport.protocol = connection = Connection(bench.server)
+        connection.connection_made(transport)
+        transport.stuck = True
+        connection.write(b"a head")
+        flushing = asyncio.ensure_future(connection.flush())
+        await bench.settle()
+        assert not flushing.done()
+        transport.drained()
+        await bench.settle()
+        assert flushing.done()
+        assert transport.limits == [0, None]  # and then as usual again
+
+    run(test)
+
+
+class Limited(FakeTransport):
+    """Tells its protocol to pause once it holds more than it was told it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.limits: list[int | None] = []
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        self.limits.append(high)
+        if high is not None and self.unsent > high:
+            self.protocol.pause_writing()
