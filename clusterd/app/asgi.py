@@ -119,6 +119,8 @@ class Asgi(Exchange):
             raise ContractError(f"{kind} was sent before http.response.start")
         if self.stage is ENDED or self.trailers is Trailers.DUE:
             raise ContractError(f"{kind} was sent after the end of the body")
+        if self.trailers is Trailers.LATER:
+            raise ContractError(f"{kind} was sent while a file was being sent")
 
     async def _stream_before_trailers(self, body: bytes, more: bool) -> None:
         self._check_piece("http.response.body")
@@ -161,7 +163,7 @@ class Asgi(Exchange):
             if size <= SMALL:
                 self.answer(os.pread(file, size, 0))
             else:
-                await self.stream_file(file, 0, size, more=False)
+                await self._send_file(file, 0, size, more=False)
         finally:
             os.close(file)
 
@@ -174,11 +176,19 @@ class Asgi(Exchange):
         left = max(0, os.fstat(file).st_size - start)
         count = left if count is None else min(count, left)
         more = bool(message.get("more_body"))
-        await self.stream_file(file, start, count, more or self.trailers is not Trailers.NONE)
+        await self._send_file(file, start, count, more or self.trailers is not Trailers.NONE)
         if self.trailers and not more:
             self.trailers = Trailers.DUE
         if offset is None:
             os.lseek(file, start + count, os.SEEK_SET)
+
+    async def _send_file(self, file: int, offset: int, count: int, more: bool) -> None:
+        """With the way barred to an app that sends from two tasks at once."""
+        before, self.trailers = self.trailers, Trailers.LATER
+        try:
+            await self.stream_file(file, offset, count, more)
+        finally:
+            self.trailers = before
 
 
 def is_thrown_away(error: BaseException) -> bool:

@@ -42,6 +42,7 @@ class Trailers(enum.IntEnum):
     NONE = 0
     ANNOUNCED = 1
     DUE = 2  # the body has ended
+    LATER = 3  # a file is on its way: nothing may come in between
 
 
 NO_TRAILERS = Trailers.NONE

@@ -212,7 +212,7 @@ class Http1(Exchange):
 
     async def stream_file(self, file: int, offset: int, count: int, more: bool) -> None:
         pieces = [self._begin_stream()] if self.stage is STARTED else []
-        self.endless = False  # only between two chunks may a stream be ended for the app
+        endless, self.endless = self.endless, False  # to be ended between two chunks alone
         if self._bare:
             count = 0
         else:
@@ -227,9 +227,9 @@ class Http1(Exchange):
                 self.leave(gone=True)  # it may be known here first
                 raise
             self.sent += count
+        self.endless = endless
         if self.chunked:
-            self._put([b"\r\n"] if count else [])
-            self._put([] if more else [LAST_CHUNK])
+            self._put([b"\r\n" if count else b"", b"" if more else LAST_CHUNK])
         if not more:
             self._end()
 

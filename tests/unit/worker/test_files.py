@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from clusterd.app.peer import ClientGone
+from clusterd.app.peer import ClientGone, ContractError
 from clusterd.config.settings import HttpSettings
 from clusterd.worker.connection import Connection
 from tests.support.authority import Authority
@@ -282,6 +282,32 @@ def test_a_file_over_tls_goes_in_pieces(path: Path, tmp_path: Path) -> None:
         await gone(server)
         assert "http.response.pathsend" in offered[0]
         assert "http.response.zerocopysend" not in offered[0]
+
+    run(test)
+
+
+def test_nothing_comes_between_the_bytes_of_a_file(path: Path) -> None:
+    """Of an app that sends from two tasks at once, the second hears that it may not."""
+
+    async def test() -> None:
+        refused: list[str] = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            sending = asyncio.ensure_future(send(pathsend(path)))
+            await asyncio.sleep(0)
+            with path.open("rb") as file:
+                for message in ({"type": "http.response.body", "body": b"!"}, part(file)):
+                    try:
+                        await send(message)
+                    except ContractError as error:
+                        refused.append(error.message)
+            await sending
+
+        head, body = await ask(app)
+        assert b"200" in head
+        assert body == WHOLE
+        assert [text.split(" was ")[1] for text in refused] == ["sent while a file"] * 2
 
     run(test)
 
