@@ -324,7 +324,8 @@ def test_nothing_is_left_for_the_collector() -> None:
             assert not living(Exchange) - {bench.link.streams[9].exchange}
             bench.link.connection_lost(None)
             await bench.settle()
-            bench.transport.protocol = bench.connection = None
+            bench.transport.protocol = None
+            del bench.connection
             assert not living(Exchange, Stream, Http2Connection, Engine, H2Connection)
         finally:
             gc.enable()
