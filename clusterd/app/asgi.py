@@ -26,6 +26,7 @@ class Asgi(Exchange):
 
     __slots__ = ()
     interface = "ASGI"
+    gathers = True
 
     async def run(self) -> None:
         """The whole exchange, as a task. Never raises what the app raises."""
@@ -90,14 +91,15 @@ class Asgi(Exchange):
             body = message.get("body", b"")
             if body.__class__ is not bytes:
                 body = _as_bytes(body)
-            if self.stage is STARTED and not message.get("more_body"):
+            more = message.get("more_body")
+            if self.stage is STARTED and not more:
                 self.answer(body)
                 if self._waiters is not None:
                     self._wake()  # an app that listens meanwhile hears that this is over
             elif self.stage is WAITING or self.stage is ENDED or self.trailers:
-                await self._stream_before_trailers(body, bool(message.get("more_body")))
+                await self._stream_before_trailers(body, bool(more))
             else:
-                self.stream(body, bool(message.get("more_body")))
+                self.stream(body, bool(more))
                 if self.stage is ENDED:
                     if self._waiters is not None:
                         self._wake()

@@ -76,6 +76,7 @@ class Exchange:
     )
 
     interface: ClassVar[str]  # for messages: the contract that the app is held to
+    gathers: ClassVar[bool] = False  # small pieces may wait until the app lets go of the loop
     status: int  # set with the head
     sent: int  # bytes of a streamed answer, head included
 

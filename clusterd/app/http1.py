@@ -1,8 +1,11 @@
 """HTTP/1's side of an exchange: the answer's bytes, framed by its length or in chunks.
 
 A whole answer is one write: the head waits for the first piece of the body (as ASGI demands).
+Small pieces of a streamed one are gathered until the app lets go of the loop: an app that makes a
+hundred in one go costs one write (measured: a third of the time).
 """
 
+import asyncio
 from typing import Any
 
 from clusterd.app.exchange import ENDED, STARTED, STREAMING, Exchange
@@ -35,7 +38,18 @@ COPIED = 16 * 1024  # bytes; larger pieces are handed to the transport beside th
 class Http1(Exchange):
     """To be mixed with `Asgi` or `Wsgi`, which speak to the app."""
 
-    __slots__ = ("_bare", "_left", "_length", "_parts", "_trailers", "chunked", "endless")
+    __slots__ = (
+        "_bare",
+        "_flush_at",
+        "_gathered",
+        "_left",
+        "_length",
+        "_parts",
+        "_trailers",
+        "_will_flush",
+        "chunked",
+        "endless",
+    )
 
     peer: Http1Peer
     chunked: bool
@@ -45,6 +59,9 @@ class Http1(Exchange):
     _left: int
     _bare: bool
     _trailers: list[bytes]
+    _gathered: list[bytes]  # framed, and not yet written
+    _flush_at: int  # bytes sent, beyond which nothing more is gathered
+    _will_flush: bool
 
     def go_on(self) -> None:
         self.expects = False
@@ -141,6 +158,9 @@ class Http1(Exchange):
 
     def stream(self, body: bytes, more: bool) -> None:
         """One piece of a body that comes in several."""
+        if more and self.stage is STREAMING and self.chunked and 0 < len(body) < COPIED:
+            self._collect(b"%x\r\n%b\r\n" % (len(body), body))  # most pieces
+            return
         pieces = [self._begin_stream()] if self.stage is STARTED else []
         if not self._bare:
             self._count(len(body), more)
@@ -156,6 +176,9 @@ class Http1(Exchange):
         """The head of an answer whose body comes in several pieces."""
         self.sent = 0
         self._trailers = []
+        self._gathered = []
+        self._flush_at = COPIED
+        self._will_flush = False
         self.chunked = self._length == UNKNOWN and not self._bare and not self.old
         if self.old and self._length == UNKNOWN and not self._bare:
             self.keeps = False  # the end of the connection is the end of the body
@@ -174,6 +197,7 @@ class Http1(Exchange):
                 raise ContractError(f"the body has {rule} bytes than its Content-Length")
 
     def _end(self) -> None:
+        self._flush()
         self.stage = ENDED
         self.peer.answered(self, self.sent)
 
@@ -189,12 +213,34 @@ class Http1(Exchange):
 
     def _put(self, pieces: list[bytes]) -> None:
         size = sum(map(len, pieces))
-        self.sent += size
-        if size < COPIED:
-            if size:
-                self.peer.write(b"".join(pieces))
-        else:
+        if size >= COPIED:
+            self._flush()
+            self.sent += size
             self.peer.write_all(pieces)
+        elif size:
+            self._collect(b"".join(pieces))
+
+    def _collect(self, data: bytes) -> None:
+        """Write this soon: at the end of the loop's turn, or when there is enough of it."""
+        self.sent = sent = self.sent + len(data)
+        self._gathered.append(data)
+        if sent > self._flush_at or not self.gathers:
+            self._flush()
+        elif not self._will_flush:
+            self._will_flush = True
+            asyncio.get_running_loop().call_soon(self._flush_late)
+
+    def _flush_late(self) -> None:
+        self._will_flush = False
+        self._flush()
+
+    def _flush(self) -> None:
+        if self._gathered:
+            data = b"".join(self._gathered)
+            self._gathered.clear()
+            self._flush_at = self.sent + COPIED
+            if not self.gone:
+                self.peer.write(data)
 
     def _add_connection(self, parts: list[bytes]) -> None:
         """Decide whether the connection is kept, and say so where it is not understood."""
@@ -220,6 +266,7 @@ class Http1(Exchange):
         if self.chunked and count:
             pieces.append(b"%x\r\n" % count)
         self._put(pieces)
+        self._flush()
         if count:
             try:
                 await self.peer.send_file(file, offset, count)
@@ -253,6 +300,11 @@ class Http1(Exchange):
         else:
             self.stream(b"", more=False)
 
+    def _abandon(self, status: int) -> None:
+        if getattr(self, "_gathered", None):
+            self._flush()  # the app had sent it
+        super()._abandon(status)
+
     def end_stream(self) -> None:
         """End a stream of events between two chunks, since the worker leaves; else do nothing.
 
@@ -261,6 +313,7 @@ class Http1(Exchange):
         """
         if self.stage is STREAMING and self.endless:
             self._put([LAST_CHUNK])
+            self._flush()
             self.stage = ENDED
             self.leave(gone=True)
             self.peer.answered(self, self.sent)

@@ -36,6 +36,7 @@ from clusterd.wire.tables import FRAMING, HOST, NOTABLE, TOKEN, TOLD
 REPEATED = 2048  # bytes of a head whose headers are kept to be compared with the next one's
 BODYLESS, CHUNKED = 0, -1
 END = b"\r\n\r\n"
+SPECIAL = FRAMING - {b"content-length"}
 BLANK_LINES = re.compile(rb"(?:\r\n)*")
 
 
@@ -129,10 +130,16 @@ class Reader:
                 self.old = False
                 self.on_request(asked, self._block_headers.copy(), BODYLESS)
                 return b""
-        if data.endswith(END) and data.find(END) == len(data) - 4 and data[0] > 32:
+        end = data.find(END) + 4
+        if end < 4 or data[0] <= 32 or data.startswith(PREFACE):
+            return self.feed(data)
+        if end == len(data):
             self._read_head(data)
             return b""
-        return self.feed(data)
+        self._read_head(data[:end])
+        if not self.body_left:
+            return data[end:]
+        return self._feed_body(data[end:])
 
     def _repeat(self, asked: Asked) -> None:
         """A request with the headers of the one before."""
@@ -171,10 +178,38 @@ class Reader:
             self.old = False
             self.on_request(line.asked, headers, BODYLESS)
         elif TOLD.isdisjoint(table):
-            self._read_notable(line, headers, table)
+            length = self._plain_length(line, headers, table)
+            if length:
+                self.keeps = True
+                self.old = self.expects = False
+                self.body_left = length
+                self.is_parsing = True
+                self.on_request(line.asked, headers, length)
+            else:
+                self._read_notable(line, headers, table)
         else:
             self._read_told(line, headers, table)
             self.on_told()
+
+    def _plain_length(
+        self, line: RequestLine, headers: list[Pair], table: dict[bytes, bytes]
+    ) -> int:
+        """The length of a body that a head tells like most do, else 0."""
+        value = table.get(b"content-length", b"")
+        if (
+            value.isdigit()
+            and len(value) <= 18
+            and len(table) == len(headers)
+            and HOST in table
+            and SPECIAL.isdisjoint(table)
+            and table.get(b"connection", b"keep-alive") == b"keep-alive"
+            and not line.old
+            and line.host is None
+        ):
+            length = int(value)
+            if not self._limits.body or length <= self._limits.body:
+                return length
+        return 0
 
     # --- the long way
 
