@@ -108,34 +108,25 @@ class Http2Connection(Http2Ending):
         try:
             self.engine.feed(data, now)
         except Broken as error:
-            self._is_busy = False
             self._break(error)
-            return
-        self._is_busy = False
-        if self.is_paused and not self._may_go_on_unread():
-            return
-        self._is_busy = True
-        fresh, self._fresh = self._fresh, []
-        for stream in fresh:
-            if not stream.is_over:
-                self._serve(stream)
-        if self._has_room:
-            self._pump()
+        else:
+            if self.is_paused:
+                self._count_unread()
+            self._serve()
         self._is_busy = False
         self.send_now()
         if self.engine.parted and not self.streams:
             self.close()
         self._rest()
 
-    def _may_go_on_unread(self) -> bool:
+    def _count_unread(self) -> None:
         """Frames that want an answer, from a client that reads none, must not pile up."""
         output = self.engine.output()
         self._unread += len(output)
         if self._unread > UNREAD:
             self.abort()
-            return False
-        self.write(output)
-        return True
+        else:
+            self.write(output)
 
     def eof_received(self) -> bool:
         """The client closed its side. Most have left; some wait for their answers."""
@@ -220,8 +211,17 @@ class Http2Connection(Http2Ending):
 
     # --- serving
 
-    def _serve(self, stream: Stream) -> None:
-        server, exchange = self.server, stream.exchange
+    def _serve(self) -> None:
+        """Let the app have what has come, and the streams what room there is."""
+        fresh, self._fresh = self._fresh, []
+        for stream in fresh:
+            if not (stream.is_over or self.is_closing):
+                self._run(stream.exchange)
+        if self._has_room:
+            self._pump()
+
+    def _run(self, exchange: Exchange) -> None:
+        server = self.server
         task = server.spawn(exchange.run())
         if not task.done():
             exchange.task = task

@@ -69,7 +69,8 @@ class Http2Ending(Link):
     def cancel(self) -> bool:
         """Cancel the app's tasks; whether there was one."""
         tasks = [stream.exchange.task for stream in self.streams.values()]
-        return [task.cancel() for task in tasks if task is not None].count(True) > 0
+        cancelled = [task.cancel() for task in tasks if task is not None]
+        return any(cancelled)
 
     def close_when_idle(self) -> None:
         if self.idle:
