@@ -14,7 +14,13 @@ from clusterd.core.errors import Bug
 from clusterd.ipc.channel import LIMIT, MAX_FDS, Channel, Closed, close_all, encode
 from clusterd.ipc.messages import WIRE, Dumped, Failed, Hello, Leave, Message, Sockets, Spawn
 
-SAMPLES: dict[object, object] = {int: 7, str: "a “word”\n\x00", float: 0.25, bool: True, list[str]: ["x"]}
+SAMPLES: dict[object, object] = {
+    int: 7,
+    str: "a “word”\n\x00",
+    float: 0.25,
+    bool: True,
+    list[str]: ["x"],
+}
 
 
 def sample(kind: type[Message]) -> Message:

@@ -1,4 +1,4 @@
-"""What proxies tell of the client: read from the right, and never more than a proxy of ours said."""
+"""What proxies tell of the client: read from the right, never more than a proxy of ours said."""
 
 import pytest
 from hypothesis import given
