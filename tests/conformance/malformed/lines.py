@@ -45,6 +45,19 @@ TARGETS = words(
     /?\xc3\xa9  /?\x00
     """
 )
+FORMS = words(
+    r"""
+    GET\x20\x20/\x20HTTP/1.1  GET\x20/\x20\x20HTTP/1.1  \x20GET\x20/\x20HTTP/1.1
+    GET\x20/\x20HTTP/1.1\x20  GET\x20\x20/  GET\t/\x20HTTP/1.1  GET\x20/\tHTTP/1.1
+    GET\t/\tHTTP/1.1  GET\x0b/\x20HTTP/1.1  GET\x0c/\x20HTTP/1.1  GET\x20/\x0cHTTP/1.1
+    GET\xa0/\x20HTTP/1.1  GET\x20/\x85HTTP/1.1  GET\x20/a\x20b\x20HTTP/1.1
+    GET\x20/\x20a\x20HTTP/1.1  GET\x20/\x20HTTP/1.1\x20HTTP/1.1  GET\x20/\x20HTTP/1.1\x20a
+    GET/\x20HTTP/1.1  GET\x20/HTTP/1.1  GET/HTTP/1.1  GET\x20HTTP/1.1  /\x20HTTP/1.1  /
+    GET\x20/\x20HTTP/1.1\r  \tGET\x20/\x20HTTP/1.1  GET\x20/\x20/\x20HTTP/1.1
+    GET\x20/\x20HTTP\x20/1.1  GET\x20/\x20HTTP/\x201.1  GET\x20/\x20HTTP/1.\x201
+    GET\x20/\x20HTTP/1\x20.1  \x20\x20/\x20HTTP/1.1
+    """
+)
 STAR_METHODS = (b"GET", b"POST", b"HEAD", b"PUT", b"DELETE", b"TRACE")
 GOOD = get(b"X: y")
 POSITIONS = range(len(GOOD) - 1)
@@ -149,47 +162,7 @@ TARGET: list[Row] = [
 FORM: list[Row] = rows(
     400,
     "RFC 9112 §3: one SP between the parts of the request line, none around them",
-    [
-        line + b"\r\nHost: a\r\n\r\n"
-        for line in (
-            *(
-                b"GET  / HTTP/1.1",
-                b"GET /  HTTP/1.1",
-                b" GET / HTTP/1.1",
-                b"GET / HTTP/1.1 ",
-                b"GET  /",
-            ),
-            *(b"GET\t/ HTTP/1.1", b"GET /\tHTTP/1.1", b"GET\t/\tHTTP/1.1", b"GET\x0b/ HTTP/1.1"),
-            *(
-                b"GET\x0c/ HTTP/1.1",
-                b"GET /\x0cHTTP/1.1",
-                b"GET\xa0/ HTTP/1.1",
-                b"GET /\x85HTTP/1.1",
-            ),
-            *(
-                b"GET /a b HTTP/1.1",
-                b"GET / a HTTP/1.1",
-                b"GET / HTTP/1.1 HTTP/1.1",
-                b"GET / HTTP/1.1 a",
-            ),
-            *(
-                b"GET/ HTTP/1.1",
-                b"GET /HTTP/1.1",
-                b"GET/HTTP/1.1",
-                b"GET HTTP/1.1",
-                b"/ HTTP/1.1",
-                b"/",
-            ),
-            *(b"GET / HTTP/1.1\r", b"\tGET / HTTP/1.1", b"GET / / HTTP/1.1"),
-            *(
-                b"GET / HTTP /1.1",
-                b"GET / HTTP/ 1.1",
-                b"GET / HTTP/1. 1",
-                b"GET / HTTP/1 .1",
-                b"  / HTTP/1.1",
-            ),
-        )
-    ],
+    [line + b"\r\nHost: a\r\n\r\n" for line in FORMS],
 )
 ENDS: list[Row] = [
     *rows(
