@@ -167,12 +167,10 @@ class Http2Connection(Http2Ending):
         scope["headers"] = head.headers.copy()
         scope["state"] = self.server.state.copy()
         scope["extensions"] = scope["extensions"].copy()
-        if self.server.access is not None:
-            self.server.access.names.give(scope)
-        if head.told:
-            self.server.hear(scope, self.trusted)
         made = self.streams[stream] = Stream(self, stream)
         made.exchange = exchange = self._exchange(made, scope, self._now, True)
+        if head.told:
+            self.server.hear(scope, self.trusted)
         if head.length != BODYLESS:
             exchange.complete = False
             exchange.expects = head.expects

@@ -8,6 +8,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.support.authority import Authority
@@ -140,3 +141,23 @@ def test_a_log_that_nobody_reads_keeps_nobody_waiting(tmp_path: Path) -> None:
         rest = b""
         while b"lines of the access log were lost" not in rest:
             rest += pipe.read(65536) or b""
+
+
+@pytest.mark.parametrize("version", ["1.1", "2"])
+@pytest.mark.parametrize("trusted", [True, False])
+def test_a_request_has_one_name_in_every_protocol(
+    tmp_path: Path, version: str, trusted: bool
+) -> None:
+    """A proxy's, if it is trusted, else ours; the app and the log agree on it."""
+    options: tuple[str, ...] = ("--access-log", "--log-file", "log", "--log-format", "json")
+    options += () if trusted else ("--trusted-proxies", "10.0.0.1")
+    with serving(tmp_path, "recorder:app", *options, workers=1) as server:
+        transport = httpx.HTTPTransport(http1=version == "1.1", http2=version == "2")
+        with httpx.Client(transport=transport, timeout=LIMIT) as client:
+            given = client.get(server.url, headers={"X-Request-ID": "proxys"}).json()
+            made = client.get(server.url).json()
+    log = (tmp_path / "log").read_text()
+    for seen in (given, made):
+        (name,) = [value for key, value in seen["headers"] if key == "x-request-id"]
+        assert f' HTTP/{version}" 200 ' in next(line for line in log.splitlines() if name in line)
+        assert (name == "proxys") == (trusted and seen is given)
