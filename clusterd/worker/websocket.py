@@ -49,7 +49,7 @@ class WebSocket(WebSocketEnding):
             scope = self.template | dict(asked) | {"headers": self._headers}
             server.refused(error.status, len(refusal), scope)
             self.write(refusal)
-            self.close()
+            self._linger()  # its frames may be on their way already
             return
         self.is_full = True  # no frame is looked at before the app has accepted
         if data:
