@@ -127,7 +127,8 @@ class Leaving:
 
 @dataclass(frozen=True, slots=True)
 class Draining:
-    """The worker accepts no more: whoever connects from now on is served by another."""
+    """The worker accepts no more, and siblings were given its idle connections: who asks from now
+    on is answered by another."""
 
 
 @dataclass(frozen=True, slots=True)

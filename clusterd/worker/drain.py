@@ -67,6 +67,7 @@ class Drain:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.handed_over = 0
+        self.on_offered: Callable[[], None] | None = None  # idle connections had their look
         self._loop = loop
         self._host = host
         self._acceptor = acceptor
@@ -109,14 +110,17 @@ class Drain:
         # Connections just accepted get their `connection_made`, and one look at their bytes.
         for _ in range(3):
             await asyncio.sleep(0)
+        self._look()
+        if self.on_offered is not None:
+            self.on_offered()
         while True:
-            self._look()
             if not host.connections and not host.tasks and not self._more():
                 break
             if self._clock() >= self._cut:
                 await self._cut_off()
                 break
             await self._pause(min(TICK, max(0.0, self._cut - self._clock())))
+            self._look()
         host.when_empty = None
         self._acceptor.close()
         logger.debug("drained", extra=fields(why=self._why, handed_over=self.handed_over))

@@ -309,8 +309,8 @@ class Life:
             self._drain = drain.Drain(
                 self.loop, self.server, self.acceptor, self.handover, order, grace
             )
+            self._drain.on_offered = lambda: self._say(Draining(), keep=True)
             self.acceptor.stop()
-            self._say(Draining(), keep=True)
             self._draining = self.loop.create_task(self._leave_by(self._drain), name="drain")
 
     async def _leave_by(self, way: drain.Drain) -> None:

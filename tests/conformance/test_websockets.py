@@ -47,6 +47,7 @@ def test_what_the_app_chooses(url: str) -> None:
     """A subprotocol, headers, and a close code with its reason."""
     with connect(f"{url}/chosen?q=a%20b", subprotocols=["a", "b"]) as client:  # type: ignore[list-item]
         assert client.subprotocol == "b"
+        assert client.response is not None
         assert client.response.headers["x-a"] == "b"
         assert json.loads(client.recv(LIMIT)) == {"answer": 42, "q": "a b"}
         with pytest.raises(ConnectionClosed) as closed:

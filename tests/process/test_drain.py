@@ -167,8 +167,7 @@ def test_an_upload_in_progress_is_taken_to_its_end(tmp_path: Path) -> None:
         reloading = server.ask("reload", wait=False)
         assert reloading
         server.event("retired", pid=old)
-        while (old, "draining") not in {(each["pid"], each["phase"]) for each in server.workers()}:
-            pass  # the order is on its way to it
+        server.until_draining(old)
         client.send(b"x" * 1_000_000)
         client.send(b"x" * 1_000_000)
         response = client.getresponse()

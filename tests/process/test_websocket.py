@@ -38,6 +38,7 @@ def test_messages_come_back(server: Server, compression: str | None) -> None:
         client.send(["a", "b", "c"])  # in fragments
         assert client.recv(LIMIT) == "abc"
         client.ping().wait(LIMIT)
+        assert client.response is not None
         extensions = client.response.headers.get("Sec-WebSocket-Extensions", "")
         assert ("permessage-deflate" in extensions) is (compression is not None)
 

@@ -103,6 +103,7 @@ def test_a_request_that_takes_too_long_is_shown_and_its_worker_replaced(tmp_path
         assert fresh != visitor.pid
         retired = server.event("retired", pid=visitor.pid)
         assert retired["n"] > server.find("readied", pid=fresh)[0]["n"]  # the replacement first
+        server.until_draining(visitor.pid)
         assert pid_of(server.get()) == fresh
         assert b"HTTP/1.1 503 " in answer(stuck)
         assert server.event("exited", pid=visitor.pid)["code"] == 0

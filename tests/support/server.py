@@ -167,6 +167,11 @@ class Server:
         assert response.status == 200, (response.status, body, self.history())
         return body
 
+    def until_draining(self, pid: int) -> None:
+        """Wait until a worker that was told to leave has heard it."""
+        while (pid, "draining") not in {(each["pid"], each["phase"]) for each in self.workers()}:
+            pass  # the order is on its way to it
+
     def workers(self) -> list[dict[str, Any]]:
         """The workers, as `status` tells."""
         return list(self.ask("status")["workers"])
