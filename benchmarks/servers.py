@@ -112,7 +112,9 @@ UVICORN_WEBSOCKETS = UVICORN.variant("websockets", "--ws websockets")
 UVICORN_SANSIO = UVICORN.variant("websockets-sansio", "--ws websockets-sansio")
 
 # Idle connections stay open for as long as they are looked at.
-CLUSTERD_ROOMY = CLUSTERD.variant("roomy", "--max-connections 20000 --keep-alive 600")
+CLUSTERD_ROOMY = CLUSTERD.variant(
+    "roomy", "--max-connections 20000 --keep-alive 600 --max-requests-per-connection 0"
+)
 UVICORN_PATIENT = UVICORN.variant("patient", "--timeout-keep-alive 600")
 GRANIAN_ROOMY = GRANIAN.variant("roomy", "--backlog 20000 --backpressure 20000")
 
