@@ -34,15 +34,14 @@ class WsgiBench(Bench):
 
     async def settle(self) -> None:
         """Until no thread has anything to do, and no task either."""
-        await super().settle()
         for _ in range(1000):  # whose requests' bodies never end are in hand for ever
+            await super().settle()  # what was held back may need a thread now
             if self.pool is not None and self.pool.busy:
                 await self.one_done()
             elif self.server.tasks:
                 await self.loop.run_in_executor(None, int)  # also what waits for a file is a turn
             else:
                 break
-        await super().settle()
 
     async def one_done(self) -> None:
         """Until a thread has done a job."""
