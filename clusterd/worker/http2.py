@@ -275,16 +275,8 @@ class Http2Connection(Http2Ending):
 
     def answered(self, exchange: Exchange, size: int) -> None:
         """The answer is complete, as far as the app is concerned."""
-        server = self.server
-        self._now = now = server.clock()
-        server.bytes_out += size
-        server.answers[exchange.status // 100] += 1
-        server.latency[int((now - exchange.began) * 1e6).bit_length()] += 1
-        if not server.is_dirty:
-            server.mark_dirty(now)
-        if server.access is not None:
-            server.access.add(exchange.scope, exchange.status, size, now - exchange.began)
-        server.running.pop(exchange, None)
+        self._now = self.server.clock()
+        self.server.answered(exchange, exchange.scope, size, self._now)
 
     def refresh(self) -> None:
         """A new second: heads are made with its date."""

@@ -185,16 +185,8 @@ class WebSocket(WebSocketEnding):
     def answered(self, exchange: Exchange, size: int) -> None:
         """The handshake has its answer: 101, or one after which the connection ends."""
         server = self.server
-        now = server.clock()
-        server.bytes_out += size
-        server.answers[exchange.status // 100] += 1
-        server.latency[int((now - exchange.began) * 1e6).bit_length()] += 1
-        if not server.is_dirty:
-            server.mark_dirty(now)
-        if server.access is not None:
-            asked = {**exchange.scope, "method": self._asked[0]}
-            server.access.add(asked, exchange.status, size, now - exchange.began)
-        server.running.pop(exchange, None)
+        asked = {**exchange.scope, "method": self._asked[0]}
+        server.answered(exchange, asked, size, server.clock())
         if exchange.status != 101:
             self.close()
 
