@@ -42,8 +42,10 @@ def options() -> str:
     """The options of `clusterd run`, for clusterd(1)."""
     out: list[str] = []
     for heading, rows in sections():
+        if not any(row.is_option for row in rows):
+            continue
         out.append(f".SS {heading}")
-        for row in rows:
+        for row in filter(lambda row: row.is_option, rows):
             out += [".TP", _tag(row), roff(row.about.help)]
             if row.name != "app":
                 out.append(f"Default: {roff(shown_default(row))}.")

@@ -97,7 +97,7 @@ def every_setting(function: Function) -> Function:
     """All options of the table, and the application as an argument."""
     function = file_option(function)
     for row in reversed(TABLE.values()):
-        if row.name != "app":
+        if row.name != "app" and row.is_option:
             function = option(row)(function)
     return click.argument("app", required=False, metavar="MODULE:APP")(function)
 

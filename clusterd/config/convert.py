@@ -3,6 +3,7 @@
 import ipaddress
 import os
 import re
+import shlex
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from clusterd.core.units import GIB, KIB, MIB, SECONDS, parse_bytes, parse_secon
 ON = {"true", "yes", "on", "1"}
 OFF = {"false", "no", "off", "0"}
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", re.ASCII)
+INHERITED = -1  # an umask that is left as it is
 AUTO = 0  # workers, until the CPUs are counted
 
 
@@ -31,7 +33,11 @@ def show(row: Setting, value: Any) -> str:
             return _bytes_text(value)
         case Kind.SWITCH:
             return "true" if value else "false"
-        case kind if kind in PLURAL:
+        case Kind.OCTAL:
+            return f"{value:03o}" if value >= 0 else ""
+        case Kind.ARGV:
+            return shlex.join(value)
+        case kind if kind in PLURAL or kind is Kind.PAIRS:
             return " ".join(value)
     return str(value)
 
@@ -72,6 +78,18 @@ def allowed(row: Setting) -> str:
             return "module:attribute, e.g. shop.main:app"
         case Kind.PEERS:
             return "addresses, networks, unix, *"
+        case Kind.WHOLE:
+            return f"a whole number from {about.low:g} to {about.high:g}"
+        case Kind.OCTAL:
+            return "a mode such as 027"
+        case Kind.NAMES:
+            return "names of groups"
+        case Kind.ARGV:
+            return "a command with its arguments, as a text or a list of texts"
+        case Kind.PAIRS:
+            return "a table of texts"
+        case Kind.ADDRESS:
+            return "HOST:PORT or unix:PATH"
     return "a text"
 
 
@@ -189,9 +207,10 @@ def _words(row: Setting, raw: Any) -> str:
 
 def _choice(row: Setting, raw: Any) -> str:
     word = str(raw).lower()
-    if isinstance(raw, bool) or word not in row.about.choices:
+    canonical = {choice.lower(): choice for choice in row.about.choices}
+    if isinstance(raw, bool) or word not in canonical:
         raise _refuse(row, raw)
-    return word
+    return canonical[word]
 
 
 def _addresses(row: Setting, raw: Any) -> tuple[str, ...]:
@@ -229,6 +248,73 @@ def _dotted(text: str) -> bool:
     return all(part.isidentifier() for part in text.split("."))
 
 
+def _integer(row: Setting, raw: Any) -> int:
+    text = str(raw)
+    if isinstance(raw, bool) or not re.fullmatch(r"[+-]?\d{1,6}", text, re.ASCII):
+        raise _refuse(row, raw)
+    if not row.about.low <= int(text) <= row.about.high:
+        raise _refuse(row, raw)
+    return int(text)
+
+
+def _octal(row: Setting, raw: Any) -> int:
+    """TOML's 0o27 is a number already; a text is octal as chmod reads it, and none leaves it."""
+    if raw == "":
+        return INHERITED
+    if isinstance(raw, int) and not isinstance(raw, bool) and 0 <= raw <= 0o777:
+        return raw
+    if not isinstance(raw, str) or not re.fullmatch(r"(0?o)?[0-7]{1,4}", raw, re.ASCII):
+        raise _refuse(row, raw)
+    return int(raw.replace("o", ""), 8) & 0o777
+
+
+def _names(row: Setting, raw: Any) -> tuple[str, ...]:
+    texts = re.split(r"[\s,]+", raw.strip(" ,")) if isinstance(raw, str) else raw
+    if not isinstance(texts, (list, tuple)):
+        raise _refuse(row, raw)
+    return tuple(_text(row, text) for text in texts if text != "")
+
+
+def _argv(row: Setting, raw: Any) -> tuple[str, ...]:
+    """Split as a shell would split it; no shell is asked, so there is no expansion."""
+    try:
+        words = shlex.split(raw) if isinstance(raw, str) else raw
+    except ValueError as error:
+        raise ConfigError(f"{_written(raw)} is no command: {error}") from None
+    if not isinstance(words, (list, tuple)) or not all(isinstance(word, str) for word in words):
+        raise _refuse(row, raw)
+    if any("\0" in word for word in words) or (words and not words[0]):
+        raise _refuse(row, raw)
+    return tuple(words)
+
+
+def _pairs(row: Setting, raw: Any) -> tuple[str, ...]:
+    """`NAME=VALUE`, from a table or from a list of such texts."""
+    if isinstance(raw, dict):
+        raw = [f"{name}={value}" for name, value in raw.items() if _is_plain(value)]
+    if raw == "":
+        return ()
+    if not isinstance(raw, (list, tuple)) or not all(isinstance(text, str) for text in raw):
+        raise _refuse(row, raw)
+    for text in raw:
+        name, equals, _ = text.partition("=")
+        if not (name and equals) or "\0" in text:
+            raise ConfigError(f"{text!r} is no variable: NAME=VALUE is wanted")
+    return tuple(raw)
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise ConfigError(f"{_written(value)} is no value of a variable: a text is wanted")
+    return True
+
+
+def _address(row: Setting, raw: Any) -> str:
+    if not isinstance(raw, str):
+        raise _refuse(row, raw)
+    return str(parse_bind(raw)) if raw else ""
+
+
 READERS: dict[Kind, Callable[[Setting, Any], Any]] = {
     Kind.TEXT: _text,
     Kind.CHOICE: _choice,
@@ -243,4 +329,10 @@ READERS: dict[Kind, Callable[[Setting, Any], Any]] = {
     Kind.PATHS: _paths,
     Kind.PEERS: _peers,
     Kind.WORDS: _words,
+    Kind.WHOLE: _integer,
+    Kind.OCTAL: _octal,
+    Kind.NAMES: _names,
+    Kind.ARGV: _argv,
+    Kind.PAIRS: _pairs,
+    Kind.ADDRESS: _address,
 }

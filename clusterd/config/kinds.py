@@ -21,9 +21,24 @@ class Kind(enum.StrEnum):
     PATHS = "paths"
     PEERS = "peers"
     WORDS = "words"
+    WHOLE = "whole"  # a whole number that may be negative
+    OCTAL = "octal"
+    NAMES = "names"
+    ARGV = "argv"
+    PAIRS = "pairs"
+    ADDRESS = "address"
 
 
-PLURAL = frozenset({Kind.ADDRESSES, Kind.PATHS, Kind.PEERS})
+PLURAL = frozenset({Kind.ADDRESSES, Kind.PATHS, Kind.PEERS, Kind.NAMES})
+
+
+class Scope(enum.StrEnum):
+    """Whose a section of settings is."""
+
+    CLUSTER = "cluster"  # one for all
+    GROUP = "group"  # each group's, whatever it runs
+    APP = "app"  # of groups that serve an application
+    COMMAND = "command"  # of groups that run a program
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +68,16 @@ class Setting:
     section: str
     default: Any
     about: About
+    scope: Scope = Scope.APP
 
     @property
     def flag(self) -> str:
         return "--" + self.name.replace("_", "-")
+
+    @property
+    def is_option(self) -> bool:
+        """Whether the command line and the environment know it: a program stands in a file."""
+        return self.scope is not Scope.COMMAND
 
     @property
     def is_plural(self) -> bool:

@@ -1,18 +1,21 @@
 """All sources merged: command line over environment over file over default, origins kept."""
 
+import graphlib
 import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from clusterd.config import http2, tls
+from clusterd.config import http2, internal, procfile, tls
 from clusterd.config.address import Unix, parse_bind
 from clusterd.config.convert import AUTO, convert
 from clusterd.config.cpus import available_cpus
-from clusterd.config.kinds import Kind
+from clusterd.config.kinds import Kind, Scope
 from clusterd.config.settings import SECTIONS, TABLE, Config, PlaceSettings
 from clusterd.config.sources import (
+    MAIN,
     Given,
     find_file,
     from_command_line,
@@ -22,6 +25,8 @@ from clusterd.config.sources import (
 from clusterd.core.errors import ConfigError
 
 DEFAULT = "default"
+ITS_OWN = ("app", "bind", "workers")  # what a group has for itself, whatever the top of a file says
+BARE: dict[str, Any] = {"bind": (), "workers": 1}  # what such a group has where it says nothing
 
 
 def load(
@@ -33,11 +38,75 @@ def load(
     path. Whether there is an application to run is for the caller to check.
     """
     here = Path(cwd)
-    values, origins = _settle(
-        from_file(find_file(cli_values, environ, here)),
-        from_environment(environ),
-        from_command_line(cli_values),
-    )
+    file = from_file(find_file(cli_values, environ, here))
+    own = file.groups.get(MAIN, {})
+    return _whole(here, file.top | own, from_environment(environ), from_command_line(cli_values))
+
+
+def load_groups(
+    cli_values: Mapping[str, object], environ: Mapping[str, str], cwd: str | os.PathLike[str]
+) -> dict[str, Config]:
+    """Every group by its name, those that others wait for first; raises ConfigError.
+
+    The command line and the environment speak of the group `web` and, in settings that are for
+    all, of the cluster. Other groups take what stands at the top of the file where their own
+    table says nothing, but for `app`, `bind` and the number of workers.
+    """
+    here = Path(cwd)
+    main = load(cli_values, environ, cwd)
+    file = from_file(find_file(cli_values, environ, here))
+    tables = file.groups | procfile.groups(main.place.procfile, file.groups)
+    shared = {name: one for name, one in file.top.items() if name not in ITS_OWN}
+    told = from_environment(environ) | from_command_line(cli_values)
+    common = {name: one for name, one in told.items() if TABLE[name].scope is Scope.CLUSTER}
+    found: dict[str, Config] = {}
+    for name, own in tables.items():
+        if name != MAIN:
+            found[name] = _whole(here, shared | common, own, start=BARE)
+            _check_group(name, found[name])
+    if MAIN in tables and "command" in tables[MAIN]:
+        if main.app.app:
+            raise ConfigError(f"the group {MAIN} has an application and a command")
+        found[MAIN] = _whole(here, shared | common, tables[MAIN], start=BARE)
+    elif main.app.app or not found:
+        found = {MAIN: main} | found
+    return in_order(found | internal.groups(main))
+
+
+def _check_group(name: str, config: Config) -> None:
+    """Raise ConfigError where a group has nothing to run, or too much."""
+    if bool(config.app.app) == bool(config.command.command):
+        raise ConfigError(
+            f"the group {name} needs an app or a command, and not both",
+            f'write app = "module:attribute" or command = "…" into [group.{name}]',
+        )
+    if config.app.app and not config.listen.bind:
+        raise ConfigError(f"the group {name} has no address: write bind into [group.{name}]")
+
+
+def in_order(groups: dict[str, Config]) -> dict[str, Config]:
+    """Those that others name in `after` first. Raises ConfigError for a name that is not there,
+    and for groups that wait for each other."""
+    for name, config in groups.items():
+        unknown = [other for other in config.fleet.after if other not in groups]
+        if unknown:
+            raise ConfigError(
+                f"{name} is to start after {unknown[0]!r}, and there is no such group"
+            )
+    waits = {name: config.fleet.after for name, config in groups.items()}
+    try:
+        return {name: groups[name] for name in graphlib.TopologicalSorter(waits).static_order()}
+    except graphlib.CycleError as error:
+        circle = " after ".join(error.args[1])
+        raise ConfigError(f"these groups wait for each other: {circle}") from None
+
+
+def _whole(
+    here: Path, *sources: Mapping[str, Given], start: Mapping[str, Any] = MappingProxyType({})
+) -> Config:
+    """The settings of one group. `start` is what counts where no source says anything."""
+    values, origins = _settle(*sources)
+    values |= {name: value for name, value in start.items() if origins[name] == DEFAULT}
     _finish(values, origins, here)
     sections = {
         section: make(
@@ -58,7 +127,7 @@ def load_place(
     """
     here, remark, file = Path(cwd), "", dict[str, Given]()
     try:
-        file = from_file(find_file(cli_values, environ, here))
+        file = from_file(find_file(cli_values, environ, here)).top
     except ConfigError as error:
         remark = error.message
     given = file | from_environment(environ) | from_command_line(cli_values)
@@ -88,6 +157,8 @@ def _settle(*sources: Mapping[str, Given]) -> tuple[dict[str, Any], dict[str, st
 
 def _finish(values: dict[str, Any], origins: dict[str, str], cwd: Path) -> None:
     """What depends on the machine, on the directory, or on another setting."""
+    if values["dev"]:
+        _for_development(values, origins)
     if values["workers"] == AUTO:
         cpus = available_cpus()
         values["workers"] = min(cpus, int(TABLE["workers"].about.high))
@@ -106,6 +177,14 @@ def _finish(values: dict[str, Any], origins: dict[str, str], cwd: Path) -> None:
         raise ConfigError(f"{origins['bind']}: {error.message}") from None
     tls.check(values, origins)
     http2.check(values, origins)
+
+
+def _for_development(values: dict[str, Any], origins: dict[str, str]) -> None:
+    """What `--dev` means where nobody said otherwise."""
+    wanted = {"workers": 1, "access_log": True, "min_ready": 0.0, "reload": True}
+    for name, value in wanted.items():
+        if origins[name] == DEFAULT:
+            values[name], origins[name] = value, "--dev"
 
 
 def _anchor(text: str, cwd: Path) -> str:

@@ -1,19 +1,25 @@
 """Where values come from: the command line, the environment, and a file."""
 
 import difflib
+import re
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from clusterd.config.kinds import Scope, Setting
 from clusterd.config.settings import TABLE
 from clusterd.core.errors import ConfigError
 
 FILE = "clusterd.toml"
 PROJECT = "pyproject.toml"
 WEB_CONCURRENCY = "WEB_CONCURRENCY"
-VARIABLES = {row.variable: row.name for row in TABLE.values()}
+VARIABLES = {row.variable: row.name for row in TABLE.values() if row.is_option}
+MAIN = "web"  # the group that the command line, the environment and top-level keys speak of
+GROUP = "group"  # the table whose tables are the other groups
+PROCESSES = "processes"  # what a program's workers are called in its table
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}", re.ASCII)
 CONFIG_VARIABLE = "CLUSTERD_CONFIG"  # names the file, so it is no setting in it
 
 
@@ -67,26 +73,89 @@ def find_file(values: Mapping[str, object], environ: Mapping[str, str], cwd: Pat
     return None
 
 
-def from_file(path: Path | None) -> dict[str, Given]:
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a file says: keys at its top, and those in the tables of groups."""
+
+    top: dict[str, Given] = field(default_factory=dict)
+    groups: dict[str, dict[str, Given]] = field(default_factory=dict)
+
+
+def from_file(path: Path | None) -> Written:
     """The settings in a file; raises ConfigError for what cannot be read or is not known."""
     if path is None:
-        return {}
+        return Written()
     table, place = _parse(path), path.name
     if path.name == PROJECT:
         table, place = table.get("tool", {}).get("clusterd", {}), f"{PROJECT} [tool.clusterd]"
         if not isinstance(table, dict):
             raise ConfigError(f"{place}: is no table")
+    tables = _tables(table, place)
+    top = {key: value for key, value in table.items() if key not in (MAIN, GROUP)}
+    groups = {
+        name: _known(found, f"{place} [{_heading(name)}]", _in_a_group(found))
+        for name, found in tables.items()
+    }
+    return Written(_known(top, place, lambda row: row.is_option), groups)
+
+
+def _tables(table: Mapping[str, Any], place: str) -> dict[str, dict[str, Any]]:
+    """`[web]`, and `[group.NAME]` of any other group."""
+    tables = table.get(GROUP, {})
+    if not isinstance(tables, dict):
+        raise ConfigError(f"{place}: group is no table: groups are written as [group.NAME]")
+    if MAIN in table and MAIN in tables:
+        raise ConfigError(f"{place}: [{MAIN}] and [{GROUP}.{MAIN}] are the same group")
+    found = {MAIN: table[MAIN]} if MAIN in table else {}
+    for name, one in (found | tables).items():
+        if not isinstance(one, dict):
+            raise ConfigError(f"{place} [{_heading(name)}]: is no table")
+        if not NAME.fullmatch(name):
+            raise ConfigError(f"{place}: {name!r} is no name of a group: letters, digits, - and _")
+    return found | tables
+
+
+def _heading(name: str) -> str:
+    return name if name == MAIN else f"{GROUP}.{name}"
+
+
+def _in_a_group(table: Mapping[str, Any]) -> Callable[[Setting], bool]:
+    """What may stand in the table of a group depends on what it runs."""
+    other = Scope.APP if "command" in table else Scope.COMMAND
+    both = ("bind", "backlog")  # of sockets that are handed to a program
+    return lambda row: row.scope not in (Scope.CLUSTER, other) or row.name in both
+
+
+def _known(
+    table: Mapping[str, Any], place: str, fits: Callable[[Setting], bool]
+) -> dict[str, Given]:
+    """The settings of one table, each with the place it came from."""
+    found: dict[str, Given] = {}
     for key, value in table.items():
-        if key not in TABLE:
+        name = "workers" if key == PROCESSES and "command" in table else key
+        if name not in TABLE:
             raise ConfigError(f"{place}: {_unknown(key, value)}")
-    return {key: Given(value, f"{place} {key}") for key, value in table.items()}
+        if not fits(TABLE[name]):
+            raise ConfigError(f"{place}: {key} {_belongs(TABLE[name])}")
+        found[name] = Given(value, f"{place} {key}")
+    return found
+
+
+def _belongs(row: Setting) -> str:
+    where = {
+        Scope.CLUSTER: "is for all groups: write it at the top of the file",
+        Scope.APP: "is for groups that serve an application, and this one runs a command",
+        Scope.COMMAND: "is for groups that run a command: write it beside the command",
+        Scope.GROUP: "does not belong here",
+    }
+    return where[row.scope]
 
 
 def _unknown(key: str, value: Any) -> str:
     near = difflib.get_close_matches(key.lower().replace("-", "_"), TABLE, 1, 0.6)
     hint = f"; did you mean {near[0]}?" if near else "; 'clusterd config' lists all"
     if isinstance(value, dict):
-        hint = "; settings are plain keys, not in tables of their own"
+        hint = f"; tables are [{MAIN}] and [{GROUP}.NAME], and settings are plain keys"
     return f"{key!r} is no setting{hint}"
 
 

@@ -9,7 +9,7 @@ import stat
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from clusterd.config.settings import TlsSettings
+from clusterd.config.serving import TlsSettings
 from clusterd.core.errors import ConfigError
 from clusterd.core.events import Kind
 from clusterd.fleet.goal import Mode

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from clusterd.config.address import Tcp, parse_bind, without_option
-from clusterd.config.settings import ListenSettings
+from clusterd.config.serving import ListenSettings
 from clusterd.core.errors import ConfigError
 from clusterd.kernel.filters import refuse_newcomers
 from clusterd.master.listener import Listener, listen, sibling

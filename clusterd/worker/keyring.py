@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from clusterd.config.settings import TlsSettings
+from clusterd.config.serving import TlsSettings
 from clusterd.core.errors import ConfigError
 from clusterd.ipc.certificates import Bundle, File
 from clusterd.ipc.messages import Certified

@@ -11,7 +11,7 @@ import logging
 from typing import Any
 
 from clusterd.app.scope import Address, Scope
-from clusterd.config.settings import ProxySettings
+from clusterd.config.serving import ProxySettings
 from clusterd.core.log import fields
 from clusterd.wire import forwarded
 from clusterd.wire.forwarded import Told

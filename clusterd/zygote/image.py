@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 
 from clusterd.app.importer import load
-from clusterd.config.settings import AppSettings
+from clusterd.config.serving import AppSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from random import Random
 from typing import Any
 
-from clusterd.config.settings import Config, HttpSettings, ProxySettings
+from clusterd.config.serving import HttpSettings, ProxySettings
+from clusterd.config.settings import Config
 from clusterd.wire import heads, http2_fields, http2_head, response
 from clusterd.worker.http2 import equip
 from clusterd.worker.server import Server

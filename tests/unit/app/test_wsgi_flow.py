@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from clusterd.app.threaded import AHEAD
-from clusterd.config.settings import WsgiSettings
+from clusterd.config.serving import WsgiSettings
 from tests.unit.app.wsgi_bench import WsgiBench, asked, echo, run
 from tests.unit.worker.fakes import get, statuses
 

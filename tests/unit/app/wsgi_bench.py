@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from clusterd.config.settings import Config, HttpSettings, WsgiSettings
+from clusterd.config.serving import HttpSettings, WsgiSettings
+from clusterd.config.settings import Config
 from clusterd.worker.wsgi import equip
 from tests.unit.worker.fakes import Bench, FakeTransport, get
 from tests.unit.worker.fakes import run as run_on_uvloop

@@ -74,8 +74,8 @@ def test_a_named_file_is_read_instead(tmp_path: Path) -> None:
         ("zzz = 2", "clusterd.toml: 'zzz' is no setting; 'clusterd config' lists all"),
         (
             "[http]\nkeep_alive = 2",
-            "clusterd.toml: 'http' is no setting; settings are plain keys, not in tables of "
-            "their own",
+            "clusterd.toml: 'http' is no setting; tables are [web] and [group.NAME], and settings "
+            "are plain keys",
         ),
         (
             "workers = true",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from clusterd.config.settings import TlsSettings
+from clusterd.config.serving import TlsSettings
 from clusterd.core.errors import ConfigError
 from clusterd.core.events import Event, Kind
 from clusterd.core.exits import Exit

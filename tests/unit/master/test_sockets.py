@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from clusterd.config.address import Fd, Tcp, Unix
-from clusterd.config.settings import ListenSettings
+from clusterd.config.serving import ListenSettings
 from clusterd.core.errors import BindError, ConfigError
 from clusterd.master import listener
 from clusterd.master.listener import Listener, listen

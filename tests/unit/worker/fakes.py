@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from clusterd.config.settings import Config, HttpSettings
+from clusterd.config.serving import HttpSettings
+from clusterd.config.settings import Config
 from clusterd.worker.connection import Connection
 from clusterd.worker.server import Server
 

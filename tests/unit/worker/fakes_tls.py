@@ -5,7 +5,8 @@ import ssl
 from pathlib import Path
 from typing import Any
 
-from clusterd.config.settings import Config, HttpSettings, TlsSettings
+from clusterd.config.serving import HttpSettings, TlsSettings
+from clusterd.config.settings import Config
 from clusterd.worker.keyring import Keyring
 from clusterd.worker.tls import Handshake, Secured, SecuredConnection
 from tests.support.authority import Authority

@@ -7,7 +7,8 @@ from websockets.client import ClientProtocol
 from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import OPEN
 
-from clusterd.config.settings import Config, HttpSettings, ProxySettings, WebsocketSettings
+from clusterd.config.serving import HttpSettings, ProxySettings, WebsocketSettings
+from clusterd.config.settings import Config
 from clusterd.worker.websocket import WebSocket
 from tests.unit.wire.frames import frame
 from tests.unit.worker.fakes import App, Bench, get

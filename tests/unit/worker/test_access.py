@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from clusterd.config.settings import Config, LogSettings, ProxySettings
+from clusterd.config.serving import ProxySettings
+from clusterd.config.settings import Config, LogSettings
 from clusterd.worker.access import CUT, MOST, STYLES, AccessLog
 from clusterd.worker.outlet import PIPE, Outlet
 from tests.unit.worker.fakes import Bench, get, hello, run

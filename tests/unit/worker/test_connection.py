@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from clusterd.config.settings import HttpSettings
+from clusterd.config.serving import HttpSettings
 from clusterd.ipc.scoreboard import Cell
 from tests.unit.worker.fakes import (
     CHUNKED,

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from clusterd.config.settings import HttpSettings
+from clusterd.config.serving import HttpSettings
 from clusterd.worker.deadlines import NEVER, RATE, Wheel
 from tests.unit.worker.fakes import Bench, echo, get, hello, run, statuses
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from clusterd.app.peer import ClientGone, ContractError
-from clusterd.config.settings import HttpSettings
+from clusterd.config.serving import HttpSettings
 from clusterd.worker.connection import Connection
 from tests.support.authority import Authority
 from tests.unit.worker.fakes import Bench, FakeTransport, get, run

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from clusterd.config.settings import HttpSettings
+from clusterd.config.serving import HttpSettings
 from clusterd.worker.connection import Connection
 from clusterd.worker.deadlines import NEVER, RATE, Wheel
 from clusterd.worker.ending import LINGER, LINGER_ROOM

@@ -7,7 +7,8 @@ import pytest
 from h2.errors import ErrorCodes
 from hpack import Encoder
 
-from clusterd.config.settings import Config, HttpSettings, ProxySettings
+from clusterd.config.serving import HttpSettings, ProxySettings
+from clusterd.config.settings import Config
 from tests.support import http2 as frames
 from tests.support.http2 import get, post
 from tests.unit.worker.fakes import Held, echo, hello, run

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from clusterd.config.settings import Config, WsgiSettings
+from clusterd.config.serving import WsgiSettings
+from clusterd.config.settings import Config
 from clusterd.worker import wsgi
 from tests.support import http2 as frames
 from tests.support.http2 import Reading, get, post

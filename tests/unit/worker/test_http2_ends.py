@@ -9,7 +9,7 @@ from h2.errors import ErrorCodes
 
 from clusterd.app.exchange import Exchange
 from clusterd.app.peer import ClientGone
-from clusterd.config.settings import HttpSettings
+from clusterd.config.serving import HttpSettings
 from clusterd.wire.http2 import RESETS, Engine
 from clusterd.worker.deadlines import NEVER
 from clusterd.worker.http2 import Http2Connection

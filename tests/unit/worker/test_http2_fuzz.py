@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clusterd.config.settings import HttpSettings
+from clusterd.config.serving import HttpSettings
 from tests.support import http2 as frames
 from tests.unit.worker.fakes import echo, run
 from tests.unit.worker.fakes_http2 import Bench2

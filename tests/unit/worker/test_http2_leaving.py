@@ -4,7 +4,7 @@ from typing import Any
 
 from h2.errors import ErrorCodes
 
-from clusterd.config.settings import HttpSettings
+from clusterd.config.serving import HttpSettings
 from tests.support import http2 as frames
 from tests.support.http2 import get
 from tests.unit.worker.fakes import Held, hello, run

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from clusterd.config.settings import TlsSettings
+from clusterd.config.serving import TlsSettings
 from clusterd.core.errors import Bug, ConfigError
 from clusterd.ipc.certificates import Bundle, File, Sealed
 from clusterd.master.certificates import read

@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from clusterd.config.settings import Config, HttpSettings
+from clusterd.config.serving import HttpSettings
+from clusterd.config.settings import Config
 from clusterd.worker.connection import Connection
 from clusterd.worker.server import Server
 from tests.unit.worker.fakes import echo, get, hello, run, statuses

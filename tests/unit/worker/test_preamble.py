@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from clusterd.config.settings import Config, ProxySettings
+from clusterd.config.serving import ProxySettings
+from clusterd.config.settings import Config
 from clusterd.worker.connection import Connection
 from clusterd.worker.preamble import QUIET, Dropped, Preamble, expecting_header
 from tests.unit.worker.fakes import Bench, FakeTransport, get, run

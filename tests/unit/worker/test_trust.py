@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from clusterd.config.settings import Config, ProxySettings
+from clusterd.config.serving import ProxySettings
+from clusterd.config.settings import Config
 from clusterd.wire.forwarded import HOPS
 from clusterd.worker.trust import MOST, Peers, Trust, mounted, root_path
 from tests.unit.worker.fakes import Bench, get, run, status_of

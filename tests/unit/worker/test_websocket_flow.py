@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from clusterd.config.settings import HttpSettings
+from clusterd.config.serving import HttpSettings
 from tests.unit.wire.frames import frame
 from tests.unit.worker.fakes import run
 from tests.unit.worker.sockets import (

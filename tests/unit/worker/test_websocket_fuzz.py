@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clusterd.config.settings import WebsocketSettings
+from clusterd.config.serving import WebsocketSettings
 from tests.unit.wire.frames import closing, frame
 from tests.unit.worker.fakes import run
 from tests.unit.worker.sockets import Talk, shake

@@ -7,7 +7,7 @@ import pytest
 
 from clusterd.app.asgi import AsgiHttp1
 from clusterd.app.peer import ClientGone
-from clusterd.config.settings import ProxySettings
+from clusterd.config.serving import ProxySettings
 from clusterd.ipc.scoreboard import Cell
 from tests.unit.worker.fakes import get, hello, run, status_of
 from tests.unit.worker.sockets import (

@@ -1,6 +1,6 @@
 """Pings, of both sides, and what they say of a client."""
 
-from clusterd.config.settings import WebsocketSettings
+from clusterd.config.serving import WebsocketSettings
 from tests.unit.wire.frames import frame
 from tests.unit.worker.fakes import run
 from tests.unit.worker.sockets import (

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from clusterd.config.settings import WsgiSettings
+from clusterd.config.serving import WsgiSettings
 from clusterd.worker.threads import Pool
 from clusterd.worker.wsgi import Watch
 from tests.unit.app.wsgi_bench import WsgiBench, hello, run
