@@ -44,6 +44,8 @@ class Cell(enum.IntEnum):
     TAKEN_OVER = 21
     HELD_BACK = 22  # times the accept gate let a less busy sibling go first
     LATENCY = 24  # the first of BUCKETS cells
+    CPU = 56  # µs of CPU time that the process has used, user and system, at the last pulse
+    MEMORY = 57  # bytes of memory of its own (USS) when last sampled, 0 for never
 
 
 TOTALS = (*range(Cell.REQUESTS, Cell.HELD_BACK + 1), *range(Cell.LATENCY, Cell.LATENCY + BUCKETS))

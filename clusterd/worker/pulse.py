@@ -19,6 +19,7 @@ class Pulse:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.publish: Callable[[], None] | None = None  # the server's, once there is one
+        self.every: list[Callable[[float], None]] = []  # called at each beat with the time
         self._loop = loop
         self._row = row
         self._clock = clock
@@ -39,7 +40,10 @@ class Pulse:
         row = self._row
         row[Cell.LOOP_LAG] = max(0, int((now - self._due) * 1e6))
         row[Cell.HEARTBEAT] = int(now * 1e6)
+        row[Cell.CPU] = int(time.process_time() * 1e6)
+        self._due = now + PERIOD
+        self._timer = self._loop.call_later(PERIOD, self._beat)  # first: what follows may fail
         if self.publish is not None:
             self.publish()
-        self._due = now + PERIOD
-        self._timer = self._loop.call_later(PERIOD, self._beat)
+        for look in self.every:
+            look(now)

@@ -39,15 +39,18 @@ class FakeLoop:
 def test_beats_at_once_and_every_second(board: Scoreboard) -> None:
     loop, row = FakeLoop(), board.row(0)
     pulse = Pulse(loop, row, loop.time)  # type: ignore[arg-type]  # as much of one as it needs
-    published = []
+    published: list[float] = []
     pulse.publish = lambda: published.append(loop.now)
+    looked: list[float] = []
+    pulse.every.append(looked.append)
 
     pulse.start()
     assert row[Cell.HEARTBEAT] == 50_000_000
     loop.go_off()
     assert row[Cell.HEARTBEAT] == 51_000_000
     assert row[Cell.LOOP_LAG] == 0
-    assert published == [50.0, 51.0]
+    assert published == looked == [50.0, 51.0]
+    assert row[Cell.CPU] > 0
 
 
 def test_a_late_beat_tells_by_how_much(board: Scoreboard) -> None:
