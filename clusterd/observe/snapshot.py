@@ -1,51 +1,69 @@
 """The control socket's `status` reply as a typed value.
 
 A key that a reply lacks takes its default, so that a newer `clusterd status` reads an older
-master and the other way round.
+master and the other way round. Named tuples, not dataclasses: those take longer to import than
+all the rest of a `clusterd status`.
 """
 
-import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Self
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Self
+
+MAIN = "web"  # the group that a reply speaks of where it names none
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerView:
+class WorkerView(NamedTuple):
     """One worker process. During a roll a slot has two."""
 
     slot: int
     pid: int
     generation: int
     phase: str
+    group: str = MAIN
     row: int = -1
     uptime: float = 0.0
     connections: int = 0
     in_flight: int = 0
     requests: int = 0
+    loop_lag: float = 0.0  # seconds by which its last pulse was late
     heartbeat_age: float | None = None  # None: it has not pulsed yet
     restarts: int = 0  # of its slot, since the cluster started
+    # Only in a detailed reply:
+    cpu: float | None = None  # seconds of CPU time that it has used
+    latency: Sequence[int] = ()  # answers by bucket, see `ipc.scoreboard`
 
 
-@dataclass(frozen=True, slots=True)
-class ZygoteView:
+class ZygoteView(NamedTuple):
     """One zygote: the serving generation's, the next one's, or the previous one kept."""
 
     generation: int
     pid: int
     phase: str
+    group: str = MAIN
 
 
-@dataclass(frozen=True, slots=True)
-class RolloutView:
+class RolloutView(NamedTuple):
     """A rollout in progress."""
 
     generation: int
     stage: str
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class GroupView(NamedTuple):
+    """One group: equal workers with a size, generations and sockets of their own."""
+
+    name: str
+    kind: str = "app"  # or "command"
+    app: str = ""  # or the command that it runs
+    state: str = ""
+    size: int = 0
+    ready: int = 0
+    generation: int = 0
+    previous: int | None = None
+    rollout: RolloutView | None = None
+    listeners: Sequence[str] = ()
+
+
+class Snapshot(NamedTuple):
     """A cluster at one moment."""
 
     name: str
@@ -59,28 +77,33 @@ class Snapshot:
     uptime: float
     previous: int | None = None
     rollout: RolloutView | None = None
-    listeners: list[str] = field(default_factory=list)
-    workers: list[WorkerView] = field(default_factory=list)
-    zygotes: list[ZygoteView] = field(default_factory=list)
-    totals: dict[str, int] = field(default_factory=dict)
+    listeners: Sequence[str] = ()
+    workers: Sequence[WorkerView] = ()
+    zygotes: Sequence[ZygoteView] = ()
+    groups: Sequence[GroupView] = ()
+    totals: Mapping[str, int] = {}
     journal: int = 0  # the number of the latest event
 
     @classmethod
     def of(cls, reply: Mapping[str, Any]) -> Self:
         """The snapshot that a `status` reply describes."""
         given = _known(cls, reply)
-        rollout = given.get("rollout")
-        given["rollout"] = RolloutView(**_known(RolloutView, rollout)) if rollout else None
-        given["workers"] = [
-            WorkerView(**_known(WorkerView, worker)) for worker in given.get("workers", ())
-        ]
-        given["zygotes"] = [
-            ZygoteView(**_known(ZygoteView, zygote)) for zygote in given.get("zygotes", ())
-        ]
-        return cls(**given)
+        given["workers"] = [WorkerView(**_known(WorkerView, w)) for w in given.get("workers", ())]
+        given["zygotes"] = [ZygoteView(**_known(ZygoteView, z)) for z in given.get("zygotes", ())]
+        given["groups"] = [_group(one) for one in given.get("groups", ())]
+        return cls(**_rolling(given))
 
 
-def _known(cls: type[Any], reply: Mapping[str, Any]) -> dict[str, Any]:
+def _group(reply: Mapping[str, Any]) -> GroupView:
+    return GroupView(**_rolling(_known(GroupView, reply)))
+
+
+def _rolling(given: dict[str, Any]) -> dict[str, Any]:
+    """The same with its rollout typed."""
+    rollout = given.get("rollout")
+    return {**given, "rollout": RolloutView(**_known(RolloutView, rollout)) if rollout else None}
+
+
+def _known(cls: Any, reply: Mapping[str, Any]) -> dict[str, Any]:
     """What of a reply this version has a place for."""
-    names = {entry.name for entry in dataclasses.fields(cls)}
-    return {name: value for name, value in reply.items() if name in names}
+    return {name: reply[name] for name in cls._fields if name in reply}

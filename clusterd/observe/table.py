@@ -1,7 +1,9 @@
 """A snapshot as people read it, in 80 columns."""
 
+from collections.abc import Iterable, Mapping
+
 from clusterd.core.units import show_count, show_seconds
-from clusterd.observe.snapshot import Snapshot, WorkerView
+from clusterd.observe.snapshot import GroupView, Snapshot, WorkerView
 
 # Heading, width (negative: to the left), so that a whole row fits 80 columns.
 COLUMNS = (
@@ -20,29 +22,53 @@ COLUMNS = (
 
 def table(shot: Snapshot) -> str:
     """The whole answer of `clusterd status`."""
-    workers = sorted(shot.workers, key=lambda worker: (worker.slot, worker.generation))
-    lines = [*_head(shot), "", _line([name for name, _ in COLUMNS])]
-    lines += [_line(_cells(worker)) for worker in workers]
-    if not workers:
-        lines.append("no workers")
+    lines = _head(shot)
+    if len(shot.groups) > 1:
+        for group in shot.groups:
+            own = [worker for worker in shot.workers if worker.group == group.name]
+            lines += ["", *_group(group), *_rows(own)]
+    else:
+        lines += [*_details(shot), "", *_rows(shot.workers)]
     if shot.totals:
         lines += ["", _totals(shot.totals)]
     return "\n".join(lines)
 
 
+def _rows(workers: Iterable[WorkerView]) -> list[str]:
+    found = sorted(workers, key=lambda worker: (worker.slot, worker.generation))
+    if not found:
+        return ["no workers"]
+    return [_line([name for name, _ in COLUMNS]), *(_line(_cells(worker)) for worker in found)]
+
+
 def _head(shot: Snapshot) -> list[str]:
     """What the cluster is, and how it is, before its workers."""
-    lines = [
-        f"{shot.name}: {shot.app or '-'} is {shot.state}, {shot.ready} of {shot.size} ready, "
-        f"generation {shot.generation}",
+    several = len(shot.groups) > 1
+    what = f"{len(shot.groups)} groups" if several else f"{shot.app or '-'}"
+    how = "" if several else f", generation {shot.generation}"
+    verb = "are" if several else "is"
+    return [
+        f"{shot.name}: {what} {verb} {shot.state}, {shot.ready} of {shot.size} ready{how}",
         f"up {show_seconds(shot.uptime)}, master pid {shot.pid}, clusterd {shot.version}",
     ]
-    if shot.listeners:
-        lines.append("listening on " + ", ".join(shot.listeners))
-    if shot.rollout is not None:
-        lines.append(f"rolling to generation {shot.rollout.generation}: {shot.rollout.stage}")
-    if shot.previous is not None:
-        lines.append(f"generation {shot.previous} is kept for 'clusterd rollback'")
+
+
+def _group(group: GroupView) -> list[str]:
+    """What a group is, and how it is, before its workers."""
+    what = f": {group.app}" if group.app else ""
+    how = f"is {group.state}, {group.ready} of {group.size} ready, generation {group.generation}"
+    return [f"{group.name}{what} {how}", *_details(group)]
+
+
+def _details(one: Snapshot | GroupView) -> list[str]:
+    """What there is to say only of some."""
+    lines = []
+    if one.listeners:
+        lines.append("listening on " + ", ".join(one.listeners))
+    if one.rollout is not None:
+        lines.append(f"rolling to generation {one.rollout.generation}: {one.rollout.stage}")
+    if one.previous is not None:
+        lines.append(f"generation {one.previous} is kept for 'clusterd rollback'")
     return lines
 
 
@@ -71,7 +97,7 @@ def _line(cells: list[str]) -> str:
     return " ".join(parts).rstrip()
 
 
-def _totals(totals: dict[str, int]) -> str:
+def _totals(totals: Mapping[str, int]) -> str:
     """What was served since the start, by workers that are gone too."""
     parts = [
         f"{show_count(totals.get('requests', 0))} requests "

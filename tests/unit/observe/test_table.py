@@ -55,6 +55,23 @@ def test_a_paused_cluster_has_no_workers_and_says_so() -> None:
     assert "generation 3 is kept for 'clusterd rollback'" in text
 
 
+def test_each_of_several_groups_has_its_own_lines() -> None:
+    groups = [
+        {"name": "web", "app": "shop:app", "state": "serving", "size": 1, "ready": 1,
+         "generation": 1, "listeners": ["127.0.0.1:80"]},
+        {"name": "mail", "kind": "command", "app": "python mail.py", "state": "degraded",
+         "size": 2, "ready": 0, "generation": 2},
+    ]  # fmt: skip
+    first = {**REPLY["workers"][1], "group": "web"}
+    lines = table(Snapshot.of({**REPLY, "groups": groups, "workers": [first]})).splitlines()
+    assert lines[0] == "shop: 2 groups are rolling, 2 of 2 ready"
+    web = lines.index("web: shop:app is serving, 1 of 1 ready, generation 1")
+    mail = lines.index("mail: python mail.py is degraded, 0 of 2 ready, generation 2")
+    assert lines[web + 1] == "listening on 127.0.0.1:80"
+    assert lines[web + 3].split()[:2] == ["0", "4102"]
+    assert lines[mail + 1] == "no workers"
+
+
 def test_an_event_is_one_line_with_the_workers_identity_first() -> None:
     event = {"n": 7, "time": 0.0, "kind": "readied", "slot": 3, "generation": 2, "pid": 71,
              "seconds": 0.0123, "why": "it is back"}  # fmt: skip
