@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from clusterd import __version__
 
+INTERRUPTED = 130  # as the shell says of a process that SIGINT ended
 FAULTS = "CLUSTERD_TEST_FAULTS"  # scripted faults count every spawn, this one too
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ def run(args: Sequence[str]) -> int:
     if list(args) == ["--version"]:  # click alone would take longer than all of this
         print(f"clusterd {__version__}")
         return 0
+    if args[:1] == ["status"] and (code := quick_status(args[1:])) is not None:
+        return code
     if args[:1] != ["run"] or "--help" in args or FAULTS in os.environ:
         return invoke(args)
     gc.disable()  # what is imported now stays for life; `master.run` turns it on again
@@ -34,6 +37,21 @@ def run(args: Sequence[str]) -> int:
 
     with start_ahead() or contextlib.nullcontext() as ahead:
         return invoke(args, ahead)
+
+
+def quick_status(args: Sequence[str]) -> int | None:
+    """Answer the plain case of a status at once; None: it is not so plain."""
+    from clusterd.cli import quick
+
+    try:
+        text = quick.status(args, os.environ)
+        if text is not None:
+            print(text, flush=True)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        return enough()
+    return None if text is None else 0
 
 
 def invoke(args: Sequence[str], ahead: "Ahead | None" = None) -> int:
@@ -57,11 +75,15 @@ def invoke(args: Sequence[str], ahead: "Ahead | None" = None) -> int:
         print(_usage(error), file=sys.stderr)
         return Exit.CONFIG
     except (click.Abort, KeyboardInterrupt):
-        return 130  # as the shell says of a process that SIGINT ended
+        return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has enough, e.g. `head`. The interpreter flushes once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return Exit.OK
+        return enough()
+
+
+def enough() -> int:
+    """Whoever read our output has enough, e.g. `head`. The interpreter flushes once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return 0
 
 
 def complain(text: str) -> None:
