@@ -1,9 +1,9 @@
 """`clusterd status` without the machinery, since it is what people and scripts call all day.
 
 click and the table of settings take longer to import than everything that status does. So the
-plain case is answered from here: nothing but --json, --name and --runtime-dir are given, and no
-file of settings says where the cluster is. Whatever else there is (help, a slip, a cluster that
-cannot be reached) is for the command itself, which knows what to say.
+plain case, where nothing but --json, --name and --runtime-dir are given, is answered from here.
+Whatever else there is (help, a slip, a file that is wrong, a cluster that cannot be reached) is
+for the command itself, which knows what to say.
 """
 
 import json
@@ -11,7 +11,8 @@ import os
 import socket
 from collections.abc import Mapping, Sequence
 
-FILES = ("clusterd.toml", "pyproject.toml")  # as config.sources looks for them
+PROJECT, PROJECT_TABLE = "pyproject.toml", b"clusterd"
+FILES = ("clusterd.toml", PROJECT)  # as config.sources looks for them
 PLACE = ("name", "runtime_dir")
 VARIABLES = {"name": "CLUSTERD_NAME", "runtime_dir": "CLUSTERD_RUNTIME_DIR"}
 PIECE = 1 << 16  # bytes to read at once
@@ -20,9 +21,9 @@ PIECE = 1 << 16  # bytes to read at once
 def status(args: Sequence[str], environ: Mapping[str, str]) -> str | None:
     """What `clusterd status ARGS` prints; None: the command itself must see to it."""
     wanted = _options(args)
-    if wanted is None or _others(environ) or _file_matters():
+    if wanted is None or _others(environ) or (file := _from_file()) is None:
         return None
-    path = _control_path(wanted, environ)
+    path = _control_path(wanted, environ, file)
     answer = _ask(path) if path else b""
     if not answer.startswith(b'{"ok": true, '):
         return None
@@ -56,22 +57,36 @@ def _others(environ: Mapping[str, str]) -> bool:
     return any(name.startswith("CLUSTERD_") and name not in VARIABLES.values() for name in environ)
 
 
-def _file_matters() -> bool:
-    """May a file say where the cluster is? Looked at as text: it rarely does."""
-    for name in FILES:
-        try:
-            with open(name, "rb") as file:
-                text = file.read()
-        except OSError:
-            continue
-        ours = name == FILES[0] or b"clusterd" in text
-        return ours and (b"name" in text or b"runtime_dir" in text)
-    return False
+def _from_file() -> Mapping[str, object] | None:
+    """What the file of settings says of the place; None: it cannot be read.
+
+    Looked at as text first, since it rarely says anything of it.
+    """
+    name = next((name for name in FILES if os.path.isfile(name)), None)
+    if name is None:
+        return {}
+    try:
+        with open(name, "rb") as file:
+            text = file.read()
+        ours = name != PROJECT or PROJECT_TABLE in text
+        if not ours or not any(key.encode() in text for key in PLACE):
+            return {}
+        import tomllib
+
+        table = tomllib.loads(text.decode())
+        return table.get("tool", {}).get("clusterd", {}) if name == PROJECT else table
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
-def _control_path(given: Mapping[str, str], environ: Mapping[str, str]) -> str:
+def _control_path(
+    given: Mapping[str, str], environ: Mapping[str, str], file: Mapping[str, object]
+) -> str:
     """As config.place decides it; '' where there is no runtime directory."""
-    told = {key: given.get(key) or environ.get(VARIABLES[key], "") for key in PLACE}
+    told = {
+        key: given.get(key) or environ.get(VARIABLES[key]) or str(file.get(key, ""))
+        for key in PLACE
+    }
     directory = told["runtime_dir"] or environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
     if not directory and environ.get("XDG_RUNTIME_DIR"):
         directory = os.path.join(environ["XDG_RUNTIME_DIR"], "clusterd")
