@@ -60,10 +60,12 @@ def test_totals_are_every_count_that_only_grows() -> None:
     """A new cell must be told apart: a total is folded when its process dies, a state is not."""
     states = {
         Cell.PID, Cell.START_TICKS, Cell.SLOT, Cell.GENERATION, Cell.PHASE, Cell.HEARTBEAT,
-        Cell.LOOP_LAG, Cell.CONNECTIONS, Cell.IN_FLIGHT, Cell.OLDEST_REQUEST,
+        Cell.LOOP_LAG, Cell.CONNECTIONS, Cell.IN_FLIGHT, Cell.OLDEST_REQUEST, Cell.CPU, Cell.MEMORY,
+        Cell.MEMORY,
     }  # fmt: skip
-    assert {int(cell) for cell in Cell} - states <= set(TOTALS)
-    assert not states & set(TOTALS)
+    folded = {*TOTALS, *SLOTTED}
+    assert {int(cell) for cell in Cell} - states <= folded
+    assert not states & folded
     assert len(set(TOTALS)) == len(TOTALS)
     assert set(range(Cell.LATENCY, Cell.LATENCY + BUCKETS)) <= set(TOTALS)
 
