@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from clusterd.config.http2 import is_spoken
 from clusterd.config.settings import Config
-from clusterd.core.errors import AppError, Bug
+from clusterd.core.errors import AppError, Bug, ConfigError
 from clusterd.core.exits import Exit
 from clusterd.ipc.channel import Channel, Closed
 from clusterd.ipc.messages import Boot, Failed, Spawn
 from clusterd.ipc.scoreboard import Scoreboard
+from clusterd.kernel import privileges
 from clusterd.kernel.child import keep_only
 from clusterd.kernel.process import set_parent_death_signal
 from clusterd.zygote.image import Image, build
@@ -49,6 +50,11 @@ def main() -> int:
     from clusterd.worker.keyring import Keyring
 
     config = Config.from_wire(boot.config)
+    try:
+        privileges.apply(config.limits)
+    except ConfigError as error:
+        channel.send(Failed("limits", str(error)))
+        return Exit.CONFIG
     keyring = Keyring(config.tls) if bundle else None
     work = _work(config, keyring, board, log_fd, run)
     if role == "zygote":
@@ -87,6 +93,7 @@ def _work(
 
     def work(order: Spawn, channel: Channel, fds: list[int], image: Image | None) -> int:
         dump_fd, take, give, *listeners = fds
+        privileges.place(config.limits, order.slot)
         if image is None:
             # An import may take for ever, and then nobody would see that the master is gone.
             set_parent_death_signal(signal.SIGKILL)

@@ -15,7 +15,7 @@ from clusterd.core.units import GIB, KIB, MIB, SECONDS, parse_bytes, parse_secon
 ON = {"true", "yes", "on", "1"}
 OFF = {"false", "no", "off", "0"}
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", re.ASCII)
-INHERITED = -1  # an umask that is left as it is
+INHERITED = -1  # an umask or a limit that is left as it is
 AUTO = 0  # workers, until the CPUs are counted
 
 
@@ -30,7 +30,7 @@ def show(row: Setting, value: Any) -> str:
         case Kind.SECONDS:
             return _seconds_text(value)
         case Kind.BYTES:
-            return _bytes_text(value)
+            return _bytes_text(value) if value >= 0 else ""
         case Kind.SWITCH:
             return "true" if value else "false"
         case Kind.OCTAL:
@@ -136,6 +136,8 @@ def _count(row: Setting, raw: Any) -> int:
 
 
 def _bytes(row: Setting, raw: Any) -> int:
+    if raw == "" and row.default == INHERITED:
+        return INHERITED
     return int(_amount(row, raw, parse_bytes))
 
 

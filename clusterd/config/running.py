@@ -131,7 +131,7 @@ class LimitSettings:
         0, "Descriptors that a worker may open; 0 leaves the limit.", Kind.COUNT
     )
     limit_core: int = setting(
-        0, "Size of a worker's core dump at most; 0 leaves the limit.", Kind.BYTES
+        -1, "Size of a worker's core dump at most; 0 for none.", Kind.BYTES, shown="inherited"
     )
     limit_as: int = setting(0, "Address space of a worker; 0 leaves the limit.", Kind.BYTES)
     no_new_privs: bool = setting(

@@ -9,7 +9,9 @@ import signal
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_NO_NEW_PRIVS = 38
 
 
 def open_standard_streams() -> None:
@@ -36,6 +38,16 @@ def become_subreaper() -> None:
 def set_parent_death_signal(number: int) -> None:
     """Have `number` sent to us when our parent goes (PR_SET_PDEATHSIG); 0 takes it back."""
     _prctl(_PR_SET_PDEATHSIG, number)
+
+
+def set_dumpable() -> None:
+    """Have /proc/<pid> belong to our user again, and core dumps (PR_SET_DUMPABLE)."""
+    _prctl(_PR_SET_DUMPABLE, 1)
+
+
+def set_no_new_privs() -> None:
+    """We and what we start gain nothing by set-user-ID files (PR_SET_NO_NEW_PRIVS, Linux 3.5)."""
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 
 def start_ticks(pid: int) -> int:

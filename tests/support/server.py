@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from clusterd.ipc.client import Client
+from tests.support.rights import SUPERUSER
 
 ROOT = Path(__file__).parents[2]
 APPS = ROOT / "tests" / "apps"
@@ -55,7 +56,13 @@ class Server:
             self.process = subprocess.Popen(
                 [*wrapper, *command, *options],
                 cwd=cwd or place,
-                env={**os.environ, "PYTHONPATH": str(ROOT), "PWD": cwd or str(place), **env},
+                env={
+                    **os.environ,
+                    **SUPERUSER,
+                    "PYTHONPATH": str(ROOT),
+                    "PWD": cwd or str(place),
+                    **env,
+                },
                 stdin=subprocess.DEVNULL,
                 stderr=stderr,
                 pass_fds=(theirs,),

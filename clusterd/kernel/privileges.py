@@ -1,0 +1,171 @@
+"""Who a process is and what it may take: given up once, before any code of others runs.
+
+The master keeps what it was started with, since it binds, signals and reopens. Every process that
+is to run an application or a command goes through `apply` first, and what it forks inherits that.
+"""
+
+import grp
+import os
+import pwd
+import resource
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from clusterd.core.errors import ConfigError
+from clusterd.kernel.process import set_dumpable, set_no_new_privs
+
+LEFT = -1  # a limit or an umask that stays as it is
+
+
+class Limits(Protocol):
+    """What is read of the settings here."""
+
+    @property
+    def user(self) -> str: ...
+    @property
+    def umask(self) -> int: ...
+    @property
+    def nice(self) -> int: ...
+    @property
+    def pin(self) -> bool: ...
+    @property
+    def limit_nofile(self) -> int: ...
+    @property
+    def limit_core(self) -> int: ...
+    @property
+    def limit_as(self) -> int: ...
+    @property
+    def no_new_privs(self) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A user and a group, as the system knows them. `named`: it has an entry in passwd(5)."""
+
+    uid: int
+    gid: int
+    name: str
+    home: str
+    named: bool = True
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this process is that already, so that there is nothing to give up."""
+        return (self.uid, self.gid) == (os.geteuid(), os.getegid())
+
+
+def identity(text: str) -> Identity:
+    """What USER or USER:GROUP means, each a name or a number. Raises ConfigError."""
+    user, colon, group = text.partition(":")
+    try:
+        entry = pwd.getpwuid(int(user)) if user.isdecimal() else pwd.getpwnam(user)
+    except (KeyError, OverflowError):
+        if not user.isdecimal():
+            raise ConfigError(f"user: there is no user {user!r}") from None
+        entry = None
+    if entry is None:
+        if not colon:
+            raise ConfigError(
+                f"user: {user} has no entry in passwd, and so no group of its own",
+                f"Name one: {user}:GROUP, e.g. {user}:{user}.",
+            )
+        return Identity(int(user), _group(group), user, "/", named=False)
+    gid = _group(group) if colon else entry.pw_gid
+    return Identity(entry.pw_uid, gid, entry.pw_name, entry.pw_dir)
+
+
+def _group(text: str) -> int:
+    if text.isdecimal():
+        return int(text)
+    try:
+        return grp.getgrnam(text).gr_gid
+    except KeyError:
+        raise ConfigError(f"user: there is no group {text!r}") from None
+
+
+def check(user: str) -> None:
+    """Raise ConfigError where workers would be the superuser though nobody said so, or could not
+    become who they are to be. What only the kernel knows turns out when it is applied."""
+    superuser = os.geteuid() == 0
+    if not user:
+        if superuser:
+            raise ConfigError(
+                "user: started by root, and nobody said who the workers are to be",
+                "Say --user www-data (or CLUSTERD_USER, or user in clusterd.toml), which they\n"
+                "become once the sockets are bound; if you mean it, --user root.",
+            )
+        return
+    wanted = identity(user)
+    if not superuser and not wanted.is_ours:
+        raise ConfigError(
+            f"user: only the superuser can become {user}",
+            "Start clusterd as root, or as that user and without this setting.",
+        )
+
+
+def apply(limits: Limits) -> None:
+    """Take limits on and give rights up, in this process, for good. Raises ConfigError.
+
+    In this order: to raise a limit or the priority takes the rights that go with the user.
+    """
+    for name, which, size in (
+        ("limit_nofile", resource.RLIMIT_NOFILE, limits.limit_nofile or LEFT),
+        ("limit_core", resource.RLIMIT_CORE, limits.limit_core),
+        ("limit_as", resource.RLIMIT_AS, limits.limit_as or LEFT),
+    ):
+        if size != LEFT:
+            _try(name, resource.setrlimit, which, (size, size))
+    if limits.umask != LEFT:
+        os.umask(limits.umask)
+    if limits.nice:
+        _try("nice", os.nice, limits.nice)
+    if limits.user:
+        _try("user", become, identity(limits.user))
+    if limits.no_new_privs:
+        _try("no_new_privs", set_no_new_privs)
+
+
+def become(wanted: Identity) -> None:
+    """Be another user, in all three ids, with that user's groups and nobody else's; for good.
+
+    Also where it is looked at: USER, LOGNAME and HOME. Raises OSError.
+    """
+    if wanted.is_ours:
+        return
+    if wanted.named:
+        os.initgroups(wanted.name, wanted.gid)
+    else:
+        os.setgroups([wanted.gid])
+    os.setresgid(wanted.gid, wanted.gid, wanted.gid)
+    os.setresuid(wanted.uid, wanted.uid, wanted.uid)
+    os.environ.update(USER=wanted.name, LOGNAME=wanted.name, HOME=wanted.home)
+    # The kernel takes both away from whoever changes its ids (prctl(2)). Without the first
+    # /proc/<pid> belongs to root, and there is no core dump and no look at our own memory maps.
+    set_dumpable()
+
+
+def place(limits: Limits, slot: int) -> None:
+    """In a worker, after `apply`: where it is to be pinned, stay on one of the CPUs that we may
+    use, the slot's own as far as they go."""
+    if not limits.pin:
+        return
+    cpus = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cpus[slot % len(cpus)]})
+
+
+def _try(name: str, act: Callable[..., object], *args: object) -> None:
+    try:
+        act(*args)
+    except (OSError, ValueError) as error:  # setrlimit raises both
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(f"{name}: it cannot be had: {reason}", _REMEDY.get(name, "")) from None
+
+
+_REMEDY = {
+    "limit_nofile": "To raise the hard limit takes CAP_SYS_RESOURCE: ulimit -Hn shows it.",
+    "limit_core": "To raise the hard limit takes CAP_SYS_RESOURCE: ulimit -Hc shows it.",
+    "limit_as": "To raise the hard limit takes CAP_SYS_RESOURCE: ulimit -Hv shows it.",
+    "nice": "To be favoured takes CAP_SYS_NICE.",
+    "user": "That takes CAP_SETUID and CAP_SETGID, which root may lack in a container.",
+}

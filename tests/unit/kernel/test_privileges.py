@@ -1,0 +1,177 @@
+"""Rights given up and limits taken on, asked of the kernel by processes that did so."""
+
+import json
+import os
+import pwd
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clusterd.core.errors import ConfigError
+from clusterd.kernel import privileges
+from clusterd.kernel.privileges import Identity, identity
+from tests.support.rights import opening
+
+ROOT = Path(__file__).parents[3]
+superuser = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+people = pytest.mark.skipif(os.geteuid() == 0, reason="root can do what this must refuse")
+
+TELL = """
+import dataclasses, json, os, resource, sys
+from clusterd.config.running import LimitSettings
+from clusterd.core.errors import ConfigError
+from clusterd.kernel import privileges
+try:
+    privileges.apply(LimitSettings(**json.loads(sys.argv[1])))
+except ConfigError as error:
+    sys.exit(str(error))
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+print(json.dumps({
+    "status": {key: value.split() for key, value in status.items()},
+    "nice": os.nice(0),
+    "nofile": resource.getrlimit(resource.RLIMIT_NOFILE),
+    "core": resource.getrlimit(resource.RLIMIT_CORE),
+    "as": resource.getrlimit(resource.RLIMIT_AS),
+    "environ": {key: os.environ.get(key) for key in ("USER", "LOGNAME", "HOME")},
+    "owner": os.stat("/proc/self/maps").st_uid,
+}))
+"""
+
+
+def told(**limits: object) -> subprocess.CompletedProcess[str]:
+    """A process that takes these limits on, and says what it is then."""
+    wrapper = opening()
+    if wrapper is None:
+        pytest.skip("the interpreter is closed to others, and no mount namespace can open it")
+    return subprocess.run(
+        [*wrapper, sys.executable, "-c", TELL, json.dumps(limits)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def applied(**limits: object) -> dict[str, Any]:
+    done = told(**limits)
+    assert done.returncode == 0, done.stderr
+    told_: dict[str, Any] = json.loads(done.stdout)
+    return told_
+
+
+def test_limits_that_anybody_may_take_on_hold() -> None:
+    found = applied(
+        umask=0o027, nice=3, limit_nofile=256, limit_core=0, limit_as=1 << 40, no_new_privs=True
+    )
+    assert found["status"]["Umask"] == ["0027"]
+    assert found["nice"] == os.nice(0) + 3
+    assert (found["nofile"], found["core"], found["as"]) == ([256] * 2, [0, 0], [1 << 40] * 2)
+    assert found["status"]["NoNewPrivs"] == ["1"]
+
+
+def test_what_is_not_set_stays_as_it_is() -> None:
+    found, here = applied(), Path("/proc/self/status").read_text()
+    for key in ("Umask", "Uid", "Gid", "Groups", "NoNewPrivs", "CapEff"):
+        [line] = [line for line in here.splitlines() if line.startswith(f"{key}:")]
+        assert found["status"][key] == line.split()[1:]
+
+
+def test_a_limit_that_cannot_be_raised_is_named() -> None:
+    beyond = int(Path("/proc/sys/fs/nr_open").read_text()) + 1  # not even root may
+    done = told(limit_nofile=beyond)
+    assert done.returncode == 1
+    assert done.stderr.startswith("limit_nofile: it cannot be had: ")
+
+
+@superuser
+def test_the_user_is_given_up_in_all_ids_groups_and_capabilities() -> None:
+    nobody = pwd.getpwnam("nobody")
+    found = applied(user="nobody", nice=-1, no_new_privs=True)
+    status = found["status"]
+    assert status["Uid"] == [str(nobody.pw_uid)] * 4
+    assert status["Gid"] == [str(nobody.pw_gid)] * 4
+    assert set(status["Groups"]) == {str(nobody.pw_gid)}
+    for capabilities in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
+        assert int(status[capabilities][0], 16) == 0
+    assert found["nice"] == os.nice(0) - 1  # taken while it still could
+    assert found["environ"] == {"USER": "nobody", "LOGNAME": "nobody", "HOME": nobody.pw_dir}
+    assert found["owner"] == nobody.pw_uid  # the process is dumpable again
+
+
+@superuser
+def test_a_user_by_number_takes_the_group_that_is_named() -> None:
+    status = applied(user="54321:54322")["status"]
+    assert (status["Uid"], status["Gid"]) == (["54321"] * 4, ["54322"] * 4)
+    assert status["Groups"] == ["54322"]
+
+
+@superuser
+def test_root_that_is_meant_stays_as_it_is() -> None:
+    meant, before = applied(user="root")["status"], applied()["status"]
+    for key in ("Uid", "Gid", "Groups", "CapEff", "CapBnd"):
+        assert meant[key] == before[key]
+
+
+def test_identities_are_names_or_numbers() -> None:
+    entry = pwd.getpwnam("nobody")
+    nobody = Identity(entry.pw_uid, entry.pw_gid, "nobody", entry.pw_dir)
+    assert identity("nobody") == identity(str(entry.pw_uid)) == nobody
+    assert identity("nobody:0").gid == 0
+    assert identity("nobody:root").gid == 0
+    assert identity("54321:7") == Identity(54321, 7, "54321", "/", named=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("no-such-user", "user: there is no user 'no-such-user'"),
+        ("nobody:no-such-group", "user: there is no group 'no-such-group'"),
+        ("54321", "user: 54321 has no entry in passwd, and so no group of its own"),
+    ],
+)
+def test_an_identity_that_is_none_says_so(text: str, wrong: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        identity(text)
+    assert caught.value.message == wrong
+
+
+@superuser
+def test_root_must_be_meant() -> None:
+    with pytest.raises(ConfigError, match="started by root") as caught:
+        privileges.check("")
+    assert "--user www-data" in caught.value.remedy
+    assert "--user root" in caught.value.remedy
+    privileges.check("root")
+    privileges.check("nobody")
+    with pytest.raises(ConfigError, match="there is no user"):
+        privileges.check("no-such-user")
+
+
+@people
+def test_only_root_can_become_another() -> None:
+    privileges.check("")
+    privileges.check(f"{os.geteuid()}:{os.getegid()}")
+    with pytest.raises(ConfigError, match="only the superuser can become root"):
+        privileges.check("root")
+
+
+def test_slots_are_pinned_round_the_cpus() -> None:
+    code = (
+        "import os, sys; from clusterd.config.running import LimitSettings; "
+        "from clusterd.kernel.privileges import place; "
+        "place(LimitSettings(pin=sys.argv[2] == 'pin'), int(sys.argv[1])); "
+        "print(*sorted(os.sched_getaffinity(0)))"
+    )
+    cpus = sorted(os.sched_getaffinity(0))
+
+    def used(slot: int, word: str) -> list[int]:
+        argv = [sys.executable, "-c", code, str(slot), word]
+        done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True)
+        return [int(cpu) for cpu in done.stdout.split()]
+
+    for slot in (0, len(cpus) - 1, len(cpus)):
+        assert used(slot, "pin") == [cpus[slot % len(cpus)]]
+    assert used(0, "") == cpus
