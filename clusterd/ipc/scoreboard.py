@@ -43,12 +43,14 @@ class Cell(enum.IntEnum):
     HANDED_OVER = 20
     TAKEN_OVER = 21
     HELD_BACK = 22  # times the accept gate let a less busy sibling go first
+    LATENCY_SUM = 23  # µs that all answers took
     LATENCY = 24  # the first of BUCKETS cells
     CPU = 56  # µs of CPU time that the process has used, user and system, at the last pulse
     MEMORY = 57  # bytes of memory of its own (USS) when last sampled, 0 for never
 
 
-TOTALS = (*range(Cell.REQUESTS, Cell.HELD_BACK + 1), *range(Cell.LATENCY, Cell.LATENCY + BUCKETS))
+TOTALS = tuple(range(Cell.REQUESTS, Cell.LATENCY + BUCKETS))
+SLOTTED = (*range(Cell.REQUESTS, Cell.LATENCY), Cell.CPU)  # totals that are kept by slot, too
 WIDTH = 64  # cells a row: eight cache lines, so no two processes write to the same line
 
 

@@ -297,11 +297,13 @@ class Connection(Ending):
         self._now = now = server.clock()
         server.bytes_out += size
         server.answers[exchange.status // 100] += 1
-        server.latency[int((now - exchange.began) * 1e6).bit_length()] += 1
+        took = now - exchange.began
+        server.taken += took
+        server.latency[int(took * 1e6).bit_length()] += 1
         if not server.is_dirty:
             server.mark_dirty(now)
         if server.access is not None:
-            server.access.add(exchange.scope, exchange.status, size, now - exchange.began)
+            server.access.add(exchange.scope, exchange.status, size, took)
         if exchange.task is not None:
             server.running.pop(exchange, None)
         if not exchange.keeps:

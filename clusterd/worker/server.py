@@ -82,6 +82,7 @@ class Server:
         "spawn",
         "spoken",
         "state",
+        "taken",
         "tasks",
         "trust",
         "wheel",
@@ -143,6 +144,7 @@ class Server:
         self.app_errors = 0
         self.answers = [0] * 10  # by the first digit of the status
         self.latency = [0] * 64  # by the bit length of microseconds
+        self.taken = 0.0  # seconds that all answers took
         self.is_dirty = False
         self._published = 0.0
 
@@ -242,11 +244,13 @@ class Server:
         row[Cell.ACCEPTED] = self.accepted
         row[Cell.BYTES_IN] = self.bytes_in
         row[Cell.BYTES_OUT] = self.bytes_out
+        row[Cell.ANSWERED_1XX] = answers[1]
         row[Cell.ANSWERED_2XX] = answers[2]
         row[Cell.ANSWERED_3XX] = answers[3]
         row[Cell.ANSWERED_4XX] = answers[4]
         row[Cell.ANSWERED_5XX] = sum(answers[5:])
         row[Cell.APP_ERRORS] = self.app_errors
+        row[Cell.LATENCY_SUM] = int(self.taken * 1e6)
         latency = self.latency
         for bucket in range(BUCKETS - 1):
             if latency[bucket]:
@@ -259,11 +263,13 @@ class Server:
         """Count an answer, and log it. HTTP/1 does so itself, and spares the call."""
         self.bytes_out += size
         self.answers[exchange.status // 100] += 1
-        self.latency[int((now - exchange.began) * 1e6).bit_length()] += 1
+        took = now - exchange.began
+        self.taken += took
+        self.latency[int(took * 1e6).bit_length()] += 1
         if not self.is_dirty:
             self.mark_dirty(now)
         if self.access is not None:
-            self.access.add(scope, exchange.status, size, now - exchange.began)
+            self.access.add(scope, exchange.status, size, took)
         self.running.pop(exchange, None)
 
     def refused(

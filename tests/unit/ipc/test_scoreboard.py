@@ -12,6 +12,7 @@ from clusterd.ipc.scoreboard import (
     BUCKETS,
     NOBODY,
     ROWS,
+    SLOTTED,
     TOTALS,
     WIDTH,
     Cell,

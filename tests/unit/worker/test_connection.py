@@ -296,6 +296,7 @@ def test_counters() -> None:
         assert bench.row[Cell.BYTES_IN] == len(get()) + len(b"nonsense \r\n\r\n")
         assert sum(bench.row[Cell.LATENCY : Cell.LATENCY + 32]) == 1
         assert bench.row[Cell.LATENCY + 10] == 1  # 512 to 1023 µs, as 1 ms came out as 999
+        assert bench.row[Cell.LATENCY_SUM] == 999
         assert bench.row[Cell.CONNECTIONS] == 1
 
     run(test)
