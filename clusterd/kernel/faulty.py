@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from clusterd.core.errors import ConfigError
 
 VARIABLE = "CLUSTERD_TEST_FAULTS"
+PACE = "CLUSTERD_TEST_PACE"  # how much faster than in life those who look now and then do so
 ROLES = ("master", "zygote")
 
 
@@ -46,6 +47,11 @@ class FaultyKernel:
             return real(*args, **kwargs)
 
         return maybe
+
+
+def pace() -> float:
+    """How many times a test wants the pulse and autoscaling to run faster; 1 in life."""
+    return float(os.environ.get(PACE, 1.0))
 
 
 K = TypeVar("K")

@@ -38,7 +38,7 @@ from clusterd.ipc.messages import (
     Uncover,
 )
 from clusterd.ipc.scoreboard import Cell, Stage
-from clusterd.worker import drain, dump
+from clusterd.worker import drain, dump, recycle
 from clusterd.worker.accept import Acceptor, Listener, Queue
 from clusterd.worker.birth import Birth
 from clusterd.worker.connection import Connection
@@ -114,6 +114,7 @@ class Life:
         self.loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
         self.gate = Gate(birth.board, birth.row, birth.config.http.max_connections)
         self.pulse = Pulse(self.loop, self.row)
+        recycle.attend(self.pulse, self.row, birth.config.vitals, self._say)
         self.interface = interface_of(app, birth.config.app.interface)
         self.lifespan = Lifespan(app if self.interface == "asgi" else no_lifespan)
         self.handover = Handover(birth.handover) if birth.handover is not None else None

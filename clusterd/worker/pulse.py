@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 
 from clusterd.ipc.scoreboard import Cell
+from clusterd.kernel.faulty import pace
 
 PERIOD = 1.0  # seconds; a beat costs some 20 µs, so an idle worker stays under 10 ms a minute
 
@@ -23,6 +24,7 @@ class Pulse:
         self._loop = loop
         self._row = row
         self._clock = clock
+        self._period = PERIOD / pace()
         self._due = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
@@ -41,8 +43,10 @@ class Pulse:
         row[Cell.LOOP_LAG] = max(0, int((now - self._due) * 1e6))
         row[Cell.HEARTBEAT] = int(now * 1e6)
         row[Cell.CPU] = int(time.process_time() * 1e6)
-        self._due = now + PERIOD
-        self._timer = self._loop.call_later(PERIOD, self._beat)  # first: what follows may fail
+        self._due = now + self._period
+        self._timer = self._loop.call_later(
+            self._period, self._beat
+        )  # first: what follows may fail
         if self.publish is not None:
             self.publish()
         for look in self.every:
