@@ -61,8 +61,7 @@ def test_totals_are_every_count_that_only_grows() -> None:
     """A new cell must be told apart: a total is folded when its process dies, a state is not."""
     states = {
         Cell.PID, Cell.START_TICKS, Cell.SLOT, Cell.GENERATION, Cell.PHASE, Cell.HEARTBEAT,
-        Cell.LOOP_LAG, Cell.CONNECTIONS, Cell.IN_FLIGHT, Cell.OLDEST_REQUEST, Cell.CPU, Cell.MEMORY,
-        Cell.MEMORY,
+        Cell.LOOP_LAG, Cell.CONNECTIONS, Cell.IN_FLIGHT, Cell.OLDEST_REQUEST, Cell.MEMORY,
     }  # fmt: skip
     folded = {*TOTALS, *SLOTTED}
     assert {int(cell) for cell in Cell} - states <= folded
