@@ -40,16 +40,20 @@ def argv(role: str, end: socket.socket) -> list[str]:
     return [sys.executable, "-P", "-m", "clusterd.child", role, str(end.fileno())]
 
 
-def start(command: Sequence[str], keep: Iterable[int]) -> int:
+def start(command: Sequence[str], keep: Iterable[int], output: int = -1) -> int:
     """Start a process that inherits `keep`; its pid. Raises OSError.
 
-    A descriptor duplicated onto itself stays open in the child (posix_spawn, glibc 2.29).
+    What it writes goes where ours goes, or to `output`. A descriptor duplicated onto itself stays
+    open in the child (posix_spawn, glibc 2.29).
     """
+    passed = [(fd, fd) for fd in keep]
+    if output >= 0:
+        passed = [pair for pair in passed if pair[0] > 2] + [(output, 1), (output, 2)]
     return os.posix_spawn(
         command[0],
         list(command),
         os.environ,
-        file_actions=[(os.POSIX_SPAWN_DUP2, fd, fd) for fd in keep],
+        file_actions=[(os.POSIX_SPAWN_DUP2, fd, to) for fd, to in passed],
         setsigmask=(),
         setsigdef=DEFAULTS,
     )

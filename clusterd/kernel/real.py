@@ -7,11 +7,11 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NoReturn, Protocol
 
-from clusterd.kernel import child
+from clusterd.kernel import become, child
 from clusterd.kernel.process import become_subreaper
 from clusterd.kernel.signals import Wakeup
 
@@ -117,6 +117,28 @@ class Kernel:
         """Start a fresh process that inherits `keep`; the master goes to `directory` first."""
         os.chdir(directory)  # a symlink deploy: today's directory behind the same name
         return child.start(argv, keep)
+
+    def try_out(self, argv: Sequence[str], keep: Iterable[int], output: int, directory: str) -> int:
+        """Start what we want to become, to see whether it can; it writes to `output`."""
+        os.chdir(directory)
+        return child.start(argv, keep, output)
+
+    def hold_signals(self) -> list[int]:
+        """Block all signals; the mask as it was."""
+        return become.hold_signals()
+
+    def release_signals(self, mask: Iterable[int]) -> None:
+        """The mask as it was; what came meanwhile comes now."""
+        become.release_signals(mask)
+
+    def recall(self, pending: Mapping[signal.Signals, int]) -> None:
+        """Have signals that `signals` told of be told once more."""
+        self._wakeup.recall(pending)
+
+    def become(self, argv: Sequence[str], keep: Iterable[int], directory: str) -> NoReturn:
+        """Execute this in our place; it inherits `keep`. Raises OSError and has changed nothing."""
+        os.chdir(directory)
+        become.become(argv, keep)
 
     def kill(self, pid: int, number: int) -> None:
         """Signal a child. Only pids that we have not reaped are passed, so it cannot be another."""

@@ -3,7 +3,7 @@
 import contextlib
 import signal
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import FrameType
 from typing import Self
 
@@ -43,6 +43,14 @@ class Wakeup:
     def _note(self, number: int, _frame: FrameType | None) -> None:
         sig = signal.Signals(number)
         self._pending[sig] = self._pending.get(sig, 0) + 1  # one store: safe to re-enter
+
+    def recall(self, pending: Mapping[signal.Signals, int]) -> None:
+        """Remember signals that were drained, and ring."""
+        for sig, count in pending.items():
+            self._pending[sig] = self._pending.get(sig, 0) + count
+        if pending:
+            with contextlib.suppress(BlockingIOError):  # full: then it rings already
+                self._write.send(b"\0")
 
     def fileno(self) -> int:
         return self._read.fileno()

@@ -55,3 +55,13 @@ def test_what_was_there_before_is_put_back() -> None:
     with Wakeup(KINDS):
         assert [signal.getsignal(number) for number in KINDS] != before
     assert [signal.getsignal(number) for number in KINDS] == before
+
+
+def test_what_was_told_can_be_recalled() -> None:
+    """For whoever could not act on it yet."""
+    with Wakeup(KINDS) as wakeup:
+        os.kill(os.getpid(), signal.SIGHUP)
+        wakeup.recall(wakeup.drain())
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert rings(wakeup)
+        assert wakeup.drain() == {signal.SIGHUP: 1, signal.SIGUSR1: 1}
