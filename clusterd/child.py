@@ -56,7 +56,7 @@ def main() -> int:
         channel.send(Failed("limits", str(error)))
         return Exit.CONFIG
     keyring = Keyring(config.tls) if bundle else None
-    work = _work(config, keyring, board, log_fd, run)
+    work = _work(boot.group, config, keyring, board, log_fd, run)
     if role == "zygote":
         return Zygote(channel, boot, board, log_fd, work, keyring).run(*bundle)
     if keyring is not None and (fault := keyring.renew(0, *bundle).fault):
@@ -79,6 +79,7 @@ def _solo(channel: Channel, work: Work) -> int:
 
 
 def _work(
+    group: str,
     config: Config,
     keyring: "Keyring | None",
     board: Scoreboard,
@@ -95,15 +96,13 @@ def _work(
         dump_fd, take, give, *listeners = fds
         privileges.place(config.limits, order.slot)
         if image is None:
-            # An import may take for ever, and then nobody would see that the master is gone.
-            set_parent_death_signal(signal.SIGKILL)
             try:
-                image = build(config.app)
+                image = _import_alone(config)
             except AppError as error:
                 channel.send(failure("import", error))
                 return Exit.NEVER_READY
-            set_parent_death_signal(0)
         birth = Birth(
+            group=group,
             channel=channel,
             board=board,
             slot=order.slot,
@@ -124,6 +123,15 @@ def _work(
         return run(birth, image.app)
 
     return work
+
+
+def _import_alone(config: Config) -> Image:
+    """Import in the worker. It may take for ever, and then nobody would see that the master is
+    gone."""
+    set_parent_death_signal(signal.SIGKILL)
+    image = build(config.app)
+    set_parent_death_signal(0)
+    return image
 
 
 def leave(status: int) -> NoReturn:

@@ -14,7 +14,7 @@ from clusterd import __version__
 from clusterd.cli.here import directory
 from clusterd.cli.options import Grouped, every_setting
 from clusterd.config.place import control_path
-from clusterd.config.resolve import load
+from clusterd.config.resolve import load_groups
 from clusterd.config.settings import TABLE, Config
 from clusterd.core import log
 from clusterd.core.errors import ConfigError
@@ -45,25 +45,27 @@ def run(ahead: Ahead | None, /, ready_fd: int | None, **values: object) -> int:
     """
     home = directory()  # asked once: a deploy that moves its symlink changes what "." is
     reread = functools.partial(decide, dict(values), home)
-    config = reread()
+    groups = reread()
+    config = next(iter(groups.values()))  # what is said below is for all groups
     descriptor = open_log(config.log.log_file)
     log.set_up(descriptor, config.log.log_format, config.log.log_level, identity(config))
     if os.isatty(2):
-        greet(config)
+        greet(groups)
     kernel = faulty.wrap(Kernel())
-    return master.run(config, reread, ready_fd, kernel, descriptor, str(home), ahead)
+    return master.run(groups, reread, ready_fd, kernel, descriptor, str(home), ahead)
 
 
-def decide(values: dict[str, object], home: Path) -> Config:
-    """Every source read, now and again at each reload; the application must be named."""
-    config = load(values, os.environ, home)
-    if not config.app.app:
-        raise ConfigError(
-            "run: no application is named; allowed: module:attribute, e.g. shop.main:app",
-            "Try 'clusterd run clusterd.demo:app' to see it work.",
-        )
-    control_path(config.place, os.environ)  # raises where it is too long for a socket
-    return config
+def decide(values: dict[str, object], home: Path) -> dict[str, Config]:
+    """Every source read, now and again at each reload; there must be something to run."""
+    groups = load_groups(values, os.environ, home)
+    for config in groups.values():
+        if not (config.app.app or config.command.command):
+            raise ConfigError(
+                "run: no application is named; allowed: module:attribute, e.g. shop.main:app",
+                "Try 'clusterd run clusterd.demo:app' to see it work.",
+            )
+        control_path(config.place, os.environ)  # raises where it is too long for a socket
+    return groups
 
 
 def identity(config: Config) -> dict[str, str]:
@@ -83,11 +85,17 @@ def open_log(path: str) -> int:
         raise ConfigError(f"{flag}: {path} cannot be opened: {error.strerror}") from None
 
 
-def greet(config: Config) -> None:
+def greet(groups: dict[str, Config]) -> None:
     """What a person at a terminal wants to know before the import is through."""
+    what = [
+        f"importing {config.app.app} for {counted(config)} on {', '.join(config.listen.bind)}"
+        for config in groups.values()
+        if config.app.app
+    ]
+    what += [f"{name} runs {counted(c)}" for name, c in groups.items() if c.command.command]
+    print(f"clusterd {__version__}: {'; '.join(what)}; Ctrl-C stops", file=sys.stderr)
+
+
+def counted(config: Config) -> str:
     count = config.fleet.workers
-    print(
-        f"clusterd {__version__}: importing {config.app.app} for {count} "
-        f"worker{'s' * (count != 1)} on {', '.join(config.listen.bind)}; Ctrl-C stops",
-        file=sys.stderr,
-    )
+    return f"{count} worker{'s' * (count != 1)}"

@@ -2,6 +2,8 @@
 
 from clusterd.config.settings import Config
 
+NAMES = ("admin", "watch")
+
 
 def groups(main: Config) -> dict[str, Config]:
     """Those that the settings ask for, by name."""

@@ -12,10 +12,9 @@ from clusterd.config import http2, internal, procfile, tls
 from clusterd.config.address import Unix, parse_bind
 from clusterd.config.convert import AUTO, convert
 from clusterd.config.cpus import available_cpus
-from clusterd.config.kinds import Kind, Scope
+from clusterd.config.kinds import MAIN, Kind, Scope
 from clusterd.config.settings import SECTIONS, TABLE, Config, PlaceSettings
 from clusterd.config.sources import (
-    MAIN,
     Given,
     find_file,
     from_command_line,

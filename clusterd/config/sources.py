@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from clusterd.config.kinds import Scope, Setting
+from clusterd.config.kinds import MAIN, Scope, Setting
 from clusterd.config.settings import TABLE
 from clusterd.core.errors import ConfigError
 
@@ -16,7 +16,6 @@ FILE = "clusterd.toml"
 PROJECT = "pyproject.toml"
 WEB_CONCURRENCY = "WEB_CONCURRENCY"
 VARIABLES = {row.variable: row.name for row in TABLE.values() if row.is_option}
-MAIN = "web"  # the group that the command line, the environment and top-level keys speak of
 GROUP = "group"  # the table whose tables are the other groups
 PROCESSES = "processes"  # what a program's workers are called in its table
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}", re.ASCII)

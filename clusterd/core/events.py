@@ -23,6 +23,8 @@ class Kind(enum.StrEnum):
     SCALED = "scaled"
     REOPENED = "reopened"
     GAVE_UP = "gave_up"
+    GROUP_ADDED = "group_added"  # by a reload
+    GROUP_REMOVED = "group_removed"
     # zygotes
     ZYGOTE_SPAWNED = "zygote_spawned"
     ZYGOTE_READIED = "zygote_readied"

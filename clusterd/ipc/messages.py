@@ -13,10 +13,11 @@ from typing import Any
 class Boot:
     """The first message to a fresh child. fds: the scoreboard, the log, and with TLS its bundle.
 
-    `config` is `Config.to_wire()`; `sockets` names the socket files to unlink, with their inode,
-    should the master die (`[path, inode]` pairs).
+    `group` is the group's name; `config` is `Config.to_wire()`; `sockets` names the socket files to
+    unlink, with their inode, should the master die (`[path, inode]` pairs).
     """
 
+    group: str
     generation: int
     config: dict[str, Any]
     sockets: list[tuple[str, int]] = field(default_factory=list)
@@ -120,9 +121,13 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Leaving:
-    """The worker wants to go and goes on serving until it is retired: replace it first."""
+    """The worker wants to go and goes on serving until it is retired: replace it first.
+
+    `recycle`: it is well, and has served as long as the settings let it.
+    """
 
     reason: str
+    recycle: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from clusterd.fleet.lifecycle import Phase
 from clusterd.fleet.roster import Worker, Zygote
 from clusterd.ipc.certificates import BYTES, Bundle, File, Sealed
 from clusterd.ipc.messages import Certificates, Certified
-from clusterd.master.cluster import Cluster
+from clusterd.master.group import Group
 
 MOST = 1024 * 1024  # bytes of a file: a bundle of all public authorities has 250 kB
 
@@ -64,46 +64,46 @@ def _file(setting: str, path: str) -> File:
     return File(path, data.decode(BYTES))
 
 
-def renew(cluster: Cluster) -> int:
+def renew(group: Group) -> int:
     """Read the files again and have them tried; the number of this renewal. Raises ConfigError."""
-    goal = cluster.goal
+    goal = group.goal
     if goal.mode is Mode.STOPPING:
         raise ConfigError("the cluster is stopping")
     if goal.candidate is not None:
         raise ConfigError("a rollout is under way, which reads the certificates anyway")
-    if goal.stable not in cluster.bundles:
+    if goal.stable not in group.bundles:
         raise ConfigError("TLS is off: there are no certificates", "turn it on with --tls-cert")
-    cluster.renewed += 1
+    group.renewed += 1
     try:
-        _begin(cluster, goal.stable)
+        _begin(group, goal.stable)
     except ConfigError as error:
-        _refuse(cluster, goal.stable, cluster.renewed, error.message, error.remedy)
+        _refuse(group, goal.stable, group.renewed, error.message, error.remedy)
         raise
-    if goal.kept is not None and goal.kept in cluster.bundles:
+    if goal.kept is not None and goal.kept in group.bundles:
         try:
-            _begin(cluster, goal.kept)  # a rollback shall not bring back what has expired
+            _begin(group, goal.kept)  # a rollback shall not bring back what has expired
         except ConfigError as error:
             then = f"generation {goal.kept} keeps its certificates"
-            cluster.note(Kind.TROUBLE, reason=error.message, next=then)
-    return cluster.renewed
+            group.note(Kind.TROUBLE, reason=error.message, next=then)
+    return group.renewed
 
 
-def _begin(cluster: Cluster, generation: int) -> None:
-    number, before = cluster.renewed, cluster.renewals.pop(generation, None)
+def _begin(group: Group, generation: int) -> None:
+    number, before = group.renewed, group.renewals.pop(generation, None)
     if before is not None:
-        _refuse(cluster, generation, before.number, "the certificates were renewed once more")
-    sealed = read(cluster.configs[generation].tls)
-    zygote = cluster.roster.zygote(generation)
+        _refuse(group, generation, before.number, "the certificates were renewed once more")
+    sealed = read(group.configs[generation].tls)
+    zygote = group.roster.zygote(generation)
     assert sealed is not None  # this generation has certificates, so its settings name them
     order = Certificates(number)
-    if zygote is None or not cluster.zygote_channels[zygote.pid].send(order, [sealed.fd]):
+    if zygote is None or not group.zygote_channels[zygote.pid].send(order, [sealed.fd]):
         raise ConfigError(f"generation {generation} is just being loaded again", "try once more")
-    cluster.renewals[generation] = Renewal(number, sealed, zygote.pid)
+    group.renewals[generation] = Renewal(number, sealed, zygote.pid)
 
 
-def _refuse(cluster: Cluster, generation: int, number: int, reason: str, remedy: str = "") -> None:
-    cluster.renewals.pop(generation, None)
-    cluster.note(
+def _refuse(group: Group, generation: int, number: int, reason: str, remedy: str = "") -> None:
+    group.renewals.pop(generation, None)
+    group.note(
         Kind.CERTIFICATES_REFUSED,
         generation=generation,
         renewal=number,
@@ -113,54 +113,54 @@ def _refuse(cluster: Cluster, generation: int, number: int, reason: str, remedy:
     )
 
 
-def certified(cluster: Cluster, speaker: Worker | Zygote, message: Certified) -> None:
+def certified(group: Group, speaker: Worker | Zygote, message: Certified) -> None:
     """Somebody loaded certificates, or could not."""
     if isinstance(speaker, Zygote):
         for warning in message.warnings:
             then = "clients will not accept it: renew it, then 'clusterd reload --certs'"
-            cluster.note(Kind.TROUBLE, reason=warning, next=then)
-    renewal = cluster.renewals.get(speaker.generation)
+            group.note(Kind.TROUBLE, reason=warning, next=then)
+    renewal = group.renewals.get(speaker.generation)
     if renewal is None or renewal.number != message.number:
         return
     if isinstance(speaker, Worker):
         if message.fault:
             then = f"worker {speaker.slot} keeps the certificates that it has"
-            cluster.note(Kind.TROUBLE, reason=message.fault, next=then)
+            group.note(Kind.TROUBLE, reason=message.fault, next=then)
         renewal.left.discard(speaker.pid)
     elif message.fault:
-        _refuse(cluster, speaker.generation, message.number, message.fault, message.remedy)
+        _refuse(group, speaker.generation, message.number, message.fault, message.remedy)
     elif renewal.zygote == speaker.pid:
         renewal.certified = message
-        _hand_out(cluster, speaker.generation, renewal)
+        _hand_out(group, speaker.generation, renewal)
 
 
-def _hand_out(cluster: Cluster, generation: int, renewal: Renewal) -> None:
+def _hand_out(group: Group, generation: int, renewal: Renewal) -> None:
     """The zygote could use them: give them to the workers, and to whoever is started from now."""
-    cluster.bundles[generation] = renewal.sealed
-    for worker in cluster.roster.live():
+    group.bundles[generation] = renewal.sealed
+    for worker in group.roster.live():
         if worker.generation != generation:
             continue
-        channel = cluster.handles[worker.row].channel
+        channel = group.handles[worker.row].channel
         if not channel.send(Certificates(renewal.number), [renewal.sealed.fd]):
             reason = f"worker {worker.slot} does not listen"
-            cluster.note(Kind.TROUBLE, reason=reason, next="it keeps the certificates it has")
+            group.note(Kind.TROUBLE, reason=reason, next="it keeps the certificates it has")
         elif worker.phase is Phase.READY:
             renewal.left.add(worker.pid)
 
 
-def settle(cluster: Cluster) -> None:
+def settle(group: Group) -> None:
     """Tell of renewals that are over. Called each turn."""
-    for generation, renewal in list(cluster.renewals.items()):
+    for generation, renewal in list(group.renewals.items()):
         if renewal.certified is None:
-            zygote = cluster.roster.zygote(generation)
+            zygote = group.roster.zygote(generation)
             if zygote is None or zygote.pid != renewal.zygote:
-                _refuse(cluster, generation, renewal.number, "the zygote ended while it tried them")
+                _refuse(group, generation, renewal.number, "the zygote ended while it tried them")
             continue
-        renewal.left &= {worker.pid for worker in cluster.roster.live()}
+        renewal.left &= {worker.pid for worker in group.roster.live()}
         if not renewal.left:
-            del cluster.renewals[generation]
+            del group.renewals[generation]
             until = datetime.fromtimestamp(renewal.certified.expires, UTC)
-            cluster.note(
+            group.note(
                 Kind.CERTIFICATES_RENEWED,
                 generation=generation,
                 renewal=renewal.number,

@@ -3,15 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-from clusterd import __version__
 from clusterd.core.errors import ClusterdError, ConfigError
 from clusterd.core.events import Event, Kind
-from clusterd.fleet.goal import Mode
-from clusterd.fleet.lifecycle import Phase
-from clusterd.fleet.roster import Worker
-from clusterd.ipc.scoreboard import Cell
-from clusterd.master import certificates, orders, reload
+from clusterd.master import certificates, orders, reload, report
 from clusterd.master.cluster import Cluster
+from clusterd.master.group import Group
 
 Reply = dict[str, Any]
 # Hears every event; the reply once there is one.
@@ -52,53 +48,98 @@ def stop(cluster: Cluster, request: dict[str, Any]) -> Reply:
     return done()
 
 
+def chosen(cluster: Cluster, request: dict[str, Any]) -> list[Group]:
+    """The groups that a request means: the one it names, else all but our own."""
+    name = request.get("group")
+    if name is None:
+        return cluster.wanted
+    group = cluster.groups.get(str(name))
+    if group is None:
+        raise ConfigError(f"there is no group {name!r}", f"there is {', '.join(cluster.groups)}")
+    return [group]
+
+
 def begin(cluster: Cluster, request: dict[str, Any]) -> Reply | Waiter:
-    generation = reload.begin(cluster, "clusterd reload")
-    if generation is None:
-        number = cluster.generations + 1  # the one that follows the rollout under way
-        return rollout_over(number) if request.get("wait") else done(generation=number, queued=True)
-    return rollout_over(generation) if request.get("wait") else done(generation=generation)
+    only = chosen(cluster, request)[0].name if "group" in request else ""
+    begun = reload.begin(cluster, "clusterd reload", only)
+    # A rollout that follows the one under way gets the next free number, as nearly always.
+    queued = [name for name, generation in begun.items() if generation is None]
+    numbers = {name: g for name, g in begun.items() if g is not None}
+    numbers |= {name: cluster.generations + 1 + i for i, name in enumerate(queued)}
+    if request.get("wait"):
+        return rollouts_over(cluster, numbers)
+    more = {"queued": True} if queued else {}
+    return done(**told(cluster, numbers), **more)
+
+
+def told(cluster: Cluster, numbers: dict[str, int]) -> dict[str, Any]:
+    """Generations as a reply carries them: that of the main group, and all by group."""
+    main = numbers.get(cluster.main.name, next(iter(numbers.values()), 0))
+    return {"generation": main, "generations": numbers}
 
 
 def rollback(cluster: Cluster, request: dict[str, Any]) -> Reply | Waiter:
-    generation = reload.rollback(cluster)
-    return rollout_over(generation) if request.get("wait") else done(generation=generation)
+    groups = chosen(cluster, request)
+    able = [group for group in groups if group.goal.kept is not None] or groups[:1]
+    numbers = {group.name: reload.rollback(group) for group in able}
+    return (
+        rollouts_over(cluster, numbers) if request.get("wait") else done(**told(cluster, numbers))
+    )
 
 
-def rollout_over(generation: int) -> Waiter:
-    """Answers when the rollout of a generation has ended, either way."""
+def rollouts_over(cluster: Cluster, numbers: dict[str, int]) -> Reply | Waiter:
+    """Answers when the rollouts of all these generations have ended, or one has failed."""
+    left = dict(numbers)
+    if not left:
+        return done(**told(cluster, numbers))
 
     def hear(event: Event) -> Reply | None:
         if event.kind is Kind.RELOAD_REFUSED:
             return refused(event.fields["reason"], event.fields.get("remedy", ""))
-        if event.fields.get("generation") != generation:
+        name = event.fields.get("group")
+        if left.get(str(name)) != event.fields.get("generation"):
             return None
-        if event.kind is Kind.ROLLOUT_FINISHED:
-            return done(generation=generation)
         if event.kind is Kind.ROLLOUT_FAILED:
-            serving = event.fields["serving"]
-            return refused(
-                f"generation {generation} did not come up: {event.fields['reason']}",
-                f"generation {serving} serves on",
-                traceback=event.fields.get("traceback", ""),
-                generation=serving,
-            )
-        return None
+            return failed(event, str(name), numbers)
+        if event.kind is Kind.ROLLOUT_FINISHED:
+            del left[str(name)]
+        return None if left else done(**told(cluster, numbers))
 
     return hear
 
 
-def renew(cluster: Cluster, _request: dict[str, Any]) -> Waiter:
+def failed(event: Event, name: str, numbers: dict[str, int]) -> Reply:
+    """A rollout came to nothing: which, why, and what serves instead."""
+    whose = f" of {name}" if len(numbers) > 1 else ""
+    serving = event.fields["serving"]
+    return refused(
+        f"generation {numbers[name]}{whose} did not come up: {event.fields['reason']}",
+        f"generation {serving} serves on",
+        traceback=event.fields.get("traceback", ""),
+        generation=serving,
+    )
+
+
+def renew(cluster: Cluster, request: dict[str, Any]) -> Waiter:
     """Answers when every worker uses the certificates that are on disk now, or why none does."""
-    mine = {"generation": cluster.goal.stable, "renewal": certificates.renew(cluster)}
+    groups = chosen(cluster, request)
+    groups = [group for group in groups if group.goal.stable in group.bundles] or groups[:1]
+    left = [
+        {"group": g.name, "generation": g.goal.stable, "renewal": certificates.renew(g)}
+        for g in groups
+    ]
+    names: list[str] = []
 
     def hear(event: Event) -> Reply | None:
-        if not mine.items() <= event.fields.items():
+        mine = next((one for one in left if one.items() <= event.fields.items()), None)
+        if mine is None:
             return None
         if event.kind is Kind.CERTIFICATES_REFUSED:
             remedy = event.fields["remedy"] or "the certificates in use stay"
             return refused(event.fields["reason"], remedy)
-        return done(names=event.fields["names"], expires=event.fields["expires"])
+        left.remove(mine)
+        names.extend(event.fields["names"])
+        return None if left else done(names=names, expires=event.fields["expires"])
 
     return hear
 
@@ -106,17 +147,20 @@ def renew(cluster: Cluster, _request: dict[str, Any]) -> Waiter:
 def scale(cluster: Cluster, request: dict[str, Any]) -> Reply:
     if ("to" in request) == ("by" in request):
         raise ConfigError("scale: either 'to' or 'by' is wanted")
-    size = int(request["to"]) if "to" in request else cluster.goal.size + int(request["by"])
-    return done(size=orders.scale(cluster, size, "clusterd scale"))
+    group = chosen(cluster, request)[0] if "group" in request else cluster.main
+    size = int(request["to"]) if "to" in request else group.goal.size + int(request["by"])
+    return done(size=orders.scale(group, size, "clusterd scale"), group=group.name)
 
 
-def pause(cluster: Cluster, _request: dict[str, Any]) -> Reply:
-    orders.pause(cluster)
+def pause(cluster: Cluster, request: dict[str, Any]) -> Reply:
+    for group in chosen(cluster, request):
+        orders.pause(group)
     return done()
 
 
-def resume(cluster: Cluster, _request: dict[str, Any]) -> Reply:
-    orders.resume(cluster)
+def resume(cluster: Cluster, request: dict[str, Any]) -> Reply:
+    for group in chosen(cluster, request):
+        orders.resume(group)
     return done()
 
 
@@ -125,9 +169,10 @@ def reopen(cluster: Cluster, _request: dict[str, Any]) -> Reply:
     return done()
 
 
-def dump(cluster: Cluster, _request: dict[str, Any]) -> Reply | Waiter:
+def dump(cluster: Cluster, request: dict[str, Any]) -> Reply | Waiter:
     """Answers when each worker has told where it is, by itself or through faulthandler."""
-    left = set(orders.dump(cluster, list(cluster.roster.workers)))
+    groups = chosen(cluster, request)
+    left = {pid for group in groups for pid in orders.dump(group, list(group.roster.workers))}
     texts: list[Reply] = []
     if not left:
         return done(dumps=texts)
@@ -137,79 +182,15 @@ def dump(cluster: Cluster, _request: dict[str, Any]) -> Reply | Waiter:
         if pid in left and event.kind in (Kind.DUMPED, Kind.EXITED):
             left.discard(pid)
             text = event.fields.get("traceback") or f"it ended: {event.fields.get('cause', '')}"
-            identity = {key: event.fields.get(key) for key in ("slot", "generation", "pid")}
-            texts.append({**identity, "text": text})
+            keys = ("group", "slot", "generation", "pid")
+            texts.append({**{key: event.fields.get(key) for key in keys}, "text": text})
         return done(dumps=texts) if not left else None
 
     return hear
 
 
-def status(cluster: Cluster, _request: dict[str, Any]) -> Reply:
-    """Everything that `clusterd status` shows; workers' own numbers are read from their rows."""
-    goal, now = cluster.goal, cluster.kernel.now()
-    workers = sorted(cluster.roster.workers.values(), key=lambda w: (w.slot, w.row))
-    stage = "swapping" if goal.proven else "trying"
-    rollout = {"generation": goal.candidate, "stage": stage} if goal.candidate else None
-    return done(
-        name=cluster.config.place.name,
-        app=cluster.config.app.app,
-        version=__version__,
-        pid=cluster.pid,
-        state=state(cluster),
-        size=goal.size,
-        ready=cluster.roster.count(Phase.READY),
-        generation=goal.stable,
-        previous=goal.kept,
-        rollout=rollout,
-        listeners=[one.name for one in cluster.sockets],
-        uptime=round(now - cluster.started, 3),
-        workers=[worker_status(cluster, worker, now) for worker in workers],
-        zygotes=[
-            {"generation": z.generation, "pid": z.pid, "phase": str(z.phase)}
-            for z in cluster.roster.zygotes
-        ],
-        totals={
-            Cell(cell).name.lower(): count
-            for cell, count in cluster.all_totals().items()
-            if cell < Cell.LATENCY
-        },
-        journal=cluster.journal.last,
-    )
-
-
-def state(cluster: Cluster) -> str:
-    """The whole cluster in a word."""
-    if cluster.goal.mode is not Mode.SERVING:
-        return str(cluster.goal.mode)
-    if not cluster.announced:
-        return "starting"
-    if cluster.goal.candidate is not None:
-        return "rolling"
-    return "serving" if cluster.roster.count(Phase.READY) >= cluster.goal.size else "degraded"
-
-
-def worker_status(cluster: Cluster, worker: Worker, now: float) -> Reply:
-    """One worker: the master's view of its life, and its own row."""
-    row = cluster.board.row(worker.row)
-    heartbeat = row[Cell.HEARTBEAT] / 1e6
-    return {
-        "slot": worker.slot,
-        "row": worker.row,
-        "pid": worker.pid or 0,
-        "generation": worker.generation,
-        "phase": "leaving" if worker.leaving and worker.live else str(worker.phase),
-        "uptime": round(now - worker.born, 3),
-        "connections": row[Cell.CONNECTIONS],
-        "in_flight": row[Cell.IN_FLIGHT],
-        "requests": row[Cell.REQUESTS],
-        "loop_lag": row[Cell.LOOP_LAG] / 1e6,
-        "heartbeat_age": round(max(0.0, now - heartbeat), 3) if heartbeat else None,
-        "restarts": cluster.restarts.get(worker.slot, 0),
-    }
-
-
 TABLE: dict[str, Callable[[Cluster, dict[str, Any]], Reply | Waiter]] = {
-    "status": status,
+    "status": lambda cluster, _request: done(**report.status(cluster)),
     "stop": stop,
     "reload": begin,
     "certificates": renew,

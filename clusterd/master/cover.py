@@ -9,7 +9,7 @@ from clusterd.fleet.goal import Mode
 from clusterd.fleet.lifecycle import Phase
 from clusterd.ipc.channel import MAX_FDS
 from clusterd.ipc.messages import Cover, Uncover
-from clusterd.master.cluster import Cluster
+from clusterd.master.group import Group
 
 
 def share(orphans: Iterable[int], ready: list[int]) -> dict[int, int]:
@@ -17,30 +17,30 @@ def share(orphans: Iterable[int], ready: list[int]) -> dict[int, int]:
     return {orphan: ready[i % len(ready)] for i, orphan in enumerate(sorted(orphans))}
 
 
-def arrange(cluster: Cluster) -> None:
+def arrange(group: Group) -> None:
     """Have every per-slot socket served by somebody."""
-    owned = {one.slot for one in cluster.sockets if one.slot is not None}
-    if not owned or cluster.goal.mode is not Mode.SERVING:
+    owned = {one.slot for one in group.sockets if one.slot is not None}
+    if not owned or group.goal.mode is not Mode.SERVING:
         return
-    ready = {w.slot: w for w in cluster.roster.live() if w.phase is Phase.READY}
+    ready = {w.slot: w for w in group.roster.live() if w.phase is Phase.READY}
     if not ready:
         return
     stands_in = share(owned - ready.keys(), sorted(ready))
     names: dict[int, set[str]] = {worker.row: set() for worker in ready.values()}
-    for one in cluster.sockets:
+    for one in group.sockets:
         if one.slot in stands_in:
             names[ready[stands_in[one.slot]].row].add(one.name)
-    fds = {one.name: one.sock.fileno() for one in cluster.sockets}
+    fds = {one.name: one.sock.fileno() for one in group.sockets}
     for row, wanted in names.items():
-        have = cluster.covers.get(row, set())
-        channel = cluster.handles[row].channel
+        have = group.covers.get(row, set())
+        channel = group.handles[row].channel
         for new in batched(sorted(wanted - have), MAX_FDS):
             if channel.send(Cover(new), [fds[name] for name in new]):
                 have.update(new)
         old = sorted(have - wanted)
         if old and channel.send(Uncover(old)):
             have.difference_update(old)
-        cluster.covers[row] = have  # what did not get through is sent again, next turn
+        group.covers[row] = have  # what did not get through is sent again, next turn
 
 
 def batched(names: list[str], size: int) -> Iterator[list[str]]:

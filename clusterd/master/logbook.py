@@ -3,6 +3,7 @@
 import logging
 from typing import Any
 
+from clusterd.config.kinds import MAIN
 from clusterd.core.events import Event
 from clusterd.core.log import LOGGER, fields
 
@@ -15,6 +16,8 @@ def write(event: Event) -> None:
     if not logger.isEnabledFor(event.level):
         return
     named: dict[str, Any] = {NAMES.get(key, key): value for key, value in event.fields.items()}
+    if named.get("group") == MAIN:
+        del named["group"]  # it goes without saying
     trace = named.pop("traceback", "")
     shown = {key: value for key, value in named.items() if value not in (None, "")}
     sentence = event.kind.replace("_", " ")

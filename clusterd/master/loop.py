@@ -9,9 +9,10 @@ from clusterd.fleet.goal import Mode
 from clusterd.fleet.plan import plan
 from clusterd.fleet.rollout import hopeless
 from clusterd.kernel.signals import FAULT_SIGNAL
-from clusterd.master import absorb, certificates, cover, orders, reload, signals
+from clusterd.master import absorb, certificates, cover, orders, reload, sequence, signals
 from clusterd.master.cluster import Cluster
 from clusterd.master.control import Control
+from clusterd.master.group import Group
 from clusterd.master.perform import perform
 
 REST = 1.0  # seconds after a fault of our own, in which only signals wake us
@@ -25,6 +26,7 @@ class Loop:
         self.cluster = cluster
         self.control = control
         self.due = 0.0  # the first turn does not wait
+        self._waiting: set[str] = set()  # groups that are to start after others
 
     def run(self) -> Exit:
         """Turn until nothing of ours is left; why it stopped."""
@@ -42,11 +44,8 @@ class Loop:
 
     @property
     def over(self) -> bool:
-        """Stopped, and every child is gone."""
-        roster = self.cluster.roster
-        stopping = self.cluster.goal.mode is Mode.STOPPING
-        left = bool(roster.workers or roster.zygotes or self.cluster.goal.sweep)
-        return stopping and not left
+        """Stopped, and every child of every group is gone."""
+        return self.cluster.stopping and all(g.over for g in self.cluster.groups.values())
 
     def turn(self) -> None:
         """Wait; take in the facts; look at the rollout; do what the plan says.
@@ -57,22 +56,43 @@ class Loop:
         guard = self.cluster.guard
         keys = self.cluster.kernel.wait(self._timeout())
         guard(self._absorb, keys)
-        guard(self._ask_again)
-        guard(self._give_up)
-        guard(self._act)
-        guard(cover.arrange, self.cluster)
-        guard(certificates.settle, self.cluster)
+        guard(sequence.settle, self.cluster)
+        self.due = inf
+        for group in list(self.cluster.groups.values()):
+            guard(self._ask_again, group)
+            guard(self._give_up, group)
+            guard(self._act, group)
+            guard(cover.arrange, group)
+            guard(certificates.settle, group)
+        if self._somebody_may_move():
+            self.due = 0.0
 
-    def _act(self) -> None:
+    def _somebody_may_move(self) -> bool:
+        """Did this turn free a group that comes before or after another in the order?"""
+        groups = self.cluster.groups.values()
+        if self.cluster.stopping:
+            return any(
+                group.goal.mode is not Mode.STOPPING and not sequence.must_outlive(group)
+                for group in groups
+            )
+        return any(group.over for group in groups) or any(
+            group.name in self._waiting and not sequence.waits(group) for group in groups
+        )
+
+    def _act(self, group: Group) -> None:
         """Judge, plan and perform until there is nothing more to do now."""
-        cluster = self.cluster
+        kernel = self.cluster.kernel
+        if sequence.waits(group):
+            self._waiting.add(group.name)
+            return
+        self._waiting.discard(group.name)
         for _ in range(MOST_ROUNDS):
-            news = reload.settle(cluster)
-            due = plan(cluster.roster, cluster.goal, cluster.patience, cluster.kernel.now())
+            news = reload.settle(group)
+            due = plan(group.roster, group.goal, group.patience, kernel.now())
             for action in due.actions:
-                cluster.guard(perform, cluster, action)
+                self.cluster.guard(perform, group, action)
             if not due.actions and not news:
-                self.due = min(due.due, cluster.next_deadline())
+                self.due = min(self.due, due.due, group.next_deadline())
                 return
         raise Bug(f"the plan does not come to rest: {due.actions}")
 
@@ -91,9 +111,9 @@ class Loop:
         rang = cluster.kernel.signals() if "signals" in keys else {}
         dead = cluster.kernel.reap() if "signals" in keys else []
         if dead:
-            unborn = [w.row for w in cluster.roster.workers.values() if w.pid is None]
-            for row in unborn:
-                cluster.guard(absorb.worker_spoke, cluster, row)
+            for group in cluster.groups.values():
+                for row in [w.row for w in group.roster.workers.values() if w.pid is None]:
+                    cluster.guard(absorb.worker_spoke, group, row)
         for key in keys:
             cluster.guard(self._heard, key)
         for death in dead:
@@ -103,33 +123,38 @@ class Loop:
 
     def _heard(self, key: object) -> None:
         match key:
-            case ("worker", int(row)):
-                absorb.worker_spoke(self.cluster, row)
-            case ("zygote", int(pid)):
-                absorb.zygote_spoke(self.cluster, pid)
-            case ("dump", int(row)):
-                absorb.dump_arrived(self.cluster, row)
+            case ("worker", str(name), int(row)) if name in self.cluster.groups:
+                absorb.worker_spoke(self.cluster.groups[name], row)
+            case ("zygote", str(name), int(pid)) if name in self.cluster.groups:
+                absorb.zygote_spoke(self.cluster.groups[name], pid)
+            case ("dump", str(name), int(row)) if name in self.cluster.groups:
+                absorb.dump_arrived(self.cluster.groups[name], row)
             case ("control", int(number)) if self.control is not None:
                 self.control.woke(number)
 
-    def _ask_again(self) -> None:
+    def _ask_again(self, group: Group) -> None:
         """Workers that did not answer from Python: faulthandler answers for them."""
-        cluster, now = self.cluster, self.cluster.kernel.now()
-        for row in [row for row, dump in cluster.dumps.items() if dump.deadline <= now]:
-            dump, worker = cluster.dumps[row], cluster.roster.workers[row]
+        now = group.kernel.now()
+        for row in [row for row, dump in group.dumps.items() if dump.deadline <= now]:
+            dump, worker = group.dumps[row], group.roster.workers[row]
             if dump.faulted or worker.pid is None:
-                absorb.dump_over(cluster, row)
+                absorb.dump_over(group, row)
                 continue
             dump.faulted, dump.deadline = True, now + orders.DUMP_PATIENCE
-            cluster.kernel.kill(worker.pid, FAULT_SIGNAL)
+            group.kernel.kill(worker.pid, FAULT_SIGNAL)
 
-    def _give_up(self) -> None:
+    def _give_up(self, group: Group) -> None:
         """A first start that leads nowhere ends; a service that once served never does."""
         cluster = self.cluster
-        reason = hopeless(cluster.roster, cluster.goal, cluster.patience, cluster.kernel.now())
-        if reason:
-            wrong = cluster.goal.stable in cluster.misconfigured
-            cluster.exit = Exit.CONFIG if wrong else Exit.NEVER_READY
-            trace = cluster.tracebacks.get(cluster.goal.stable, "")
-            cluster.note(Kind.GAVE_UP, reason=reason, traceback=trace)
-            orders.quit_now(cluster, "no worker ever became ready")
+        reason = hopeless(group.roster, group.goal, group.patience, cluster.kernel.now())
+        if not reason:
+            return
+        if cluster.ever_ready or group.is_internal:
+            # Others serve: this one is tried again and again, more and more rarely.
+            group.roster.faults.pop(group.goal.stable, None)
+            return
+        wrong = group.goal.stable in group.misconfigured
+        cluster.exit = Exit.CONFIG if wrong else Exit.NEVER_READY
+        trace = group.tracebacks.get(group.goal.stable, "")
+        group.note(Kind.GAVE_UP, reason=reason, traceback=trace)
+        orders.quit_now(cluster, "no worker ever became ready")

@@ -1,6 +1,5 @@
 """Begin, turn back and finish a rollout. What happens between is the plan's business."""
 
-from collections.abc import Iterable
 from dataclasses import replace
 from math import inf
 
@@ -8,52 +7,125 @@ from clusterd.config.settings import TABLE, Config
 from clusterd.core.errors import BindError, ClusterdError, ConfigError
 from clusterd.core.events import Kind
 from clusterd.fleet.backoff import Backoff
-from clusterd.fleet.goal import Goal, Mode, Patience
+from clusterd.fleet.goal import Goal, Mode
 from clusterd.fleet.rollout import Verdict, after, judge
-from clusterd.ipc.messages import Cover, Sockets, Uncover
+from clusterd.ipc.certificates import Sealed
+from clusterd.ipc.messages import Cover, Uncover
 from clusterd.master.certificates import read
 from clusterd.master.cluster import Cluster
-from clusterd.master.listener import Listener
+from clusterd.master.ending import refuse_newcomers, stop_group, tell_sockets
+from clusterd.master.founding import found, patience_of
+from clusterd.master.group import Group
 
 # Settings that are part of the running master: changing them takes a restart.
 FIXED = ("name", "runtime_dir", "balance", "log_file", "log_format", "log_level")
 
 
-def patience_of(config: Config) -> Patience:
-    """The master's timeouts, from the settings."""
-    fleet = config.fleet
-    return Patience(
-        startup=fleet.startup_timeout, graceful=fleet.graceful_timeout, min_ready=fleet.min_ready
-    )
+def begin(cluster: Cluster, why: str, only: str = "") -> dict[str, int | None]:
+    """Start a rollout of today's settings and code in every group, or in one.
 
-
-def begin(cluster: Cluster, why: str) -> int | None:
-    """Start a rollout of today's settings and code; its generation, or None if it must wait.
-
-    Repeated reloads coalesce into one that follows the one under way. Raises ClusterdError when
-    the settings or a new address are refused: then nothing has changed.
+    Answers each group's generation, or None where it must wait: repeated reloads coalesce into
+    one that follows the one under way. Raises ClusterdError when the settings or a new address are
+    refused: then nothing has changed.
     """
-    goal = cluster.goal
-    if goal.mode is Mode.STOPPING:
+    if cluster.stopping:
         raise ConfigError("the cluster is stopping")
-    if goal.candidate is not None:
-        cluster.again = True
-        return None
     try:
-        config = cluster.reread()
-        refuse_fixed(cluster.config, config)
-        bundle = read(config.tls)
-        cluster.sockets.add(config.listen, max(goal.size, config.fleet.workers))
+        configs = cluster.reread()
+        refuse_fixed(cluster.config, next(iter(configs.values())))
+        due = {name: cluster.groups[name] for name in due_groups(cluster, configs, only)}
+        bundles = {name: read(configs[name].tls) for name in due}
+        bind_all(due, configs)
+        if not only:
+            add_groups(cluster, configs)
     except (ConfigError, BindError) as error:
         cluster.note(Kind.RELOAD_REFUSED, reason=error.message, remedy=error.remedy)
-        if goal.mode is Mode.PAUSED:
-            resume(cluster)
+        for group in cluster.wanted:
+            if group.goal.mode is Mode.PAUSED and only in ("", group.name):
+                resume(group)
         raise
-    generation = cluster.next_generation(config, bundle)
+    if not only:
+        remove_groups(cluster, configs)
+    begun: dict[str, int | None] = {}
+    for name, group in due.items():
+        if group.goal.candidate is not None:
+            group.again, begun[name] = True, None
+        else:
+            begun[name] = roll(group, configs[name], bundles[name], why)
+    return begun
+
+
+def due_groups(cluster: Cluster, configs: dict[str, Config], only: str) -> list[str]:
+    """Those that stay; our own only if their settings changed, since their code is ours."""
+    if only:
+        if only not in configs:
+            raise ConfigError(f"the settings no longer have the group {only}")
+        return [only]
+    return [
+        name
+        for name, group in cluster.groups.items()
+        if name in configs
+        and group.goal.mode is not Mode.STOPPING
+        and not (group.is_internal and is_same(group.config, configs[name]))
+    ]
+
+
+def is_same(one: Config, other: Config) -> bool:
+    """Do two settings say the same, wherever from?"""
+    return replace(one, origins={}) == replace(other, origins={})
+
+
+def bind_all(groups: dict[str, Group], configs: dict[str, Config]) -> None:
+    """Bind what is not bound yet, for all groups or for none. Raises BindError or ConfigError."""
+    added: list[tuple[Group, list[str]]] = []
+    try:
+        for name, group in groups.items():
+            size = max(group.goal.size, configs[name].fleet.workers)
+            added.append((group, group.sockets.add(configs[name].listen, size)))
+    except (BindError, ConfigError):
+        for group, keys in added:
+            group.sockets.remove(keys)
+        raise
+
+
+def add_groups(cluster: Cluster, configs: dict[str, Config]) -> None:
+    """Those that the settings name now, in their order. Raises BindError or ConfigError."""
+    added: list[Group] = []
+    try:
+        for name, config in configs.items():
+            if name not in cluster.groups:
+                added.append(found(cluster, name, config))
+                added[-1].sockets.add(config.listen, config.fleet.workers)
+            elif cluster.groups[name].goal.mode is Mode.STOPPING:
+                raise ConfigError(f"the group {name} is still stopping", "try again in a moment")
+    except (BindError, ConfigError):
+        for group in added:
+            group.close()
+        raise
+    for group in added:
+        group.note(Kind.GROUP_ADDED, workers=group.goal.size)
+        for one in group.sockets:
+            group.note(Kind.LISTENING, address=one.name)
+    mixed = cluster.groups | {group.name: group for group in added}
+    order = [*configs, *(name for name in mixed if name not in configs)]
+    cluster.groups = {name: mixed[name] for name in order}
+
+
+def remove_groups(cluster: Cluster, configs: dict[str, Config]) -> None:
+    """Those that the settings no longer name drain and leave."""
+    for name, group in cluster.groups.items():
+        if name not in configs:
+            stop_group(group)
+
+
+def roll(group: Group, config: Config, bundle: Sealed | None, why: str) -> int:
+    """Have a group work towards new settings and code; the generation."""
+    goal = group.goal
+    generation = group.next_generation(config, bundle)
     size = goal.size
-    if config.fleet.workers != cluster.config.fleet.workers:
+    if config.fleet.workers != group.config.fleet.workers:
         size = config.fleet.workers  # a scaled size holds until the configured one changes
-    cluster.goal = replace(
+    group.goal = replace(
         goal,
         size=size,
         candidate=generation,
@@ -64,9 +136,9 @@ def begin(cluster: Cluster, why: str) -> int | None:
         resuming=goal.mode is Mode.PAUSED,
         why="",
     )
-    cluster.roster.importing.until = 0.0  # a human asked: no back-off for the first try
-    cluster.note(Kind.ROLLOUT_STARTED, generation=generation, previous=goal.stable, reason=why)
-    tell_sockets(cluster)
+    group.roster.importing.until = 0.0  # a human asked: no back-off for the first try
+    group.note(Kind.ROLLOUT_STARTED, generation=generation, previous=goal.stable, reason=why)
+    tell_sockets(group.cluster)
     return generation
 
 
@@ -82,121 +154,109 @@ def refuse_fixed(old: Config, new: Config) -> None:
             )
 
 
-def rollback(cluster: Cluster) -> int:
+def rollback(group: Group) -> int:
     """Roll back to the previous generation, which is kept loaded. Raises ClusterdError."""
-    goal = cluster.goal
+    goal = group.goal
     if goal.candidate is not None and not goal.proven and goal.candidate != goal.kept:
         raise ConfigError("a rollout is under way, and the old generation still serves")
     if goal.candidate is not None or goal.mode is not Mode.SERVING:
         raise ConfigError("a rollout is under way" if goal.candidate else f"it is {goal.mode}")
-    loaded = goal.kept is not None and cluster.roster.zygote(goal.kept) is not None
-    if goal.kept is None or not loaded or goal.kept in cluster.roster.lost:
+    loaded = goal.kept is not None and group.roster.zygote(goal.kept) is not None
+    if goal.kept is None or not loaded or goal.kept in group.roster.lost:
         raise ConfigError(
             "there is no previous generation to go back to",
             "one is kept after a reload, until the next one or rollback_keep",
         )
-    cluster.roster.faults.pop(goal.kept, None)
-    cluster.goal = goal.rolling(goal.kept)
+    group.roster.faults.pop(goal.kept, None)
+    group.goal = goal.rolling(goal.kept)
     rolling = {"generation": goal.kept, "previous": goal.stable}
-    cluster.note(Kind.ROLLOUT_STARTED, **rolling, reason="rollback")
-    if cluster.fingerprints.get(goal.kept) != cluster.fingerprints.get(goal.stable):
+    group.note(Kind.ROLLOUT_STARTED, **rolling, reason="rollback")
+    if group.fingerprints.get(goal.kept) != group.fingerprints.get(goal.stable):
         reason = "files changed since that code was loaded"
         then = "what it imports later comes from the new ones"
-        cluster.note(Kind.TROUBLE, reason=reason, next=then)
+        group.note(Kind.TROUBLE, reason=reason, next=then)
     return goal.kept
 
 
-def resume(cluster: Cluster) -> None:
+def resume(group: Group) -> None:
     """End a pause: workers of the same generation start again."""
-    cluster.goal = replace(cluster.goal, mode=Mode.SERVING, why="")
-    cluster.note(Kind.RESUMED, generation=cluster.goal.stable)
+    group.goal = replace(group.goal, mode=Mode.SERVING, why="")
+    group.note(Kind.RESUMED, generation=group.goal.stable)
 
 
-def settle(cluster: Cluster) -> bool:
+def settle(group: Group) -> bool:
     """Look at the rollout; act on its news. Called before each plan; was there any?"""
-    now = cluster.kernel.now()
-    goal = cluster.goal
+    now = group.kernel.now()
+    goal = group.goal
     if goal.kept is not None and goal.kept_until <= now and goal.candidate != goal.kept:
-        cluster.goal = goal = replace(goal, kept=None, kept_until=inf)
-    verdict = judge(cluster.roster, goal, cluster.patience, now)
+        group.goal = goal = replace(goal, kept=None, kept_until=inf)
+    verdict = judge(group.roster, goal, group.patience, now)
     if verdict is None:
         return False
     generation = goal.candidate
     assert generation is not None
-    cluster.goal = after(goal, verdict, now + cluster.config.fleet.rollback_keep)
+    group.goal = after(goal, verdict, now + group.config.fleet.rollback_keep)
     if verdict is Verdict.FAILED:
-        turn_back(cluster, generation)
+        turn_back(group, generation)
     elif verdict is Verdict.FINISHED:
-        finish(cluster, generation, goal)
+        finish(group, generation, goal)
     else:
         return True
-    cluster.forget_old_generations()
-    if cluster.again:
-        cluster.again = False
-        begin_quietly(cluster, "asked for during the rollout before")
+    group.forget_old_generations()
+    if group.again:
+        group.again = False
+        begin_quietly(group.cluster, "asked for during the rollout before", group.name)
     return True
 
 
-def begin_quietly(cluster: Cluster, why: str) -> None:
+def begin_quietly(cluster: Cluster, why: str, only: str = "") -> None:
     """Begin a reload that nobody waits for: the refusal is in the journal."""
     try:
-        begin(cluster, why)
+        begin(cluster, why, only)
     except ClusterdError:
         return
 
 
-def turn_back(cluster: Cluster, generation: int) -> None:
-    reason = cluster.roster.faults.get(generation, "it failed")
-    cluster.note(
+def turn_back(group: Group, generation: int) -> None:
+    reason = group.roster.faults.get(generation, "it failed")
+    group.note(
         Kind.ROLLOUT_FAILED,
         generation=generation,
-        serving=cluster.goal.stable,
+        serving=group.goal.stable,
         reason=reason,
-        traceback=cluster.tracebacks.get(generation, ""),
+        traceback=group.tracebacks.get(generation, ""),
     )
-    cluster.goal = replace(cluster.goal, resuming=False)
-    drop_unwanted(cluster)
+    group.goal = replace(group.goal, resuming=False)
+    drop_unwanted(group)
 
 
-def finish(cluster: Cluster, generation: int, before: Goal) -> None:
-    cluster.config = cluster.configs[generation]
-    cluster.roster.renewing = Backoff()
-    cluster.patience = patience_of(cluster.config)
-    cluster.goal = replace(cluster.goal, resuming=False)
-    drop_unwanted(cluster)
-    cluster.note(Kind.ROLLOUT_FINISHED, generation=generation, previous=before.stable)
+def finish(group: Group, generation: int, before: Goal) -> None:
+    group.config = group.configs[generation]
+    group.roster.renewing = Backoff()
+    group.patience = patience_of(group.config)
+    group.goal = replace(group.goal, resuming=False)
+    drop_unwanted(group)
+    group.note(Kind.ROLLOUT_FINISHED, generation=generation, previous=before.stable)
 
 
-def drop_unwanted(cluster: Cluster) -> None:
+def drop_unwanted(group: Group) -> None:
     """Let go of addresses that the serving settings no longer name.
 
     Nothing new gets in from now on; a ready worker empties the queues before the last copy of
     each socket closes, so that nobody is reset.
     """
-    keys = cluster.sockets.unwanted(cluster.config.listen)
-    gone = [one for key in keys for one in cluster.sockets.groups[key]]
+    keys = group.sockets.unwanted(group.config.listen)
+    gone = [one for key in keys for one in group.sockets.groups[key]]
     if not gone:
         return
-    refuse_newcomers(cluster, gone)
-    heir = next((w for w in cluster.roster.live() if w.pid is not None), None)
+    refuse_newcomers(group, gone)
+    heir = next((w for w in group.roster.live() if w.pid is not None), None)
     if heir is not None:
         names = [one.name for one in gone]
-        channel = cluster.handles[heir.row].channel
+        channel = group.handles[heir.row].channel
         channel.send(Cover(names), [one.sock.fileno() for one in gone])
         channel.send(Uncover(names))
     for one in gone:
-        cluster.note(Kind.UNBOUND, address=one.name)
-    cluster.sockets.remove(keys)
-    tell_sockets(cluster)
-
-
-def refuse_newcomers(cluster: Cluster, listeners: Iterable[Listener]) -> None:
-    """Let nothing new into the queues of these."""
-    for reason in cluster.sockets.refuse_newcomers(listeners):
-        cluster.note(Kind.TROUBLE, reason=reason, next="who comes now may be reset")
-
-
-def tell_sockets(cluster: Cluster) -> None:
-    """Have every zygote know which socket files to remove, should we be killed."""
-    for channel in cluster.zygote_channels.values():
-        channel.send(Sockets(cluster.files()))
+        group.note(Kind.UNBOUND, address=one.name)
+    group.sockets.remove(keys)
+    tell_sockets(group.cluster)

@@ -4,7 +4,6 @@ import contextlib
 import gc
 import os
 from collections.abc import Callable
-from dataclasses import replace
 
 import setproctitle
 
@@ -12,22 +11,19 @@ from clusterd.config.place import control_path
 from clusterd.config.settings import Config
 from clusterd.core.errors import BindError
 from clusterd.core.events import Kind
-from clusterd.fleet.goal import Goal
-from clusterd.ipc.scoreboard import Scoreboard
 from clusterd.kernel.child import Ahead
 from clusterd.kernel.real import Kernel
 from clusterd.master import logbook
-from clusterd.master.certificates import read
 from clusterd.master.cluster import Cluster
 from clusterd.master.control import Control
+from clusterd.master.founding import found
 from clusterd.master.loop import Loop
-from clusterd.master.reload import patience_of
-from clusterd.master.sockets import Sockets, somaxconn
+from clusterd.master.sockets import somaxconn
 
 
 def run(
-    config: Config,
-    reread: Callable[[], Config],
+    groups: dict[str, Config],
+    reread: Callable[[], dict[str, Config]],
     ready_fd: int | None,
     kernel: Kernel,
     log_fd: int = 2,
@@ -40,11 +36,12 @@ def run(
     symlink, and each zygote starts where it points then. `ahead` is the first zygote, if it was
     started already.
     """
-    cluster = assemble(config, reread, kernel, log_fd, directory)
+    cluster = assemble(groups, reread, kernel, log_fd, directory)
     cluster.ahead = ahead
     control: Control | None = None
     try:
-        cluster.sockets.add(config.listen, config.fleet.workers)
+        for group in cluster.groups.values():
+            group.sockets.add(group.config.listen, group.config.fleet.workers)
         control = open_control(cluster)
         kernel.adopt()
         announce(cluster, control, ready_fd)
@@ -54,37 +51,38 @@ def run(
         code = Loop(cluster, control).run()
         cluster.note(Kind.STOPPED, code=int(code))
     finally:
-        cluster.sockets.remove(list(cluster.sockets.groups))
+        for group in cluster.groups.values():
+            group.sockets.remove(list(group.sockets.groups))
         if control is not None:
             control.close()
     return code
 
 
 def assemble(
-    config: Config,
-    reread: Callable[[], Config],
+    groups: dict[str, Config],
+    reread: Callable[[], dict[str, Config]],
     kernel: Kernel,
     log_fd: int = 2,
     directory: str = ".",
 ) -> Cluster:
     """The cluster before anything runs."""
-    title = f"clusterd: master {config.app.app}"
-    setproctitle.setproctitle(title)
     cluster = Cluster(
-        config=config,
         reread=reread,
         kernel=kernel,
-        board=Scoreboard.create(),
-        sockets=Sockets(),
         directory=directory,
         log_fd=log_fd,
         terminal=kernel.has_terminal() and os.isatty(2),
     )
     cluster.journal.listen(logbook.write)
-    cluster.patience = patience_of(config)
-    generation = cluster.next_generation(config, read(config.tls))
-    cluster.goal = replace(Goal(size=config.fleet.workers), stable=generation)
+    for name, config in groups.items():
+        cluster.groups[name] = found(cluster, name, config)
+    setproctitle.setproctitle(f"clusterd: master {what_runs(cluster.main.config)}")
     return cluster
+
+
+def what_runs(config: Config) -> str:
+    """The application or the program of a group, for people."""
+    return config.app.app or " ".join(config.command.command)
 
 
 def open_control(cluster: Cluster) -> Control | None:
@@ -106,15 +104,18 @@ def open_control(cluster: Cluster) -> Control | None:
 
 def announce(cluster: Cluster, control: Control | None, ready_fd: int | None) -> None:
     """Journal what we are; tell whoever started us that commands are taken."""
-    config = cluster.config
+    main = cluster.main.config
     place = control.path if control else "off (--runtime-dir says where)"
-    wanted = {"app": config.app.app, "workers": config.fleet.workers}
-    cluster.note(Kind.STARTED, pid=cluster.pid, **wanted, commands=place)
-    for one in cluster.sockets:
-        cluster.note(Kind.LISTENING, address=one.name)
+    wanted = {"app": what_runs(main), "workers": main.fleet.workers}
+    others = [name for name in cluster.groups if name != cluster.main.name]
+    more = {"groups": others} if others else {}
+    cluster.note(Kind.STARTED, pid=cluster.pid, **wanted, **more, commands=place)
+    for group in cluster.groups.values():
+        for one in group.sockets:
+            group.note(Kind.LISTENING, address=one.name)
     limit = somaxconn()
-    if 0 < limit < config.listen.backlog:
-        reason = f"backlog {config.listen.backlog} is cut to net.core.somaxconn = {limit}"
+    if 0 < limit < main.listen.backlog:
+        reason = f"backlog {main.listen.backlog} is cut to net.core.somaxconn = {limit}"
         cluster.note(Kind.TROUBLE, reason=reason, next="raise it with sysctl, or lower --backlog")
     if ready_fd is not None:
         with contextlib.suppress(OSError):  # whoever started us no longer listens

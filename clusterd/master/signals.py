@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 from clusterd.core.errors import ClusterdError
 from clusterd.core.events import Kind
-from clusterd.fleet.goal import Mode
 from clusterd.master import orders, reload
 from clusterd.master.cluster import Cluster
 
@@ -36,7 +35,7 @@ def hang_up(cluster: Cluster, _count: int) -> None:
     """Reload; but when our terminal is gone it means that whoever started us is gone too."""
     if cluster.terminal and not cluster.kernel.has_terminal():
         orders.stop(cluster, "the terminal is gone")
-    elif cluster.goal.mode is not Mode.STOPPING:
+    elif not cluster.stopping:
         reload.begin_quietly(cluster, "SIGHUP")
 
 
@@ -46,15 +45,16 @@ def reopen(cluster: Cluster, _count: int) -> None:
 
 def pause(cluster: Cluster, _count: int) -> None:
     if not cluster.terminal:  # there it only says that the window's size changed
-        orders.pause(cluster)
+        for group in cluster.wanted:
+            orders.pause(group)
 
 
 def one_more(cluster: Cluster, count: int) -> None:
-    orders.scale(cluster, cluster.goal.size + count, "SIGTTIN")
+    orders.scale(cluster.main, cluster.main.goal.size + count, "SIGTTIN")
 
 
 def one_fewer(cluster: Cluster, count: int) -> None:
-    orders.scale(cluster, cluster.goal.size - count, "SIGTTOU")
+    orders.scale(cluster.main, cluster.main.goal.size - count, "SIGTTOU")
 
 
 TABLE: dict[signal.Signals, Callable[[Cluster, int], None]] = {

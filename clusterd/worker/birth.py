@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from clusterd.config.kinds import MAIN
 from clusterd.config.settings import Config
 from clusterd.ipc.channel import Channel
 from clusterd.ipc.scoreboard import Scoreboard
@@ -26,6 +27,7 @@ class Birth:
     dump_fd: int  # a pipe which the master polls: faulthandler writes there
     log_fd: int
     fingerprint: str
+    group: str = MAIN
     keyring: Keyring | None = None  # loaded, where TLS is on
     # Has a server speak HTTP/2 with an app of this interface, where the package for it is there.
     http2: Callable[[Any, str], None] | None = None

@@ -18,6 +18,7 @@ import uvloop
 from clusterd.app import notice
 from clusterd.app.importer import interface_of
 from clusterd.app.lifespan import Lifespan, StartupFailed
+from clusterd.config.kinds import MAIN
 from clusterd.config.tls import is_secured
 from clusterd.core.exits import Exit
 from clusterd.core.log import block, set_up
@@ -108,7 +109,8 @@ class Life:
         self.birth = birth
         self.stage = Stage.BOOTING
         self.row = birth.board.row(birth.row)
-        identity = {"worker": birth.slot, "gen": birth.generation, "pid": os.getpid()}
+        whose = {} if birth.group == MAIN else {"group": birth.group}
+        identity = {**whose, "worker": birth.slot, "gen": birth.generation, "pid": os.getpid()}
         log = birth.config.log
         self.log = set_up(birth.log_fd, log.log_format, log.log_level, identity)
         self.loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
@@ -381,9 +383,11 @@ class Life:
         self.stage = stage
         self.row[Cell.PHASE] = stage
         birth = self.birth
-        name = birth.config.place.name
+        whose = birth.config.place.name
+        if birth.group != MAIN:
+            whose += f": {birth.group}"
         setproctitle.setproctitle(
-            f"{name}: worker {birth.slot} g{birth.generation} {stage.name.lower()}"
+            f"{whose}: worker {birth.slot} g{birth.generation} {stage.name.lower()}"
         )
 
     def _on_load(self) -> None:

@@ -8,6 +8,7 @@ from typing import NoReturn, Protocol
 
 import setproctitle
 
+from clusterd.config.kinds import MAIN
 from clusterd.config.settings import Config
 from clusterd.core.errors import AppError
 from clusterd.core.exits import Exit
@@ -78,6 +79,7 @@ class Zygote:
         self.keyring = keyring
         self.forks = wrap(fork, "zygote")
         self.master = os.pidfd_open(os.getppid())
+        self.group = boot.group
         self.generation = boot.generation
         self.sockets = [(path, inode) for path, inode in boot.sockets]
         self.config = Config.from_wire(boot.config)
@@ -129,8 +131,9 @@ class Zygote:
         return not certified.fault
 
     def _title(self, phase: str) -> None:
-        app = self.config.app.app
-        setproctitle.setproctitle(f"clusterd: zygote g{self.generation} {phase} {app}")
+        what = self.config.app.app or " ".join(self.config.command.command)
+        whose = "" if self.group == MAIN else f"{self.group} "
+        setproctitle.setproctitle(f"clusterd: {whose}zygote g{self.generation} {phase} {what}")
 
     def _load(self) -> bool:
         if self.config.app.preload == "never":

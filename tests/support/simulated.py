@@ -1,18 +1,18 @@
 """A simulated cluster: the real master loop on a fake kernel, hours of supervision in no time."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from clusterd.config.settings import Config
+from clusterd.config.kinds import MAIN
 from clusterd.core.events import Event, Kind
 from clusterd.fleet.lifecycle import Phase
 from clusterd.master import reload
+from clusterd.master.group import Group
 from clusterd.master.loop import Loop
 from clusterd.master.run import assemble
-from clusterd.master.sockets import Sockets
 from tests.support.fake import Behaviour, FakeKernel
 
 T = TypeVar("T")
@@ -35,11 +35,16 @@ class Simulation:
     def __init__(self, whole: Config, behaviour: Callable[[int], Behaviour] | None = None) -> None:
         self.kernel = FakeKernel(behaviour)
         self.config = whole
-        self.cluster = assemble(whole, lambda: self.config, self.kernel)
-        self.cluster.sockets.add(whole.listen, whole.fleet.workers)
+        self.cluster = assemble({MAIN: whole}, lambda: {MAIN: self.config}, self.kernel)
+        self.group.sockets.add(whole.listen, whole.fleet.workers)
         self.loop = Loop(self.cluster)
         self.fewest: int | None = None  # ready workers, once the whole size was ready
         self.watching = False
+
+    @property
+    def group(self) -> Group:
+        """The only one, or the main one."""
+        return self.cluster.main
 
     @property
     def events(self) -> list[Event]:
@@ -54,7 +59,7 @@ class Simulation:
     def ready(self, generation: int | None = None) -> int:
         return sum(
             w.phase is Phase.READY and generation in (None, w.generation)
-            for w in self.cluster.roster.workers.values()
+            for w in self.group.roster.workers.values()
         )
 
     def turn(self) -> None:
@@ -85,12 +90,12 @@ class Simulation:
 
     def start(self) -> "Simulation":
         """To the first moment at which all are ready."""
-        self.until(lambda: self.ready() == self.cluster.goal.size)
+        self.until(lambda: self.ready() == self.group.goal.size)
         self.watching = True
         return self
 
     def reload(self) -> int | None:
-        return self.order(lambda: reload.begin(self.cluster, "test"))
+        return self.order(lambda: reload.begin(self.cluster, "test"))[self.group.name]
 
     def order(self, act: Callable[[], T]) -> T:
         """Have something happen between two turns, as if the wait had reported it."""
@@ -99,15 +104,12 @@ class Simulation:
 
     def close(self) -> None:
         self.kernel.close()
-        for channel in self.cluster.zygote_channels.values():
-            channel.close()
-        for row in list(self.cluster.roster.workers):
-            self.cluster.forget(self.cluster.roster.workers[row])
-        for end in self.cluster.handover:
-            end.close()
-        sockets: Sockets = self.cluster.sockets
-        sockets.remove(list(sockets.groups))
-        os.close(self.cluster.board.fd)
+        for group in self.cluster.groups.values():
+            for channel in group.zygote_channels.values():
+                channel.close()
+            for worker in list(group.roster.workers.values()):
+                group.forget(worker)
+            group.close()
 
 
 @contextmanager

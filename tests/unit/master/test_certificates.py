@@ -35,7 +35,7 @@ def secured(place: Path, how: Behaviour | None = None, workers: int = 2) -> Iter
 
 
 def renew(sim: Simulation) -> int:
-    return sim.order(lambda: certificates.renew(sim.cluster))
+    return sim.order(lambda: certificates.renew(sim.group))
 
 
 def over(sim: Simulation) -> Event:
@@ -47,7 +47,7 @@ def over(sim: Simulation) -> Event:
 
 
 def in_use(sim: Simulation, generation: int = 1) -> str:
-    return Bundle.unseal(sim.cluster.bundles[generation].fd).pairs[0][0].content
+    return Bundle.unseal(sim.group.bundles[generation].fd).pairs[0][0].content
 
 
 def test_a_renewal_goes_to_the_zygote_and_then_to_every_worker(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_a_worker_that_leaves_meanwhile_is_not_waited_for(tmp_path: Path) -> Non
     with secured(tmp_path, Behaviour(deaf_to_certificates=True)) as sim:
         sim.start()
         renew(sim)
-        sim.until(lambda: 1 in sim.cluster.renewals and bool(sim.cluster.renewals[1].left))
+        sim.until(lambda: 1 in sim.group.renewals and bool(sim.group.renewals[1].left))
         for child in sim.kernel.workers():
             sim.kernel.kill(child.pid, 9)
         assert over(sim).kind is Kind.CERTIFICATES_RENEWED
@@ -101,9 +101,9 @@ def test_a_worker_that_cannot_use_them_says_so_and_holds_nobody_up(tmp_path: Pat
     with secured(tmp_path, Behaviour(deaf_to_certificates=True), workers=1) as sim:
         sim.start()
         number = renew(sim)
-        sim.until(lambda: 1 in sim.cluster.renewals and bool(sim.cluster.renewals[1].left))
-        (worker,) = sim.cluster.roster.workers.values()
-        sim.order(lambda: certified(sim.cluster, worker, Certified(number, "out of memory")))
+        sim.until(lambda: 1 in sim.group.renewals and bool(sim.group.renewals[1].left))
+        (worker,) = sim.group.roster.workers.values()
+        sim.order(lambda: certified(sim.group, worker, Certified(number, "out of memory")))
         assert over(sim).kind is Kind.CERTIFICATES_RENEWED
         assert sim.find(Kind.TROUBLE, reason="out of memory")
 
@@ -122,7 +122,7 @@ def test_the_command_answers_for_the_serving_generation(tmp_path: Path) -> None:
     with secured(tmp_path) as sim:
         sim.start()
         sim.reload()
-        sim.until(lambda: sim.cluster.goal.stable == 2)
+        sim.until(lambda: sim.group.goal.stable == 2)
         sim.settle()
         wait = sim.order(lambda: commands.answer(sim.cluster, {"command": "certificates"}))
         assert callable(wait)
@@ -143,7 +143,7 @@ def test_files_that_cannot_be_read_are_refused_at_once(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="cannot be read"):
             reload.begin(sim.cluster, "test")
         assert sim.find(Kind.RELOAD_REFUSED)
-        assert sim.cluster.goal.candidate is None
+        assert sim.group.goal.candidate is None
 
 
 def test_a_rollout_reads_them_itself_and_a_stop_wants_none(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_a_rollout_reads_them_itself_and_a_stop_wants_none(tmp_path: Path) -> No
         sim.until(lambda: bool(sim.find(Kind.ROLLOUT_FINISHED)))
         assert (in_use(sim, 1), in_use(sim, 2)) == ("the first pem", "the second")
         sim.order(lambda: orders.stop(sim.cluster))
-        assert sim.cluster.goal.mode is Mode.STOPPING
+        assert sim.group.goal.mode is Mode.STOPPING
         with pytest.raises(ConfigError, match="stopping"):
             renew(sim)
 
@@ -166,17 +166,17 @@ def test_certificates_of_forgotten_generations_are_let_go(tmp_path: Path) -> Non
         sim.start()
         for _ in range(3):
             sim.reload()
-            sim.until(lambda: sim.cluster.goal.candidate is None)
+            sim.until(lambda: sim.group.goal.candidate is None)
             sim.settle()
-        assert len(sim.cluster.bundles) == 2  # the serving one's and the kept one's
+        assert len(sim.group.bundles) == 2  # the serving one's and the kept one's
 
 
 def test_a_first_start_with_certificates_of_no_use_is_a_wrong_setting(tmp_path: Path) -> None:
     with secured(tmp_path, Behaviour(import_time=1e9)) as sim:
         sim.turn()
-        (zygote,) = sim.cluster.roster.zygotes
+        (zygote,) = sim.group.roster.zygotes
         fault = Certified(0, "no.pem holds no certificate")
-        sim.order(lambda: certified(sim.cluster, zygote, fault))
+        sim.order(lambda: certified(sim.group, zygote, fault))
         sim.until(lambda: sim.loop.over)
         assert sim.cluster.exit is Exit.CONFIG
         assert sim.find(Kind.GAVE_UP, reason="no.pem holds no certificate")

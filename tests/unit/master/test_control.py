@@ -221,7 +221,8 @@ def test_reload_that_waits_is_answered_at_the_end_of_the_rollout(desk: Desk) -> 
     desk.sim.turn()
     assert caller.replies() == []
     desk.sim.settle()
-    assert caller.replies() == [{"ok": True, "generation": 2}]
+    done = {"ok": True, "generation": 2, "generations": {"web": 2}}
+    assert caller.replies() == [done]
 
 
 def test_reload_of_broken_code_is_refused_with_its_traceback(desk: Desk) -> None:

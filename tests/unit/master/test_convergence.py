@@ -50,21 +50,21 @@ class World:
 
     def turn(self) -> None:
         sim, before = self.sim, self.sim.kernel.time
-        goal, ready = sim.cluster.goal, self._ready()
+        goal, ready = sim.group.goal, self._ready()
         sim.turn()
         self.still = self.still + 1 if sim.kernel.time == before else 0
         assert self.still < MOST_STILL, f"the master spins; {sim.kinds()[-20:]}"
-        if goal.mode is Mode.SERVING is sim.cluster.goal.mode:
-            self._nothing_lost(ready, min(goal.size, sim.cluster.goal.size))
+        if goal.mode is Mode.SERVING is sim.group.goal.mode:
+            self._nothing_lost(ready, min(goal.size, sim.group.goal.size))
 
     def _ready(self) -> dict[int, int]:
         """Pid and slot of those who are ready."""
-        everyone = self.sim.cluster.roster.workers.values()
+        everyone = self.sim.group.roster.workers.values()
         return {w.pid: w.slot for w in everyone if w.phase is Phase.READY and w.pid}
 
     def _nothing_lost(self, before: dict[int, int], size: int) -> None:
         """A slot that had a ready worker has one, unless one of its own died by itself."""
-        gone = set(before) - {w.pid for w in self.sim.cluster.roster.workers.values()}
+        gone = set(before) - {w.pid for w in self.sim.group.roster.workers.values()}
         bereaved = {before[pid] for pid in gone}
         lost = set(before.values()) - set(self._ready().values()) - bereaved
         assert not {slot for slot in lost if slot < size}, self.sim.kinds()[-20:]
@@ -80,18 +80,18 @@ class World:
 
     def at_rest(self) -> bool:
         """Each slot has one ready worker of the stable generation, and nobody else is there."""
-        cluster = self.sim.cluster
-        if cluster.goal.mode is Mode.STOPPING:
+        group = self.sim.group
+        if group.goal.mode is Mode.STOPPING:
             return self.sim.loop.over
-        wanted = set(range(cluster.goal.size)) if cluster.goal.mode is Mode.SERVING else set()
-        workers, lost = cluster.roster.workers.values(), cluster.roster.lost
-        rolling = cluster.goal.candidate is not None and cluster.goal.mode is Mode.SERVING
+        wanted = set(range(group.goal.size)) if group.goal.mode is Mode.SERVING else set()
+        workers, lost = group.roster.workers.values(), group.roster.lost
+        rolling = group.goal.candidate is not None and group.goal.mode is Mode.SERVING
         return bool(
             not rolling
             and {w.slot for w in workers} == wanted
             and len(workers) == len(wanted)
-            and all(w.phase is Phase.READY and w.generation == cluster.goal.stable for w in workers)
-            and (cluster.roster.zygote(cluster.goal.stable) or cluster.goal.stable in lost)
+            and all(w.phase is Phase.READY and w.generation == group.goal.stable for w in workers)
+            and (group.roster.zygote(group.goal.stable) or group.goal.stable in lost)
         )
 
 
@@ -166,10 +166,10 @@ ACTS: dict[str, Act] = {
     "leave": leave,
     "forks fail": forks_fail,
     "spawns fail": spawns_fail,
-    "scale": ordered(lambda sim, n: orders.scale(sim.cluster, n % 6, "test")),
-    "rollback": ordered(lambda sim, _: reload.rollback(sim.cluster)),
-    "resume": ordered(lambda sim, _: orders.resume(sim.cluster)),
-    "dump": ordered(lambda sim, _: orders.dump(sim.cluster, list(sim.cluster.roster.workers))),
+    "scale": ordered(lambda sim, n: orders.scale(sim.group, n % 6, "test")),
+    "rollback": ordered(lambda sim, _: reload.rollback(sim.group)),
+    "resume": ordered(lambda sim, _: orders.resume(sim.group)),
+    "dump": ordered(lambda sim, _: orders.dump(sim.group, list(sim.group.roster.workers))),
     "HUP": signalled(signal.SIGHUP),
     "TTIN": signalled(signal.SIGTTIN),
     "TTOU": signalled(signal.SIGTTOU),
@@ -280,8 +280,8 @@ def test_whatever_happens_it_converges_and_leaves_nothing(
 
 
 def nothing_left(sim: Simulation) -> None:
-    cluster = sim.cluster
-    tables = (cluster.handles, cluster.zygote_channels, cluster.dumps, cluster.covers)
+    group = sim.group
+    tables = (group.handles, group.zygote_channels, group.dumps, group.covers)
     assert not any(tables)
     assert not sim.kernel.watched
     assert not sim.kernel.children

@@ -89,7 +89,7 @@ def test_when_two_are_missing_two_others_stand_in(sim: Simulation) -> None:
 def test_the_sockets_of_slots_that_were_scaled_away_stay_served(sim: Simulation) -> None:
     """Their queues may hold connections, and the kernel goes on filling them."""
     sim.start()
-    sim.order(lambda: orders.scale(sim.cluster, 2, "test"))
+    sim.order(lambda: orders.scale(sim.group, 2, "test"))
     sim.settle()
     assert served(sim) == ["0", "1", "2", "3"]
 
@@ -104,9 +104,9 @@ def test_after_a_reload_the_new_workers_serve_all(sim: Simulation) -> None:
 def test_a_cover_that_did_not_get_through_is_sent_again(sim: Simulation) -> None:
     """The one who is to stand in does not read its channel just now, and it is full."""
     sim.start()
-    cluster = sim.cluster
+    group = sim.group
     victim, *others = sim.kernel.workers()
-    channels = [cluster.handles[w.row].channel for w in cluster.roster.workers.values()]
+    channels = [group.handles[w.row].channel for w in group.roster.workers.values()]
     real = [(channel, channel.send) for channel in channels]
     for channel in channels:
         channel.send = lambda *_: False  # type: ignore[method-assign]

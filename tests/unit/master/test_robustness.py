@@ -59,7 +59,7 @@ def test_one_action_that_fails_does_not_keep_the_others_from_being_done(
 
         monkeypatch.setitem(perform.TABLE, Spawn, fails_once)
         assert "no memory" in endure(sim).fields["reason"]
-        assert sim.cluster.roster.count(Phase.BOOTING) == 3, "the others, and this one again"
+        assert sim.group.roster.count(Phase.BOOTING) == 3, "the others, and this one again"
 
 
 def test_a_signal_that_cannot_be_obeyed_does_not_lose_the_one_after_it(
@@ -106,7 +106,7 @@ def test_a_death_is_counted_though_the_last_words_were_noise() -> None:
         worker.channel.sock.send(b"noise")
         sim.kernel.kill(worker.pid, signal.SIGKILL)
         endure(sim)
-        assert sim.cluster.roster.by_pid(worker.pid) is None
+        assert sim.group.roster.by_pid(worker.pid) is None
 
 
 def test_a_death_is_counted_though_its_channel_cannot_be_read(
@@ -119,17 +119,17 @@ def test_a_death_is_counted_though_its_channel_cannot_be_read(
         def broken(*_: object, **__: object) -> None:
             raise OSError(errno.ENOMEM, "no memory")
 
-        channel = sim.cluster.handles[worker.row].channel
+        channel = sim.group.handles[worker.row].channel
         monkeypatch.setattr(channel, "receive", broken)
         sim.kernel.kill(worker.pid, signal.SIGKILL)
         endure(sim)
-        assert sim.cluster.roster.by_pid(worker.pid) is None
+        assert sim.group.roster.by_pid(worker.pid) is None
 
 
 def test_a_worker_whose_time_is_up_in_the_turn_of_a_stop_is_just_killed() -> None:
     """The plan says kill and retire at once; it never said hello, so killing it forgets it."""
     with simulated(1, lambda _: Behaviour(deaf_zygote=True)) as sim:
-        sim.until(lambda: sim.cluster.roster.count(Phase.BOOTING) == 1)
+        sim.until(lambda: sim.group.roster.count(Phase.BOOTING) == 1)
         sim.kernel.time += 11.0
         sim.kernel.send(signal.SIGTERM)
         sim.until(lambda: sim.loop.over)
@@ -138,10 +138,10 @@ def test_a_worker_whose_time_is_up_in_the_turn_of_a_stop_is_just_killed() -> Non
 
 def test_when_all_rows_are_taken_the_rest_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     with simulated(2) as sim:
-        monkeypatch.setattr("clusterd.master.cluster.ROWS", 1)
+        monkeypatch.setattr("clusterd.master.group.ROWS", 1)
         sim.until(lambda: bool(sim.find(Kind.SPAWN_FAILED)))
         assert "rows" in sim.find(Kind.SPAWN_FAILED)[0].fields["reason"]
-        monkeypatch.setattr("clusterd.master.cluster.ROWS", scoreboard.ROWS)
+        monkeypatch.setattr("clusterd.master.group.ROWS", scoreboard.ROWS)
         sim.settle()
         assert sim.ready() == 2
 
@@ -149,7 +149,7 @@ def test_when_all_rows_are_taken_the_rest_waits(monkeypatch: pytest.MonkeyPatch)
 def test_a_canary_without_a_row_fails_its_rollout(monkeypatch: pytest.MonkeyPatch) -> None:
     with simulated(2) as sim:
         sim.start()
-        monkeypatch.setattr("clusterd.master.cluster.ROWS", 2)
+        monkeypatch.setattr("clusterd.master.group.ROWS", 2)
         sim.reload()
         sim.settle()
         assert "rows" in sim.find(Kind.ROLLOUT_FAILED)[0].fields["reason"]
@@ -160,13 +160,13 @@ def test_a_rollout_with_nobody_to_swap_is_finished_in_the_turn_in_which_it_is_pr
     """After a pause there is no old worker whose leaving would wake the master again."""
     with simulated(1) as sim:
         sim.start()
-        sim.order(lambda: orders.pause(sim.cluster))
+        sim.order(lambda: orders.pause(sim.group))
         sim.settle()
         sim.watching = False
         sim.reload()
         sim.settle()
         assert sim.find(Kind.ROLLOUT_FINISHED, generation=2)
-        assert sim.cluster.goal.candidate is None
+        assert sim.group.goal.candidate is None
 
 
 def test_a_canary_that_is_killed_for_lateness_fails_at_once_and_says_why() -> None:
@@ -190,7 +190,7 @@ def test_a_zygote_that_closed_its_channel_and_stays_is_replaced() -> None:
         sim.until(lambda: (zygote.pid, signal.SIGKILL) in sim.kernel.killed)
         os.close(kept)
         sim.settle()
-        assert [z.pid for z in sim.cluster.roster.zygotes] != [zygote.pid]
+        assert [z.pid for z in sim.group.roster.zygotes] != [zygote.pid]
         sim.kernel.kill(sim.kernel.workers()[0].pid, signal.SIGKILL)
         sim.settle()
         assert sim.ready() == 1
@@ -206,7 +206,7 @@ def test_a_pair_that_cannot_be_made_leaves_no_pipe_behind() -> None:
 
         pair, sim.kernel.pair = sim.kernel.pair, no_pair  # type: ignore[method-assign,assignment]
         for _ in range(3):
-            perform.spawn(sim.cluster, Spawn(0, 1))
+            perform.spawn(sim.group, Spawn(0, 1))
         sim.kernel.pair = pair  # type: ignore[method-assign]
         assert len(os.listdir("/proc/self/fd")) == before
 
@@ -220,9 +220,9 @@ def test_there_is_no_way_back_to_code_that_a_rebuilt_zygote_no_longer_has() -> N
         sim.kernel.behaviour = lambda _: Behaviour(fingerprint="other")
         sim.kernel.kill(sim.kernel.zygotes()[0].pid, signal.SIGKILL)
         sim.settle()
-        assert sim.cluster.goal.kept == 1
+        assert sim.group.goal.kept == 1
         with pytest.raises(ConfigError, match="no previous generation"):
-            reload.rollback(sim.cluster)
+            reload.rollback(sim.group)
 
 
 @pytest.mark.parametrize("failing", ["zygote", "worker", "dump"])
@@ -238,7 +238,7 @@ def test_what_cannot_be_waited_for_is_started_again(failing: str) -> None:
             watch(source, key, write)
 
         sim.kernel.watch = refuses  # type: ignore[method-assign]
-        sim.cluster.roster.ever_ready = True  # or three such in a row are the end of a first start
+        sim.group.roster.ever_ready = True  # or three such in a row are the end of a first start
         sim.start()
         sim.settle()
         assert len(sim.find(Kind.SPAWN_FAILED)) == 3

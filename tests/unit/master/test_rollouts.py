@@ -36,7 +36,7 @@ def test_a_reload_swaps_slot_by_slot_and_never_has_fewer_ready() -> None:
 
         def done() -> bool:
             nonlocal most
-            live = sum(w.live for w in sim.cluster.roster.workers.values())
+            live = sum(w.live for w in sim.group.roster.workers.values())
             most = max(most, live)
             return bool(sim.find(Kind.ROLLOUT_FINISHED, generation=2))
 
@@ -46,7 +46,7 @@ def test_a_reload_swaps_slot_by_slot_and_never_has_fewer_ready() -> None:
         assert sim.fewest == 4
         assert most == 5, "one more than the size, and no more"
         assert sim.ready(2) == 4
-        assert sim.cluster.goal.kept == 1
+        assert sim.group.goal.kept == 1
 
 
 def test_the_canary_must_live_through_min_ready_before_anyone_is_retired() -> None:
@@ -72,7 +72,7 @@ def test_broken_code_leaves_and_the_old_generation_never_noticed(name: str) -> N
         assert event.fields["reason"]
         assert sim.fewest == 3
         assert {worker.pid for worker in sim.kernel.workers()} == old
-        assert [z.generation for z in sim.cluster.roster.zygotes] == [1]
+        assert [z.generation for z in sim.group.roster.zygotes] == [1]
 
 
 def test_the_traceback_of_a_failed_import_is_in_the_verdict() -> None:
@@ -138,7 +138,7 @@ def test_scaling_in_the_middle_of_a_reload_ends_at_the_new_size_on_the_new_code(
         sim.start()
         sim.reload()
         sim.until(lambda: sim.ready(2) == 1)
-        sim.order(lambda: orders.scale(sim.cluster, 4, "test"))
+        sim.order(lambda: orders.scale(sim.group, 4, "test"))
         sim.settle()
         assert sim.ready(2) == 4
 
@@ -150,9 +150,9 @@ def test_draining_workers_never_outnumber_the_working() -> None:
             sim.reload()
 
             def done() -> bool:
-                drains = sim.cluster.roster.count(Phase.DRAINING)
+                drains = sim.group.roster.count(Phase.DRAINING)
                 assert drains <= sim.ready()
-                return sim.cluster.goal.candidate is None
+                return sim.group.goal.candidate is None
 
             sim.until(done)
         assert sim.ready(4) == 2
@@ -164,10 +164,10 @@ def test_rollback_brings_the_kept_generation_back_without_an_import() -> None:
         sim.reload()
         sim.settle()
         imports = len(sim.find(Kind.ZYGOTE_READIED))
-        sim.order(lambda: reload.rollback(sim.cluster))
+        sim.order(lambda: reload.rollback(sim.group))
         sim.settle()
         assert sim.ready(1) == 2
-        assert sim.cluster.goal.kept == 2
+        assert sim.group.goal.kept == 2
         assert len(sim.find(Kind.ZYGOTE_READIED)) == imports
         assert sim.fewest == 2
 
@@ -176,25 +176,25 @@ def test_there_is_nothing_to_roll_back_to_at_first() -> None:
     with simulated(1) as sim:
         sim.start()
         with pytest.raises(ConfigError, match="no previous generation"):
-            reload.rollback(sim.cluster)
+            reload.rollback(sim.group)
 
 
 def test_the_kept_zygote_goes_after_ten_minutes() -> None:
     with simulated(1, rollback_keep=600.0) as sim:
         sim.start()
         sim.reload()
-        sim.until(lambda: sim.cluster.goal.kept == 1)
+        sim.until(lambda: sim.group.goal.kept == 1)
         began = sim.kernel.time
-        sim.until(lambda: sim.cluster.goal.kept is None)
+        sim.until(lambda: sim.group.goal.kept is None)
         assert sim.kernel.time == pytest.approx(began + 600.0, abs=1.0)
         sim.settle()
-        assert [z.generation for z in sim.cluster.roster.zygotes] == [2]
+        assert [z.generation for z in sim.group.roster.zygotes] == [2]
 
 
 def test_a_scaled_size_holds_over_reloads_until_the_setting_changes() -> None:
     with simulated(2) as sim:
         sim.start()
-        sim.order(lambda: orders.scale(sim.cluster, 4, "test"))
+        sim.order(lambda: orders.scale(sim.group, 4, "test"))
         sim.reload()
         sim.settle()
         assert sim.ready(2) == 4
@@ -217,7 +217,7 @@ def test_settings_that_need_a_restart_are_refused_by_name_and_nothing_changes() 
 
 def resumed(sim: Simulation) -> None:
     sim.start()
-    sim.order(lambda: orders.pause(sim.cluster))
+    sim.order(lambda: orders.pause(sim.group))
     sim.settle()
     sim.watching = False
     sim.kernel.send(signal.SIGHUP)
@@ -246,14 +246,14 @@ def test_a_hundred_reloads_leave_what_one_leaves() -> None:
         for _ in range(100):
             sim.reload()
             sim.settle()
-            cluster = sim.cluster
+            group = sim.group
             tables: tuple[Sized, ...] = (
-                cluster.configs,
-                cluster.fingerprints,
-                cluster.tracebacks,
-                cluster.handles,
+                group.configs,
+                group.fingerprints,
+                group.tracebacks,
+                group.handles,
             )
             watched = len(sim.kernel.watched)
-            sizes.append((watched, *map(len, tables), len(cluster.zygote_channels)))
+            sizes.append((watched, *map(len, tables), len(group.zygote_channels)))
         assert sizes[0] == sizes[-1]
-        assert max(w.row for w in cluster.roster.workers.values()) <= 4
+        assert max(w.row for w in group.roster.workers.values()) <= 4

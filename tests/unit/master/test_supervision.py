@@ -113,7 +113,7 @@ def test_a_dead_zygote_is_rebuilt_and_workers_serve_on() -> None:
         sim.kernel.kill(zygote.pid, signal.SIGKILL)
         sim.settle()
         assert sim.fewest == 2
-        assert [z.generation for z in sim.cluster.roster.zygotes] == [1]
+        assert [z.generation for z in sim.group.roster.zygotes] == [1]
         assert len(sim.find(Kind.ZYGOTE_READIED)) == 2
         assert not sim.find(Kind.EXITED)
 
@@ -227,7 +227,7 @@ def test_scaling_up_and_down_never_below_one() -> None:
         sim.kernel.pending[signal.SIGTTOU] = 9
         sim.settle()
         assert sim.ready() == 1
-        assert [worker.slot for worker in sim.cluster.roster.workers.values()] == [0]
+        assert [worker.slot for worker in sim.group.roster.workers.values()] == [0]
 
 
 def test_a_worker_that_wants_to_go_is_replaced_before_it_does() -> None:
@@ -257,11 +257,11 @@ def test_pause_lets_all_leave_and_resume_brings_them_back() -> None:
         workers = sim.kernel.workers()
         sim.kernel.send(signal.SIGWINCH)
         sim.settle()
-        assert not sim.cluster.roster.workers
+        assert not sim.group.roster.workers
         heard = [message for worker in workers for message in worker.heard]
         assert heard
         assert not any(isinstance(message, Drain) and message.last for message in heard)
-        sim.order(lambda: orders.resume(sim.cluster))
+        sim.order(lambda: orders.resume(sim.group))
         sim.settle()
         assert sim.ready(1) == 2
 
@@ -329,7 +329,7 @@ def dumped(sim: Simulation, answers: bool) -> None:
     sim.start()
     worker = sim.kernel.workers()[0]
     worker.behaviour = Behaviour(answers_dumps=answers)
-    sim.order(lambda: orders.dump(sim.cluster, list(sim.cluster.roster.workers)))
+    sim.order(lambda: orders.dump(sim.group, list(sim.group.roster.workers)))
     sim.settle()
 
 
@@ -350,8 +350,8 @@ def test_a_worker_that_is_silent_for_a_second_gets_the_fault_signal() -> None:
 def test_after_a_long_stop_of_the_master_itself_nobody_is_killed_for_it() -> None:
     """SIGSTOP, then CONT: the clock jumped, but what was said meanwhile is heard first."""
     with simulated(2, lambda _: Behaviour(ready_time=0.2), startup_timeout=5.0) as sim:
-        sim.until(lambda: sim.cluster.roster.count(Phase.BOOTING) == 2)
-        sim.until(lambda: all(w.pid for w in sim.cluster.roster.workers.values()))
+        sim.until(lambda: sim.group.roster.count(Phase.BOOTING) == 2)
+        sim.until(lambda: all(w.pid for w in sim.group.roster.workers.values()))
         for _, _, act in [sim.kernel.timers.pop() for _ in sim.kernel.timers[:]]:
             act()
         sim.kernel.time += 3600

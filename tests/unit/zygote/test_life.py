@@ -28,7 +28,7 @@ MASTER = """
         [sys.executable, "-P", "-m", "clusterd.child", role, str(theirs.fileno())],
         pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
     )
-    ours.send(Boot(1, config.to_wire(), []), [board.fd, 2])
+    ours.send(Boot("web", 1, config.to_wire(), []), [board.fd, 2])
     worker, end = Channel.pair()
     pair = socket.socketpair()
     fds = [end.fileno(), 2, *(one.fileno() for one in pair)]

@@ -1,0 +1,37 @@
+"""What the settings of a group that runs a program must say, beyond what each says for itself."""
+
+import re
+
+from clusterd.config.settings import Config
+from clusterd.core.errors import ConfigError
+
+LINE = "line:"  # before the pattern of a line that tells of readiness
+
+
+def check(name: str, config: Config) -> None:
+    """Raises ConfigError for settings that contradict each other, or cannot be used."""
+    command, fleet = config.command, config.fleet
+    try:
+        pattern(command.readiness)
+    except ConfigError as error:
+        raise ConfigError(f"the group {name}: {error.message}", error.remedy) from None
+    if command.singleton and max(fleet.workers, fleet.max_workers) > 1:
+        raise ConfigError(
+            f"the group {name} is a singleton and cannot have "
+            f"{max(fleet.workers, fleet.max_workers)} processes",
+            "write processes = 1, or leave singleton out",
+        )
+
+
+def pattern(readiness: str) -> re.Pattern[str] | None:
+    """What a line must match that tells of readiness; None: no line is waited for."""
+    if readiness in ("up", "notify"):
+        return None
+    if not readiness.startswith(LINE) or readiness == LINE:
+        raise ConfigError(
+            f"{readiness!r} is no readiness", "write up, notify or line: with a regular expression"
+        )
+    try:
+        return re.compile(readiness.removeprefix(LINE))
+    except re.error as error:
+        raise ConfigError(f"{readiness!r}: not a regular expression: {error}") from None

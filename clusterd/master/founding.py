@@ -1,0 +1,29 @@
+"""A group before anything of it runs."""
+
+from dataclasses import replace
+
+from clusterd.config.settings import Config
+from clusterd.fleet.goal import Goal, Patience
+from clusterd.ipc.scoreboard import Scoreboard
+from clusterd.master.certificates import read
+from clusterd.master.cluster import Cluster
+from clusterd.master.group import Group
+from clusterd.master.sockets import Sockets
+
+
+def patience_of(config: Config) -> Patience:
+    """The master's timeouts, from the settings."""
+    fleet = config.fleet
+    return Patience(
+        startup=fleet.startup_timeout, graceful=fleet.graceful_timeout, min_ready=fleet.min_ready
+    )
+
+
+def found(cluster: Cluster, name: str, config: Config) -> Group:
+    """The group, with its first generation wanted and nothing bound. Raises ConfigError."""
+    bundle = read(config.tls)
+    group = Group(name, cluster, config, Scoreboard.create(), Sockets())
+    group.patience = patience_of(config)
+    generation = group.next_generation(config, bundle)
+    group.goal = replace(Goal(size=config.fleet.workers), stable=generation)
+    return group

@@ -1,0 +1,180 @@
+"""What the master holds of one group: its fleet and goal, and the handles of its processes."""
+
+import os
+import socket
+from dataclasses import dataclass, field
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from clusterd.config import internal
+from clusterd.config.settings import Config
+from clusterd.core.events import Event, Kind
+from clusterd.fleet.goal import Goal, Mode, Patience
+from clusterd.fleet.roster import Roster, Worker
+from clusterd.ipc.certificates import Sealed
+from clusterd.ipc.channel import Channel
+from clusterd.ipc.scoreboard import ROWS, TOTALS, USED, Scoreboard
+from clusterd.kernel.real import Kernel
+from clusterd.master.sockets import Sockets
+
+if TYPE_CHECKING:
+    from clusterd.master.certificates import Renewal
+    from clusterd.master.cluster import Cluster
+
+
+@dataclass(slots=True)
+class Handles:
+    """The master's ends of what one worker was given."""
+
+    channel: Channel
+    dump: int  # the read end of its dump pipe
+
+
+@dataclass(slots=True)
+class Dump:
+    """Stacks that were asked for: of the worker, and past the deadline of faulthandler."""
+
+    deadline: float = 0.0
+    faulted: bool = False  # the signal was sent
+    text: bytearray = field(default_factory=bytearray)
+
+
+@dataclass(frozen=True, slots=True)
+class Pipe:
+    """A bare descriptor, as something to wait for."""
+
+    fd: int
+
+    def fileno(self) -> int:
+        return self.fd
+
+
+@dataclass
+class Group:
+    """The state that `absorb` and `perform` share. No behaviour beyond keeping it consistent."""
+
+    name: str
+    cluster: "Cluster"
+    config: Config  # what serves; that of each generation is in `configs`
+    board: Scoreboard
+    sockets: Sockets
+    goal: Goal = field(default_factory=lambda: Goal(size=1))
+    patience: Patience = field(default_factory=Patience)
+    roster: Roster = field(default_factory=Roster)
+    configs: dict[int, Config] = field(default_factory=dict)  # by generation
+    bundles: dict[int, Sealed] = field(default_factory=dict)  # certificates, by generation
+    renewals: dict[int, "Renewal"] = field(default_factory=dict)  # of them, by generation
+    renewed: int = 0  # renewals so far
+    misconfigured: set[int] = field(default_factory=set)  # generations with a setting of no use
+    fingerprints: dict[int, str] = field(default_factory=dict)
+    tracebacks: dict[int, str] = field(default_factory=dict)  # what a generation said last
+    handles: dict[int, Handles] = field(default_factory=dict)  # by row
+    zygote_channels: dict[int, Channel] = field(default_factory=dict)  # by pid
+    handover: tuple[socket.socket, socket.socket] = field(init=False)
+    covers: dict[int, set[str]] = field(default_factory=dict)  # row → listeners beside its own
+    dumps: dict[int, Dump] = field(default_factory=dict)  # by row
+    totals: dict[int, int] = field(default_factory=dict)  # of the processes that are gone, by cell
+    again: bool = False  # a reload was asked for while one is rolling
+    announced: bool = False  # the whole size was ready once
+    restarts: dict[int, int] = field(default_factory=dict)  # unasked deaths, by slot
+
+    def __post_init__(self) -> None:
+        self.handover = self.kernel.pair()
+        for end in self.handover:
+            end.setblocking(False)
+
+    @property
+    def kernel(self) -> Kernel:
+        return self.cluster.kernel
+
+    @property
+    def is_command(self) -> bool:
+        """Does it run a program, not an application?"""
+        return bool(self.config.command.command)
+
+    @property
+    def is_internal(self) -> bool:
+        """Is it one of our own, which nobody wrote into a file?"""
+        return self.name in internal.NAMES
+
+    @property
+    def over(self) -> bool:
+        """Stopped, and every child is gone."""
+        stopping = self.goal.mode is Mode.STOPPING
+        return stopping and not (self.roster.workers or self.roster.zygotes or self.goal.sweep)
+
+    def note(self, kind: Kind, **fields: Any) -> Event:
+        """Write to the journal (and thereby to the log and to those who follow)."""
+        return self.cluster.note(kind, group=self.name, **fields)
+
+    def all_totals(self) -> dict[int, int]:
+        """Totals of the living and the dead, by cell. They never go back when a worker dies."""
+        totals = dict(self.totals)
+        for number in self.roster.workers:
+            row = self.board.row(number)
+            for cell in TOTALS:
+                totals[cell] = totals.get(cell, 0) + row[cell]
+        return totals
+
+    def next_generation(self, config: Config, bundle: Sealed | None) -> int:
+        """A new generation's number; its settings and certificates are remembered."""
+        self.cluster.generations += 1
+        number = self.cluster.generations
+        self.configs[number] = config
+        if bundle is not None:
+            self.bundles[number] = bundle
+        return number
+
+    def identity(self, worker: Worker) -> dict[str, Any]:
+        """Who a worker is, as every event and log line says it."""
+        return {"slot": worker.slot, "generation": worker.generation, "pid": worker.pid}
+
+    def order_row(self) -> int | None:
+        """A free row, counted into the rows in use; None when all 1,024 are taken."""
+        row = self.roster.free_row(ROWS)
+        if row is not None:
+            self.board.header[USED] = max([row, *self.roster.workers]) + 1
+        return row
+
+    def forget(self, worker: Worker) -> None:
+        """A worker is gone: fold its totals, free its row and close what we held for it."""
+        row = self.board.row(worker.row)
+        for cell in TOTALS:
+            self.totals[cell] = self.totals.get(cell, 0) + row[cell]
+        self.board.clear(worker.row)
+        self.roster.workers.pop(worker.row, None)
+        self.covers.pop(worker.row, None)
+        self.dumps.pop(worker.row, None)
+        self.board.header[USED] = max(self.roster.workers, default=-1) + 1
+        self.close_channel(worker.row)
+        handles = self.handles.pop(worker.row, None)
+        if handles is not None:
+            os.close(handles.dump)
+
+    def close_channel(self, row: int) -> None:
+        """Close a worker's channel and no longer wait on its pipe."""
+        handles = self.handles.get(row)
+        if handles is not None and handles.channel.fileno() >= 0:
+            self.kernel.unwatch(handles.channel)
+            handles.channel.close()
+            self.kernel.unwatch(Pipe(handles.dump))
+
+    def forget_old_generations(self) -> None:
+        """Drop settings and texts of generations that nothing refers to any more."""
+        used = {w.generation for w in self.roster.workers.values()} | self.goal.generations
+        tables = (self.configs, self.bundles, self.renewals, self.fingerprints, self.tracebacks)
+        for table in (*tables, self.roster.faults):
+            for generation in [g for g in table if g not in used]:
+                del table[generation]
+        self.roster.lost &= used
+
+    def next_deadline(self) -> float:
+        """When something of our own is due, beside what the plan said."""
+        return min((dump.deadline for dump in self.dumps.values()), default=inf)
+
+    def close(self) -> None:
+        """Let go of what is left once it is over."""
+        self.sockets.remove(list(self.sockets.groups))
+        for end in self.handover:
+            end.close()
+        os.close(self.board.fd)
