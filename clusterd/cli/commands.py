@@ -15,6 +15,7 @@ WATCHING = "Watch what runs"
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "run": (RUNNING, "run:run", "Serve an application on every core, in the foreground."),
     "config": (RUNNING, "config:config", "Show every setting, its value, and where it came from."),
+    "systemd": (RUNNING, "systemd:systemd", "Print a hardened systemd unit, and its socket unit."),
     "completion": (RUNNING, "completion:completion", "Print the shell's completion script."),
     "reload": (STEERING, "steer:reload", "Roll in new code and settings, losing no request."),
     "rollback": (STEERING, "steer:rollback", "Return to the previous code at once."),

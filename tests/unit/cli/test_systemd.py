@@ -1,0 +1,140 @@
+"""`clusterd systemd`: what the units say, and that the options of `run` arrive in them."""
+
+import shlex
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from clusterd.cli.commands import clusterd
+from clusterd.cli.unit import quoted
+from clusterd.core.errors import ConfigError
+
+Call = Callable[..., str]
+
+
+@pytest.fixture
+def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
+    """The output of `clusterd systemd …`, called in an empty directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PWD", str(tmp_path))
+
+    def output(*args: str) -> str:
+        result: Result = CliRunner().invoke(clusterd, ["systemd", *args])
+        if result.exception is not None:
+            raise result.exception
+        return result.output
+
+    return output
+
+
+def keys(text: str, name: str) -> list[str]:
+    return [line.partition("=")[2] for line in text.splitlines() if line.startswith(f"{name}=")]
+
+
+def command(text: str) -> list[str]:
+    (line,) = keys(text, "ExecStart")
+    return shlex.split(line)
+
+
+def test_options_of_run_go_into_the_command_line(call: Call) -> None:
+    text = call("shop.main:app", "-b", "127.0.0.1:80", "-b", "unix:/run/shop/s", "--no-factory")
+    words = command(text)
+    assert words[words.index("run") :] == [
+        *("run", "shop.main:app", "--no-factory"),
+        *("--bind", "127.0.0.1:80", "--bind", "unix:/run/shop/s"),
+    ]
+    assert Path(words[0]).is_absolute()
+    assert keys(text, "Type") == ["notify-reload"]
+    assert keys(text, "RuntimeDirectory") == ["shop"]
+    assert keys(text, "AmbientCapabilities") == ["CAP_NET_BIND_SERVICE"]  # for port 80
+    assert keys(text, "ReadWritePaths") == []  # its own runtime directory it may write to
+
+
+def test_systemd_gets_the_time_that_a_drain_takes(call: Call) -> None:
+    assert keys(call("shop:app"), "TimeoutStopSec") == ["38"]
+    assert keys(call("shop:app", "--graceful-timeout", "2m"), "TimeoutStopSec") == ["133"]
+
+
+def test_the_file_of_settings_counts_and_our_environment_does_not(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "clusterd.toml").write_text('app = "shop:app"\ngraceful_timeout = "1s"\n')
+    monkeypatch.setenv("CLUSTERD_GRACEFUL_TIMEOUT", "100")
+    text = call()
+    assert keys(text, "TimeoutStopSec") == ["14"]
+    assert keys(text, "WorkingDirectory") == [str(tmp_path)]
+    assert command(text)[-1] == "run"
+
+
+def test_what_is_served_from_a_home_or_temporary_directory_stays_visible(call: Call) -> None:
+    text = call("shop:app", "--app-dir", "/home/shop/src", "--log-file", "/var/log/shop/log")
+    assert keys(text, "ProtectHome") == ["read-only"]
+    assert keys(text, "PrivateTmp") == ["no"]  # this test's own directory is below /tmp
+    assert keys(text, "ReadWritePaths") == ["/var/log/shop"]
+
+
+def test_an_account_of_its_own_or_one_that_is_told(call: Call) -> None:
+    assert keys(call("shop:app"), "DynamicUser") == ["yes"]
+    told = call("shop:app", "--as", "shop:www")
+    assert keys(told, "DynamicUser") == []
+    assert keys(told, "User") == ["shop"]
+    assert keys(told, "Group") == ["www"]
+    assert command(call("shop:app", "--as", "root"))[-2:] == ["--user", "root"]
+
+
+def test_a_users_own_manager_gets_only_what_it_can_do(call: Call) -> None:
+    text = call("--user", "shop:app")
+    assert keys(text, "WantedBy") == ["default.target"]
+    for needs_root in ("DynamicUser", "CapabilityBoundingSet", "ProtectSystem", "StateDirectory"):
+        assert keys(text, needs_root) == []
+    assert keys(text, "NoNewPrivileges") == ["yes"]
+
+
+def test_a_socket_unit_listens_for_the_service(call: Call, tmp_path: Path) -> None:
+    places = ("-b", "127.0.0.1:8000", "-b", "[::1]:8000", "-b", "unix:/run/shop.sock,mode=600")
+    call("shop:app", "--socket", *places, "--output-dir", str(tmp_path))
+    service = (tmp_path / "shop.service").read_text()
+    listening = (tmp_path / "shop.socket").read_text()
+    assert keys(service, "Requires") == ["shop.socket"]
+    assert keys(listening, "ListenStream") == ["127.0.0.1:8000", "[::1]:8000", "/run/shop.sock"]
+    assert keys(listening, "SocketMode") == ["0600"]
+    assert keys(listening, "Backlog") == ["2048"]
+
+
+@pytest.mark.parametrize("bind", ["fd:3", "127.0.0.1:0"])
+def test_a_socket_unit_needs_an_address(call: Call, bind: str) -> None:
+    with pytest.raises(ConfigError, match="needs addresses"):
+        call("shop:app", "--socket", "-b", bind)
+
+
+def test_without_an_application_there_is_no_unit(call: Call) -> None:
+    with pytest.raises(ConfigError, match="no application"):
+        call()
+
+
+def test_a_word_reaches_the_program_as_it_was_written() -> None:
+    """systemd.service(5): % and $ are doubled, and what has blanks is quoted."""
+    assert quoted(["a", "50%", "$HOME", "b c", 'd"e', ""]) == r'a 50%% $$HOME "b c" "d\"e" ""'
+
+
+def test_systemd_analyze_has_nothing_to_say(call: Call, tmp_path: Path) -> None:
+    """Of systemd 254 or newer; older ones warn of what they do not know."""
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed")
+    version = subprocess.run(
+        ["systemd-analyze", "--version"], capture_output=True, text=True, check=False
+    )
+    if version.returncode or int(version.stdout.split()[1]) < 254:
+        pytest.skip("this systemd is older than 254")
+    call("shop:app", "--output-dir", str(tmp_path))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", str(tmp_path / "shop.service")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
