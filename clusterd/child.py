@@ -50,10 +50,13 @@ def main() -> int:
     from clusterd.worker.keyring import Keyring
 
     config = Config.from_wire(boot.config)
+    if not config.command.command:  # a program is given them when it is started
+        for name, _, value in (pair.partition("=") for pair in config.command.environment):
+            os.environ[name] = value
     try:
         privileges.apply(config.limits)
     except ConfigError as error:
-        channel.send(Failed("limits", str(error)))
+        channel.send(Failed("limits", " ".join(filter(None, (error.message, error.remedy)))))
         return Exit.CONFIG
     keyring = Keyring(config.tls) if bundle else None
     work = _work(boot.group, config, keyring, board, log_fd, run)

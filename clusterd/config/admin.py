@@ -33,7 +33,7 @@ def group(main: Config, environ: Mapping[str, str], has_it: bool | None = None) 
     control = control_path(main.place, environ)
     if control is None:
         raise ConfigError(
-            f"{origin}: the admin endpoint asks the control socket, for which there is no directory",
+            f"{origin}: the admin endpoint needs the control socket, and there is no place for it",
             "say where it may lie: --runtime-dir DIR",
         )
     limits = main.limits

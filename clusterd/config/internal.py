@@ -1,10 +1,16 @@
 """Groups of our own: what clusterd runs beside what it was asked to run."""
 
+from collections.abc import Mapping
+
+from clusterd.config import admin
 from clusterd.config.settings import Config
 
 NAMES = ("admin", "watch")
 
 
-def groups(main: Config) -> dict[str, Config]:
-    """Those that the settings ask for, by name."""
-    return {}
+def groups(main: Config, environ: Mapping[str, str]) -> dict[str, Config]:
+    """Those that the settings ask for, by name. Raises ConfigError for what cannot work."""
+    found = {}
+    if main.place.admin:
+        found["admin"] = admin.group(main, environ)
+    return found

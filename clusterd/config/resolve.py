@@ -24,6 +24,7 @@ from clusterd.config.sources import (
 from clusterd.core.errors import ConfigError
 
 DEFAULT = "default"
+EVERYBODY = "user"  # who workers are is said for all groups that do not say otherwise
 ITS_OWN = ("app", "bind", "workers")  # what a group has for itself, whatever the top of a file says
 BARE: dict[str, Any] = {"bind": (), "workers": 1}  # what such a group has where it says nothing
 
@@ -48,8 +49,8 @@ def load_groups(
     """Every group by its name, those that others wait for first; raises ConfigError.
 
     The command line and the environment speak of the group `web` and, in settings that are for
-    all, of the cluster. Other groups take what stands at the top of the file where their own
-    table says nothing, but for `app`, `bind` and the number of workers.
+    all (and who workers are), of the cluster. Other groups take what stands at the top of the file
+    where their own table says nothing, but for `app`, `bind` and the number of workers.
     """
     here = Path(cwd)
     main = load(cli_values, environ, cwd)
@@ -57,7 +58,11 @@ def load_groups(
     tables = file.groups | procfile.groups(main.place.procfile, file.groups)
     shared = {name: one for name, one in file.top.items() if name not in ITS_OWN}
     told = from_environment(environ) | from_command_line(cli_values)
-    common = {name: one for name, one in told.items() if TABLE[name].scope is Scope.CLUSTER}
+    common = {
+        name: one
+        for name, one in told.items()
+        if TABLE[name].scope is Scope.CLUSTER or name == EVERYBODY
+    }
     found: dict[str, Config] = {}
     for name, own in tables.items():
         if name != MAIN:
@@ -69,11 +74,13 @@ def load_groups(
         found[MAIN] = _whole(here, shared | common, tables[MAIN], start=BARE)
     elif main.app.app or not found:
         found = {MAIN: main} | found
-    return in_order(found | internal.groups(main))
+    return in_order(found | internal.groups(main, environ))
 
 
 def _check_group(name: str, config: Config) -> None:
-    """Raise ConfigError where a group has nothing to run, or too much."""
+    """Raise ConfigError where a group has nothing to run, or too much, or a name of ours."""
+    if name in internal.NAMES:
+        raise ConfigError(f"no group can be named {name}: clusterd has one of its own")
     if bool(config.app.app) == bool(config.command.command):
         raise ConfigError(
             f"the group {name} needs an app or a command, and not both",
@@ -172,6 +179,7 @@ def _finish(values: dict[str, Any], origins: dict[str, str], cwd: Path) -> None:
             values[name] = tuple(_absolute(cwd, path) for path in values[name])
     try:
         values["bind"] = tuple(_anchor(text, cwd) for text in values["bind"])
+        values["admin"] = _anchor(values["admin"], cwd) if values["admin"] else ""
     except ConfigError as error:
         raise ConfigError(f"{origins['bind']}: {error.message}") from None
     tls.check(values, origins)

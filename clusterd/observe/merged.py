@@ -1,0 +1,47 @@
+"""Metrics of the application itself, where it keeps them in prometheus_client's files for several
+processes (PROMETHEUS_MULTIPROC_DIR), merged into ours."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import Metric as Family
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+from clusterd.observe.catalogue import PREFIX
+
+logger = logging.getLogger("clusterd.observe")
+
+
+class Merged:
+    """The directory of files, one or more a process."""
+
+    def __init__(self, directory: str) -> None:
+        self.directory = directory
+
+    def collect(self) -> Iterator[Family]:
+        """The application's families. Nothing where they cannot be read: ours are still true."""
+        try:
+            self.bury()
+            found = self._found()
+        except Exception as error:  # of files that others write
+            logger.warning("metrics of the application cannot be read: %r", error)
+            return
+        yield from (family for family in found if not family.name.startswith(PREFIX))
+
+    def bury(self) -> None:
+        """Remove the live gauges of processes that are gone, as `mark_process_dead` wants it.
+
+        Nobody has to tell us of deaths: a file is named by its process, and who reads is in time.
+        """
+        for file in Path(self.directory).glob("gauge_live*_*.db"):
+            pid = file.stem.rpartition("_")[2]
+            if pid.isdigit() and not Path("/proc", pid).exists():
+                mark_process_dead(int(pid), self.directory)  # type: ignore[no-untyped-call]
+
+    def _found(self) -> list[Family]:
+        collector: Any = MultiProcessCollector
+        # The second registry is for nothing: it would add itself to the process's own.
+        return list(collector(CollectorRegistry(), self.directory).collect())
