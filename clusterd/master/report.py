@@ -10,7 +10,7 @@ from clusterd import __version__
 from clusterd.fleet.goal import Mode
 from clusterd.fleet.lifecycle import Phase
 from clusterd.fleet.roster import Worker
-from clusterd.ipc.scoreboard import Cell
+from clusterd.ipc.scoreboard import BUCKETS, Cell
 from clusterd.master import sequence
 from clusterd.master.cluster import Cluster
 from clusterd.master.group import Group
@@ -18,8 +18,11 @@ from clusterd.master.group import Group
 Told = dict[str, Any]
 
 
-def status(cluster: Cluster) -> Told:
-    """Everything that `clusterd status` shows. What is said of no group is the main one's."""
+def status(cluster: Cluster, detail: bool = False) -> Told:
+    """Everything that `clusterd status` shows. What is said of no group is the main one's.
+
+    With `detail` also what `clusterd top` makes rates of.
+    """
     now, main = cluster.kernel.now(), cluster.main
     groups = [group_status(group) for group in cluster.groups.values()]
     totals: collections.Counter[str] = collections.Counter()
@@ -37,7 +40,7 @@ def status(cluster: Cluster) -> Told:
         **{key: of_main[key] for key in ("app", "generation", "previous", "rollout")},
         "listeners": [name for group in groups for name in group["listeners"]],
         "uptime": round(now - cluster.started, 3),
-        "workers": [one for g in cluster.groups.values() for one in workers_status(g, now)],
+        "workers": [one for g in cluster.groups.values() for one in workers_status(g, now, detail)],
         "zygotes": [one for g in cluster.groups.values() for one in zygotes_status(g)],
         "groups": groups,
         "totals": dict(totals),
@@ -88,10 +91,13 @@ def group_state(group: Group) -> str:
     return "serving" if group.roster.count(Phase.READY) >= group.goal.size else "degraded"
 
 
-def workers_status(group: Group, now: float) -> list[Told]:
+def workers_status(group: Group, now: float, detail: bool = False) -> list[Told]:
     """The workers of a group, by slot."""
     workers = sorted(group.roster.workers.values(), key=lambda w: (w.slot, w.row))
-    return [worker_status(group, worker, now) for worker in workers]
+    return [
+        worker_status(group, worker, now) | (measured(group, worker) if detail else {})
+        for worker in workers
+    ]
 
 
 def worker_status(group: Group, worker: Worker, now: float) -> Told:
@@ -112,7 +118,15 @@ def worker_status(group: Group, worker: Worker, now: float) -> Told:
         "loop_lag": row[Cell.LOOP_LAG] / 1e6,
         "heartbeat_age": round(max(0.0, now - heartbeat), 3) if heartbeat else None,
         "restarts": group.restarts.get(worker.slot, 0),
+        "recycled": group.recycled.get(worker.slot, 0),
     }
+
+
+def measured(group: Group, worker: Worker) -> Told:
+    """More of a worker's own row: CPU time in seconds, answers by bucket of latency."""
+    row = group.board.row(worker.row)
+    latency = row[Cell.LATENCY : Cell.LATENCY + BUCKETS]
+    return {"cpu": row[Cell.CPU] / 1e6, "latency": list(latency)}
 
 
 def zygotes_status(group: Group) -> list[Told]:
