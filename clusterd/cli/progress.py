@@ -14,11 +14,11 @@ from clusterd.observe.snapshot import Snapshot
 CATCH_UP = 1.0  # seconds that the last lines may take, should the master be gone meanwhile
 
 
-def rollout(client: Client, command: str) -> dict[str, Any]:
+def rollout(client: Client, command: str, whose: dict[str, str]) -> dict[str, Any]:
     """Start a rollout and wait for its end; raises Refused with the traceback if it failed."""
     watcher = Watcher(client) if sys.stderr.isatty() else None
     try:
-        return client.ask(command, wait=True)
+        return client.ask(command, wait=True, **whose)
     except Refused as error:
         traceback = str(error.reply.get("traceback") or "").rstrip()
         remedy = "\n".join(filter(None, (traceback, error.remedy)))

@@ -7,6 +7,7 @@ import click
 from clusterd.cli import progress
 from clusterd.cli.here import client
 from clusterd.cli.options import which_cluster
+from clusterd.config.kinds import MAIN
 from clusterd.core.errors import ConfigError
 
 
@@ -29,6 +30,16 @@ def stop(no_wait: bool, quick: bool, **values: Any) -> None:
     click.echo("stopped")
 
 
+group_option = click.option(
+    "--group", metavar="NAME", help="Only this group, e.g. web.  [all, or the main one]"
+)
+
+
+def meant(group: str | None) -> dict[str, str]:
+    """The group that a request names, if it does."""
+    return {"group": group} if group else {}
+
+
 wait_option = click.option(
     "--wait", is_flag=True, help="Return when it is over: 0 if it succeeded, else 1."
 )
@@ -37,8 +48,9 @@ wait_option = click.option(
 @click.command()
 @wait_option
 @click.option("--certs", is_flag=True, help="Only read the TLS certificates again; no rollout.")
+@group_option
 @which_cluster
-def reload(wait: bool, certs: bool, **values: Any) -> None:
+def reload(wait: bool, certs: bool, group: str | None, **values: Any) -> None:
     """Roll in new code and settings, losing no request.
 
     Settings are read again and the application is imported afresh. One new worker is started
@@ -50,62 +62,75 @@ def reload(wait: bool, certs: bool, **values: Any) -> None:
     change nothing, and the command says why.
     """
     if certs:
-        reply = client(values).ask("certificates")
+        reply = client(values).ask("certificates", **meant(group))
         names = ", ".join(reply["names"]) or "no names"
         click.echo(f"new connections get the certificates for {names}, until {reply['expires']}")
     else:
-        _roll("reload", wait, values)
+        _roll("reload", wait, values, meant(group))
 
 
 @click.command()
 @wait_option
+@group_option
 @which_cluster
-def rollback(wait: bool, **values: Any) -> None:
+def rollback(wait: bool, group: str | None, **values: Any) -> None:
     """Return to the previous code at once.
 
     Works while the previous generation is kept in memory (rollback_keep, 10 minutes unless set).
     """
-    _roll("rollback", wait, values)
+    _roll("rollback", wait, values, meant(group))
 
 
-def _roll(name: str, wait: bool, values: dict[str, Any]) -> None:
+def _roll(name: str, wait: bool, values: dict[str, Any], whose: dict[str, str]) -> None:
     """Start a rollout, and wait for its end if asked to."""
-    reply = progress.rollout(client(values), name) if wait else client(values).ask(name)
-    generation = reply.get("generation", "?")
-    if wait:
-        click.echo(f"generation {generation} serves")
-    elif reply.get("queued"):
-        click.echo(f"generation {generation} follows the rollout under way")
-    else:
-        click.echo(f"{name} to generation {generation} has begun; 'clusterd status' follows it")
+    asked = client(values)
+    reply = progress.rollout(asked, name, whose) if wait else asked.ask(name, **whose)
+    numbers = reply.get("generations", {MAIN: reply.get("generation", "?")})
+    for group, generation in numbers.items():
+        of = "" if set(numbers) == {MAIN} else f" of {group}"
+        if wait:
+            click.echo(f"generation {generation}{of} serves")
+        elif reply.get("queued"):
+            click.echo(f"generation {generation}{of} follows the rollout under way")
+        else:
+            click.echo(f"{name} to generation {generation}{of} has begun; see 'clusterd status'")
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
-@click.argument("size", metavar="N|+N|-N")
+@click.argument("size", metavar="[GROUP=]N|+N|-N")
+@group_option
 @which_cluster
-def scale(size: str, **values: Any) -> None:
+def scale(size: str, group: str | None, **values: Any) -> None:
     """Change the number of workers: to N, or by +N or -N.
+
+    \b
+      clusterd scale 8
+      clusterd scale +1
+      clusterd scale worker=4        of the group 'worker'
 
     The size holds over reloads until the setting 'workers' itself changes.
     """
-    digits = size.removeprefix("+").removeprefix("-")
-    if not (digits.isascii() and digits.isdigit()) or len(size) - len(digits) > 1:
-        raise ConfigError(f"scale: {size!r} is not allowed; allowed: N, +N or -N")
-    step = size[0] in "+-"
-    reply = client(values).ask("scale", **{"by" if step else "to": int(size)})
-    click.echo(f"{reply.get('size', size)} workers wanted")
+    named, equals, amount = size.rpartition("=")
+    digits = amount.removeprefix("+").removeprefix("-")
+    if not (digits.isascii() and digits.isdigit()) or len(amount) - len(digits) > 1:
+        raise ConfigError(f"scale: {size!r} is not allowed; allowed: N, +N or -N, or GROUP=N")
+    whose = {"group": named} if equals else meant(group)
+    step = amount[0] in "+-"
+    reply = client(values).ask("scale", **{"by" if step else "to": int(amount)}, **whose)
+    of = f" in {reply['group']}" if reply.get("group", MAIN) != MAIN else ""
+    click.echo(f"{reply.get('size', amount)} workers wanted{of}")
 
 
-def _plain(name: str, done: str, doc: str) -> click.Command:
+def _plain(name: str, done: str, doc: str, of_group: bool = True) -> click.Command:
     """A command that needs no more than its name."""
 
     @which_cluster
-    def command(**values: Any) -> None:
-        client(values).ask(name)
+    def command(group: str | None = None, **values: Any) -> None:
+        client(values).ask(name, **meant(group))
         click.echo(done)
 
     command.__doc__ = doc
-    return click.command(name)(command)
+    return click.command(name)(group_option(command) if of_group else command)
 
 
 pause = _plain(
@@ -125,4 +150,5 @@ reopen = _plain(
     "reopen",
     "log file reopened",
     """Reopen the log file, after rotating it.""",
+    of_group=False,
 )

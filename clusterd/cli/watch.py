@@ -7,6 +7,7 @@ import click
 
 from clusterd.cli.here import client
 from clusterd.cli.options import which_cluster
+from clusterd.cli.steer import group_option, meant
 from clusterd.observe.line import event_line
 from clusterd.observe.snapshot import Snapshot
 from clusterd.observe.table import table
@@ -43,9 +44,10 @@ def events(follow: bool, since: int, as_json: bool, **values: Any) -> None:
 @click.command()
 @which_cluster
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
-def dump(as_json: bool, **values: Any) -> None:
+@group_option
+def dump(as_json: bool, group: str | None, **values: Any) -> None:
     """Show where each worker is in the code right now."""
-    reply = client(values).ask("dump")
+    reply = client(values).ask("dump", **meant(group))
     if as_json:
         click.echo(json.dumps(reply, indent=2))
         return

@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from clusterd.config.settings import Config
 from clusterd.config.kinds import MAIN
+from clusterd.config.settings import Config
 from clusterd.core.events import Event, Kind
 from clusterd.fleet.lifecycle import Phase
 from clusterd.master import reload
@@ -32,14 +32,28 @@ def config(workers: int = 2, **fleet: Any) -> Config:
 class Simulation:
     """The master, the kernel it believes in, and what it wrote to its journal."""
 
-    def __init__(self, whole: Config, behaviour: Callable[[int], Behaviour] | None = None) -> None:
+    def __init__(
+        self,
+        whole: Config | dict[str, Config],
+        behaviour: Callable[[int], Behaviour] | None = None,
+    ) -> None:
         self.kernel = FakeKernel(behaviour)
-        self.config = whole
-        self.cluster = assemble({MAIN: whole}, lambda: {MAIN: self.config}, self.kernel)
-        self.group.sockets.add(whole.listen, whole.fleet.workers)
+        self.configs = whole if isinstance(whole, dict) else {MAIN: whole}  # as a file would say
+        self.cluster = assemble(self.configs, lambda: self.configs, self.kernel)
+        for group in self.cluster.groups.values():
+            group.sockets.add(group.config.listen, group.config.fleet.workers)
         self.loop = Loop(self.cluster)
         self.fewest: int | None = None  # ready workers, once the whole size was ready
         self.watching = False
+
+    @property
+    def config(self) -> Config:
+        """What the file says of the main group."""
+        return self.configs[MAIN]
+
+    @config.setter
+    def config(self, whole: Config) -> None:
+        self.configs = {**self.configs, MAIN: whole}
 
     @property
     def group(self) -> Group:
