@@ -6,15 +6,13 @@ What is imported here stays in the master for life: no asyncio, no ssl, no psuti
 import functools
 import os
 import sys
-from pathlib import Path
 
 import click
 
 from clusterd import __version__
+from clusterd.cli.deciding import decide, identity
 from clusterd.cli.here import directory
 from clusterd.cli.options import Grouped, every_setting
-from clusterd.config.place import control_path
-from clusterd.config.resolve import load_groups
 from clusterd.config.settings import TABLE, Config
 from clusterd.core import log
 from clusterd.core.errors import ConfigError
@@ -52,26 +50,7 @@ def run(ahead: Ahead | None, /, ready_fd: int | None, **values: object) -> int:
     if os.isatty(2):
         greet(groups)
     kernel = faulty.wrap(Kernel())
-    return master.run(groups, reread, ready_fd, kernel, descriptor, str(home), ahead)
-
-
-def decide(values: dict[str, object], home: Path) -> dict[str, Config]:
-    """Every source read, now and again at each reload; there must be something to run."""
-    groups = load_groups(values, os.environ, home)
-    for config in groups.values():
-        if not (config.app.app or config.command.command):
-            raise ConfigError(
-                "run: no application is named; allowed: module:attribute, e.g. shop.main:app",
-                "Try 'clusterd run clusterd.demo:app' to see it work.",
-            )
-        control_path(config.place, os.environ)  # raises where it is too long for a socket
-    return groups
-
-
-def identity(config: Config) -> dict[str, str]:
-    """What the master's lines begin with: the cluster's name, where it was given one."""
-    name = config.place.name
-    return {} if name == TABLE["name"].default else {"name": name}
+    return master.run(groups, reread, ready_fd, kernel, descriptor, str(home), ahead, dict(values))
 
 
 def open_log(path: str) -> int:

@@ -23,6 +23,9 @@ class Kind(enum.StrEnum):
     SCALED = "scaled"
     REOPENED = "reopened"
     GAVE_UP = "gave_up"
+    UPGRADE_STARTED = "upgrade_started"  # in place: the new version is being tried
+    UPGRADED = "upgraded"  # we are the new version
+    UPGRADE_FAILED = "upgrade_failed"
     GROUP_ADDED = "group_added"  # by a reload
     GROUP_REMOVED = "group_removed"
     # zygotes
@@ -41,6 +44,12 @@ class Kind(enum.StrEnum):
     EXITED = "exited"
     BACKED_OFF = "backed_off"
     DUMPED = "dumped"
+    # vitals (`core.vitals`)
+    BLOCKED = "blocked"
+    HALTED = "halted"
+    BUSY = "busy"
+    STALLED = "stalled"
+    RECOVERED = "recovered"
     # rollouts
     RELOAD_REFUSED = "reload_refused"
     ROLLOUT_STARTED = "rollout_started"
@@ -54,7 +63,19 @@ class Kind(enum.StrEnum):
     TROUBLE = "trouble"
 
 
-WARNINGS = frozenset({Kind.BACKED_OFF, Kind.KILLED, Kind.SPAWN_FAILED, Kind.DUMPED, Kind.TROUBLE})
+WARNINGS = frozenset(
+    {
+        Kind.BACKED_OFF,
+        Kind.KILLED,
+        Kind.SPAWN_FAILED,
+        Kind.DUMPED,
+        Kind.BLOCKED,
+        Kind.HALTED,
+        Kind.BUSY,
+        Kind.STALLED,
+        Kind.TROUBLE,
+    }
+)
 ERRORS = frozenset(
     {
         Kind.ZYGOTE_FAILED,
@@ -62,6 +83,7 @@ ERRORS = frozenset(
         Kind.RELOAD_REFUSED,
         Kind.ROLLOUT_FAILED,
         Kind.CERTIFICATES_REFUSED,
+        Kind.UPGRADE_FAILED,
         Kind.GAVE_UP,
     }
 )

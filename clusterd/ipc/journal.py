@@ -5,8 +5,8 @@ it (`clusterd events`), and so do the tests.
 """
 
 import collections
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, Self
 
 from clusterd.core.events import Event, Kind
 
@@ -21,6 +21,14 @@ class Journal:
         self._events: collections.deque[Event] = collections.deque(maxlen=KEPT)
         self._listeners: list[Callable[[Event], None]] = []
         self.last = 0
+
+    @classmethod
+    def restored(cls, events: Iterable[Event], last: int, wall: Callable[[], float]) -> Self:
+        """The journal of an earlier life: numbers go on where they were."""
+        journal = cls(wall)
+        journal._events.extend(events)
+        journal.last = last
+        return journal
 
     def append(self, kind: Kind, **fields: Any) -> Event:
         """Write one event and tell the listeners."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from clusterd.core.errors import Bug
 from clusterd.core.events import Kind
+from clusterd.fleet.backoff import GROWN_UP
 from clusterd.fleet.lifecycle import Cue, Phase, step
 from clusterd.fleet.roster import Worker, Zygote, ZygotePhase
 from clusterd.ipc.channel import Channel, Closed, close_all
@@ -129,13 +130,21 @@ def swept(group: Group) -> None:
 
 
 def leaving(group: Group, worker: Worker, message: Leaving) -> None:
+    """It wants to be replaced. Unless that was planned, it counts as an end of its own making:
+    one that leaves as soon as it is ready would spin.
+
+    Who is to be recycled lived at least from one beat of its pulse to the next, was well, and
+    its slot is not to wait for it. Should it die before it is replaced, that is a death as any.
+    """
     if worker.leaving:
         return
-    worker.leaving = worker.asked = True
+    worker.leaving, worker.recycling = True, message.recycle
     group.note(Kind.LEAVING, **group.identity(worker), reason=message.reason)
-    now = group.kernel.now()
-    uptime = now - worker.since if worker.phase is Phase.READY else 0.0
-    back_off(group, worker, uptime)  # or one that leaves as soon as it is ready would spin
+    uptime = group.kernel.now() - worker.since if worker.phase is Phase.READY else 0.0
+    if message.recycle and uptime < GROWN_UP:
+        return
+    worker.asked = not message.recycle
+    back_off(group, worker, uptime)
 
 
 def draining(_group: Group, worker: Worker, _message: Draining) -> None:
@@ -150,7 +159,9 @@ def dumped(group: Group, worker: Worker, message: Dumped) -> None:
 def failed(group: Group, speaker: Worker | Zygote, message: Failed) -> None:
     generation = speaker.generation
     group.tracebacks[generation] = message.traceback
-    importing = message.stage == "import"
+    importing = message.stage in ("import", "limits")  # neither would go better again
+    if message.stage == "limits":
+        group.misconfigured.add(generation)
     blame(group, generation, f"{message.stage} failed: {message.reason}", importing)
     kind = Kind.ZYGOTE_FAILED if isinstance(speaker, Zygote) else Kind.WORKER_FAILED
     identity = {"generation": generation, "pid": speaker.pid}

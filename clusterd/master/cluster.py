@@ -17,6 +17,9 @@ from clusterd.ipc.journal import Journal
 from clusterd.kernel.child import Ahead
 from clusterd.kernel.real import Kernel
 from clusterd.master.group import Group
+from clusterd.master.plain import Descriptor
+from clusterd.master.tallies import Tallies
+from clusterd.master.trial import Trial
 
 
 @dataclass
@@ -26,7 +29,8 @@ class Cluster:
     reread: Callable[[], dict[str, Config]]  # today's settings of every group
     kernel: Kernel
     directory: str  # the logical working directory: today's code may be behind a symlink
-    log_fd: int = 2
+    given: dict[str, Any] = field(default_factory=dict)  # on the command line, by setting
+    log_fd: Descriptor = 2
     ahead: Ahead | None = None  # the first zygote, if it was started already
     control_file: list[tuple[str, int]] = field(default_factory=list)  # its path and inode
     terminal: bool = False  # started at one
@@ -36,12 +40,15 @@ class Cluster:
     announced: bool = False  # READY was journaled
     interrupts: int = 0
     pid: int = field(default_factory=os.getpid)
+    upgrade: Trial | None = None  # in place, under way
     exit: Exit = Exit.OK
     started: float = 0.0
+    tallies: Tallies = field(default_factory=Tallies)
     fault: Exception | None = None  # our own, lived through in this turn
 
     def __post_init__(self) -> None:
         self.journal = Journal(self.kernel.wall)
+        self.journal.listen(self.tallies.hear)
         self.started = self.kernel.now()
 
     @property

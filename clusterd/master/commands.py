@@ -4,14 +4,23 @@ from collections.abc import Callable
 from typing import Any
 
 from clusterd.core.errors import ClusterdError, ConfigError
-from clusterd.core.events import Event, Kind
+from clusterd.core.events import Kind
 from clusterd.master import certificates, orders, reload, report
 from clusterd.master.cluster import Cluster
 from clusterd.master.group import Group
+from clusterd.master.metrics import metrics
+from clusterd.master.waiters import (
+    Dumps,
+    Renewed,
+    Reply,
+    RolloutsOver,
+    UpgradeOver,
+    Waiter,
+    done,
+    refused,
+)
 
-Reply = dict[str, Any]
-# Hears every event; the reply once there is one.
-Waiter = Callable[[Event], Reply | None]
+READING = ("status", "metrics")  # which change nothing, and are no news to anybody
 
 
 def answer(cluster: Cluster, request: dict[str, Any]) -> Reply | Waiter:
@@ -20,7 +29,7 @@ def answer(cluster: Cluster, request: dict[str, Any]) -> Reply | Waiter:
     act = TABLE.get(str(name))
     if act is None:
         return refused(f"there is no command {name!r}", f"known: {', '.join(TABLE)}, events")
-    if name not in ("status",):
+    if name not in READING:
         cluster.note(Kind.ORDERED, command=name)
     try:
         return act(cluster, request)
@@ -28,16 +37,6 @@ def answer(cluster: Cluster, request: dict[str, Any]) -> Reply | Waiter:
         return refused(error.message, error.remedy)
     except (TypeError, ValueError, OverflowError) as error:
         return refused(f"{name}: {error}")
-
-
-def refused(error: str, remedy: str = "", **more: Any) -> Reply:
-    """A reply that says no."""
-    return {"ok": False, "error": error, "remedy": remedy, **more}
-
-
-def done(**fields: Any) -> Reply:
-    """A reply that says yes."""
-    return {"ok": True, **fields}
 
 
 def stop(cluster: Cluster, request: dict[str, Any]) -> Reply:
@@ -89,35 +88,9 @@ def rollback(cluster: Cluster, request: dict[str, Any]) -> Reply | Waiter:
 
 def rollouts_over(cluster: Cluster, numbers: dict[str, int]) -> Reply | Waiter:
     """Answers when the rollouts of all these generations have ended, or one has failed."""
-    left = dict(numbers)
-    if not left:
+    if not numbers:
         return done(**told(cluster, numbers))
-
-    def hear(event: Event) -> Reply | None:
-        if event.kind is Kind.RELOAD_REFUSED:
-            return refused(event.fields["reason"], event.fields.get("remedy", ""))
-        name = event.fields.get("group")
-        if left.get(str(name)) != event.fields.get("generation"):
-            return None
-        if event.kind is Kind.ROLLOUT_FAILED:
-            return failed(event, str(name), numbers)
-        if event.kind is Kind.ROLLOUT_FINISHED:
-            del left[str(name)]
-        return None if left else done(**told(cluster, numbers))
-
-    return hear
-
-
-def failed(event: Event, name: str, numbers: dict[str, int]) -> Reply:
-    """A rollout came to nothing: which, why, and what serves instead."""
-    whose = f" of {name}" if len(numbers) > 1 else ""
-    serving = event.fields["serving"]
-    return refused(
-        f"generation {numbers[name]}{whose} did not come up: {event.fields['reason']}",
-        f"generation {serving} serves on",
-        traceback=event.fields.get("traceback", ""),
-        generation=serving,
-    )
+    return RolloutsOver(told(cluster, numbers), dict(numbers), len(numbers) > 1)
 
 
 def renew(cluster: Cluster, request: dict[str, Any]) -> Waiter:
@@ -128,20 +101,7 @@ def renew(cluster: Cluster, request: dict[str, Any]) -> Waiter:
         {"group": g.name, "generation": g.goal.stable, "renewal": certificates.renew(g)}
         for g in groups
     ]
-    names: list[str] = []
-
-    def hear(event: Event) -> Reply | None:
-        mine = next((one for one in left if one.items() <= event.fields.items()), None)
-        if mine is None:
-            return None
-        if event.kind is Kind.CERTIFICATES_REFUSED:
-            remedy = event.fields["remedy"] or "the certificates in use stay"
-            return refused(event.fields["reason"], remedy)
-        left.remove(mine)
-        names.extend(event.fields["names"])
-        return None if left else done(names=names, expires=event.fields["expires"])
-
-    return hear
+    return Renewed(left)
 
 
 def scale(cluster: Cluster, request: dict[str, Any]) -> Reply:
@@ -173,24 +133,18 @@ def dump(cluster: Cluster, request: dict[str, Any]) -> Reply | Waiter:
     """Answers when each worker has told where it is, by itself or through faulthandler."""
     groups = chosen(cluster, request)
     left = {pid for group in groups for pid in orders.dump(group, list(group.roster.workers))}
-    texts: list[Reply] = []
-    if not left:
-        return done(dumps=texts)
+    return Dumps(left) if left else done(dumps=[])
 
-    def hear(event: Event) -> Reply | None:
-        pid = event.fields.get("pid")
-        if pid in left and event.kind in (Kind.DUMPED, Kind.EXITED):
-            left.discard(pid)
-            text = event.fields.get("traceback") or f"it ended: {event.fields.get('cause', '')}"
-            keys = ("group", "slot", "generation", "pid")
-            texts.append({**{key: event.fields.get(key) for key in keys}, "text": text})
-        return done(dumps=texts) if not left else None
 
-    return hear
+def upgrade(cluster: Cluster, _request: dict[str, Any]) -> Waiter:
+    """Answers when we have become today's clusterd, or with what is wrong with it."""
+    orders.upgrade(cluster, "clusterd upgrade")
+    return UpgradeOver()
 
 
 TABLE: dict[str, Callable[[Cluster, dict[str, Any]], Reply | Waiter]] = {
-    "status": lambda cluster, _request: done(**report.status(cluster)),
+    "metrics": metrics,
+    "status": lambda cluster, request: done(**report.status(cluster, bool(request.get("detail")))),
     "stop": stop,
     "reload": begin,
     "certificates": renew,
@@ -200,4 +154,5 @@ TABLE: dict[str, Callable[[Cluster, dict[str, Any]], Reply | Waiter]] = {
     "resume": resume,
     "dump": dump,
     "reopen": reopen,
+    "upgrade": upgrade,
 }

@@ -7,7 +7,9 @@ import json
 import os
 import socket
 import struct
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Self
 
 from clusterd.config.address import Unix
 from clusterd.core.errors import BindError
@@ -15,8 +17,8 @@ from clusterd.core.events import Event
 from clusterd.kernel.real import Kernel
 from clusterd.master import commands
 from clusterd.master.cluster import Cluster
-from clusterd.master.commands import Reply, Waiter
-from clusterd.master.listener import listen
+from clusterd.master.listener import Listener, listen
+from clusterd.master.waiters import Reply, Waiter, refused
 
 MOST_CLIENTS = 64
 MOST_REQUEST = 64 * 1024  # bytes without a line's end
@@ -24,17 +26,17 @@ MOST_UNREAD = 4 * 1024 * 1024  # bytes; the whole journal is some 1 MiB
 _PEERCRED = struct.Struct("3i")  # pid, uid, gid: SO_PEERCRED, unix(7)
 
 
+@dataclass(slots=True)
 class Client:
     """One connection, its unread output, and what it waits for."""
 
-    def __init__(self, number: int, sock: socket.socket) -> None:
-        self.number = number
-        self.sock = sock
-        self.heard = bytearray()
-        self.unread = bytearray()
-        self.waiter: Waiter | None = None
-        self.follows = False
-        self.closing = False  # once what is unread has gone
+    number: int
+    sock: socket.socket
+    heard: bytearray = field(default_factory=bytearray)
+    unread: bytearray = field(default_factory=bytearray)
+    waiter: Waiter | None = None
+    follows: bool = False
+    closing: bool = False  # once what is unread has gone
 
 
 class Control:
@@ -50,11 +52,25 @@ class Control:
         except OSError as error:
             reason = f"the control socket {path} cannot be made: {error.strerror}"
             raise BindError(reason) from error
-        (self._file,) = listen(Unix(path, 0o600), MOST_CLIENTS)
-        self._listener = self._file.sock
-        cluster.control_file = [(self._file.path, self._file.inode)]
-        self._kernel.watch(self._listener, ("control", 0))
-        cluster.journal.listen(self._spread)
+        (self.file,) = listen(Unix(path, 0o600), MOST_CLIENTS)
+        cluster.control_file = [(self.file.path, self.file.inode)]
+        self.open()
+
+    @classmethod
+    def restored(cls, file: Listener, clients: Iterable[Client]) -> Self:
+        """The control socket of an earlier life. `cluster` is told before it is opened."""
+        control = cls.__new__(cls)
+        control.path, control.file = file.path, file
+        control.clients = {client.number: client for client in clients}
+        control._numbers = max(control.clients, default=0)
+        return control
+
+    def open(self) -> None:
+        """Hear clients, and let them hear of events."""
+        self._kernel.watch(self.file.sock, ("control", 0))
+        for client in list(self.clients.values()):
+            self._watch(client)
+        self.cluster.journal.listen(self._spread)
 
     @property
     def _kernel(self) -> Kernel:
@@ -65,8 +81,8 @@ class Control:
         for client in list(self.clients.values()):
             self._flush(client)
             self._drop(client)
-        self._kernel.unwatch(self._listener)
-        self._file.close()
+        self._kernel.unwatch(self.file.sock)
+        self.file.close()
 
     def woke(self, number: int) -> None:
         """The listener (number 0) or a client is ready."""
@@ -80,7 +96,7 @@ class Control:
 
     def _accept(self) -> None:
         try:
-            sock, _ = self._listener.accept()
+            sock, _ = self.file.sock.accept()
         except (BlockingIOError, ConnectionAbortedError):
             return  # any other error (too many open files, say) is lived through by the loop
         _, uid, _ = _PEERCRED.unpack(
@@ -127,7 +143,7 @@ class Control:
             if not isinstance(request, dict):
                 raise ValueError("an object is wanted")
         except (ValueError, RecursionError) as error:
-            self._say(client, commands.refused(f"this is no request: {error}"))
+            self._say(client, refused(f"this is no request: {error}"))
             return
         if request.get("command") == "events":
             self._events(client, request)
@@ -141,7 +157,7 @@ class Control:
     def _events(self, client: Client, request: dict[str, Any]) -> None:
         since = request.get("since", 0)
         if not isinstance(since, int):
-            self._say(client, commands.refused("events: 'since' is a number"))
+            self._say(client, refused("events: 'since' is a number"))
             return
         for event in self.cluster.journal.since(since):
             self._say(client, event.flat())

@@ -13,8 +13,9 @@ from clusterd.fleet.goal import Goal, Mode, Patience
 from clusterd.fleet.roster import Roster, Worker
 from clusterd.ipc.certificates import Sealed
 from clusterd.ipc.channel import Channel
-from clusterd.ipc.scoreboard import ROWS, TOTALS, USED, Scoreboard
+from clusterd.ipc.scoreboard import ROWS, SLOTTED, TOTALS, USED, Scoreboard
 from clusterd.kernel.real import Kernel
+from clusterd.master.plain import Descriptor
 from clusterd.master.sockets import Sockets
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class Handles:
     """The master's ends of what one worker was given."""
 
     channel: Channel
-    dump: int  # the read end of its dump pipe
+    dump: Descriptor  # the read end of its dump pipe
 
 
 @dataclass(slots=True)
@@ -74,9 +75,11 @@ class Group:
     covers: dict[int, set[str]] = field(default_factory=dict)  # row → listeners beside its own
     dumps: dict[int, Dump] = field(default_factory=dict)  # by row
     totals: dict[int, int] = field(default_factory=dict)  # of the processes that are gone, by cell
+    slots: dict[int, list[int]] = field(default_factory=dict)  # theirs by slot, as SLOTTED has them
     again: bool = False  # a reload was asked for while one is rolling
     announced: bool = False  # the whole size was ready once
     restarts: dict[int, int] = field(default_factory=dict)  # unasked deaths, by slot
+    recycled: dict[int, int] = field(default_factory=dict)  # planned replacements, by slot
 
     def __post_init__(self) -> None:
         self.handover = self.kernel.pair()
@@ -141,6 +144,9 @@ class Group:
         row = self.board.row(worker.row)
         for cell in TOTALS:
             self.totals[cell] = self.totals.get(cell, 0) + row[cell]
+        of_slot = self.slots.setdefault(worker.slot, [0] * len(SLOTTED))
+        for index, cell in enumerate(SLOTTED):
+            of_slot[index] += row[cell]
         self.board.clear(worker.row)
         self.roster.workers.pop(worker.row, None)
         self.covers.pop(worker.row, None)

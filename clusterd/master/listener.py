@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from clusterd.config.address import Address, Fd, Tcp, Unix
 from clusterd.core.errors import BindError, ConfigError
 from clusterd.master.holder import holder_of
+from clusterd.master.plain import Descriptor
 
 SO_REUSEPORT = socket.SO_REUSEPORT
 # A minute of silence, then six probes (tcp(7)): gone is who answers none within two minutes.
@@ -30,7 +31,7 @@ class Listener:
     inherited: bool = False  # somebody else's (systemd's, say): it outlives us, as it is
     path: str = ""  # of a Unix socket, with its inode and the lock beside it
     inode: int = 0
-    lock: int = -1
+    lock: Descriptor = -1
 
     def close(self) -> None:
         """Close our copy; a socket file that is still ours goes, and then its lock."""

@@ -9,7 +9,7 @@ from clusterd.fleet.goal import Mode
 from clusterd.fleet.plan import plan
 from clusterd.fleet.rollout import hopeless
 from clusterd.kernel.signals import FAULT_SIGNAL
-from clusterd.master import absorb, certificates, cover, orders, reload, sequence, signals
+from clusterd.master import absorb, certificates, cover, orders, reload, sequence, signals, upgrade
 from clusterd.master.cluster import Cluster
 from clusterd.master.control import Control
 from clusterd.master.group import Group
@@ -66,6 +66,8 @@ class Loop:
             guard(certificates.settle, group)
         if self._somebody_may_move():
             self.due = 0.0
+        guard(upgrade.settle, self.cluster, self.control)
+        self.due = min(self.due, upgrade.due(self.cluster))
 
     def _somebody_may_move(self) -> bool:
         """Did this turn free a group that comes before or after another in the order?"""
@@ -117,7 +119,8 @@ class Loop:
         for key in keys:
             cluster.guard(self._heard, key)
         for death in dead:
-            cluster.guard(absorb.died, cluster, death)
+            if not upgrade.died(cluster, death):
+                cluster.guard(absorb.died, cluster, death)
         for number, count in rang.items():
             cluster.guard(signals.obey, cluster, number, count)
 
@@ -129,6 +132,8 @@ class Loop:
                 absorb.zygote_spoke(self.cluster.groups[name], pid)
             case ("dump", str(name), int(row)) if name in self.cluster.groups:
                 absorb.dump_arrived(self.cluster.groups[name], row)
+            case ("trial",):
+                upgrade.spoke(self.cluster)
             case ("control", int(number)) if self.control is not None:
                 self.control.woke(number)
 

@@ -4,6 +4,7 @@ import signal
 from dataclasses import replace
 from math import inf
 
+from clusterd import __version__
 from clusterd.core import log
 from clusterd.core.errors import BindError, ConfigError
 from clusterd.core.events import Kind
@@ -16,6 +17,7 @@ from clusterd.master.cluster import Cluster
 from clusterd.master.ending import stop_group
 from clusterd.master.group import Dump, Group
 from clusterd.master.perform import QUICK
+from clusterd.master.trial import Trial
 
 DUMP_PATIENCE = 1.0  # seconds that a worker has to answer from Python before faulthandler is asked
 
@@ -98,6 +100,16 @@ def scale(group: Group, size: int, why: str) -> int:
 
 
 MOST = 480  # two rows a slot during a roll, and 1,024 rows
+
+
+def upgrade(cluster: Cluster, why: str) -> None:
+    """Have today's clusterd tried, and become it if it is fit. Raises ConfigError."""
+    if cluster.stopping:
+        raise ConfigError("the cluster is stopping")
+    if cluster.upgrade is not None:
+        raise ConfigError("an upgrade is under way")
+    cluster.upgrade = Trial(cluster.kernel.now())
+    cluster.note(Kind.UPGRADE_STARTED, version=__version__, reason=why)
 
 
 def dump(group: Group, rows: list[int]) -> list[int]:

@@ -186,6 +186,8 @@ def retire(group: Group, action: Retire) -> None:
     booting = worker.phase is Phase.BOOTING
     worker.phase, worker.since, worker.asked = step(worker.phase, Cue.RETIRED), now, True
     group.note(Kind.RETIRED, **group.identity(worker), reason=action.why)
+    if action.why == "recycled":
+        group.recycled[worker.slot] = group.recycled.get(worker.slot, 0) + 1
     channel = group.handles[worker.row].channel
     if group.goal.quick:
         worker.deadline = now + QUICK

@@ -112,9 +112,9 @@ class Writer:
         }
 
     def _dict(self, hints: tuple[Any, Any], value: dict[Any, Any], where: str) -> Any:
-        pairs = [(self.write(hints[0], key), self.write(hints[1], one, where))
-                 for key, one in value.items()]  # fmt: skip
-        return dict(pairs) if hints[0] is str else pairs
+        of_key, of_value = hints
+        pairs = [(self.write(of_key, k), self.write(of_value, v, where)) for k, v in value.items()]
+        return dict(pairs) if of_key is str else pairs
 
 
 @dataclasses.dataclass(slots=True)
@@ -125,6 +125,7 @@ class Reader:
     left: Fields
     special: Mapping[type, Read]
     take: Callable[[int], int] = lambda number: number
+    taken: dict[int, Any] = dataclasses.field(default_factory=dict)  # what holds a descriptor
 
     def descriptor(self, number: int) -> int:
         """Ours from now on."""
@@ -132,11 +133,17 @@ class Reader:
             raise Unfit(f"{number!r} is no descriptor")
         return self.take(number) if number >= 0 else number
 
+    def once(self, hold: Callable[[int], Any], plain: Any) -> Any:
+        """What holds a descriptor that several share, and closes it with the last of them."""
+        if plain not in self.taken:
+            self.taken[plain] = hold(self.descriptor(plain))
+        return self.taken[plain]
+
     def read(self, hint: Any, plain: Any, where: str = "") -> Any:
         """The value that was written; raises Unfit where it is none of its type."""
         try:
             return self._read(hint, plain, where)
-        except (TypeError, ValueError, KeyError, AttributeError) as error:
+        except (TypeError, ValueError, KeyError, AttributeError, OSError) as error:
             raise Unfit(f"{where}: {type(error).__name__}: {error}") from error
 
     def _read(self, hint: Any, plain: Any, where: str) -> Any:

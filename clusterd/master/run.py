@@ -4,6 +4,7 @@ import contextlib
 import gc
 import os
 from collections.abc import Callable
+from typing import Any
 
 import setproctitle
 
@@ -29,15 +30,16 @@ def run(
     log_fd: int = 2,
     directory: str = ".",
     ahead: Ahead | None = None,
+    given: dict[str, Any] | None = None,
 ) -> int:
     """Serve until stopped; the exit status. Raises BindError or ConfigError before serving.
 
     `directory` is the working directory by the name it was reached by: a deploy may move the
     symlink, and each zygote starts where it points then. `ahead` is the first zygote, if it was
-    started already.
+    started already; `given` is what the command line says, for who comes after an upgrade.
     """
     cluster = assemble(groups, reread, kernel, log_fd, directory)
-    cluster.ahead = ahead
+    cluster.ahead, cluster.given = ahead, given or {}
     control: Control | None = None
     try:
         for group in cluster.groups.values():
@@ -45,17 +47,29 @@ def run(
         control = open_control(cluster)
         kernel.adopt()
         announce(cluster, control, ready_fd)
-        gc.freeze()
-        gc.enable()
-        # From here on we must not die: what fails is journaled and tried again.
-        code = Loop(cluster, control).run()
-        cluster.note(Kind.STOPPED, code=int(code))
+        return serve(cluster, control)
     finally:
+        close(cluster, control)
+
+
+def serve(cluster: Cluster, control: Control | None) -> int:
+    """Turn until it is over; the exit status."""
+    gc.freeze()
+    gc.enable()
+    # From here on we must not die: what fails is journaled and tried again.
+    code = Loop(cluster, control).run()
+    cluster.note(Kind.STOPPED, code=int(code))
+    return code
+
+
+def close(cluster: Cluster, control: Control | None) -> None:
+    """Let go of what was bound, and remove its files."""
+    try:
         for group in cluster.groups.values():
             group.sockets.remove(list(group.sockets.groups))
+    finally:
         if control is not None:
             control.close()
-    return code
 
 
 def assemble(
@@ -76,8 +90,13 @@ def assemble(
     cluster.journal.listen(logbook.write)
     for name, config in groups.items():
         cluster.groups[name] = found(cluster, name, config)
-    setproctitle.setproctitle(f"clusterd: master {what_runs(cluster.main.config)}")
+    title(cluster)
     return cluster
+
+
+def title(cluster: Cluster) -> None:
+    """What ps(1) shows."""
+    setproctitle.setproctitle(f"clusterd: master {what_runs(cluster.main.config)}")
 
 
 def what_runs(config: Config) -> str:

@@ -43,6 +43,10 @@ def reopen(cluster: Cluster, _count: int) -> None:
     orders.reopen(cluster)
 
 
+def upgrade(cluster: Cluster, _count: int) -> None:
+    orders.upgrade(cluster, "SIGUSR2")
+
+
 def pause(cluster: Cluster, _count: int) -> None:
     if not cluster.terminal:  # there it only says that the window's size changed
         for group in cluster.wanted:
@@ -63,6 +67,7 @@ TABLE: dict[signal.Signals, Callable[[Cluster, int], None]] = {
     signal.SIGQUIT: quick,
     signal.SIGHUP: hang_up,
     signal.SIGUSR1: reopen,
+    signal.SIGUSR2: upgrade,
     signal.SIGWINCH: pause,
     signal.SIGTTIN: one_more,
     signal.SIGTTOU: one_fewer,
@@ -73,7 +78,7 @@ def obey(cluster: Cluster, number: signal.Signals, count: int) -> None:
     """Do what a signal says. What cannot be done is journaled, never raised."""
     act = TABLE.get(number)
     if act is None:
-        return  # SIGCHLD was seen to already; SIGUSR2 is kept for the upgrade in place
+        return  # SIGCHLD was seen to already
     cluster.note(Kind.SIGNALLED, signal=number.name, **({"times": count} if count > 1 else {}))
     try:
         act(cluster, count)

@@ -79,7 +79,8 @@ def test_what_was_written_is_read_again() -> None:
     assert taken == [7]
     original.owner = None  # is left behind
     assert again == original
-    assert type(again.raw) is bytearray and type(again.names) is tuple
+    assert type(again.raw) is bytearray
+    assert type(again.names) is tuple
 
 
 def test_a_field_that_is_new_takes_its_default() -> None:
