@@ -216,7 +216,14 @@ def _retire(
             if draining + 1 > ready - 1:
                 continue
             draining, ready = draining + 1, ready - 1
-        out.actions.append(Retire(worker.row, "replaced" if worker.leaving else "reload"))
+        out.actions.append(Retire(worker.row, _why(worker)))
+
+
+def _why(worker: Worker) -> str:
+    """What to tell one whose successor is ready."""
+    if worker.recycling:
+        return "recycled"
+    return "replaced" if worker.leaving else "reload"
 
 
 def _zygotes(out: Plan, roster: Roster, goal: Goal, now: float) -> None:

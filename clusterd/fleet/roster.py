@@ -22,6 +22,7 @@ class Worker:
     phase: Phase = Phase.BOOTING
     pid: int | None = None
     leaving: bool = False  # it asked to be replaced, and serves until it is
+    recycling: bool = False  # … since it has served long enough: no fault of anybody
     asked: bool = False  # its going is our wish, not its fault
     accepting: bool = False  # from ready on, until it says that it drains
 

@@ -24,6 +24,7 @@ from clusterd.ipc.messages import (
     Failed,
     Hello,
     Leave,
+    Leaving,
     Loaded,
     Message,
     Quit,
@@ -48,6 +49,7 @@ class Behaviour:
     ready_time: float | None = 0.1  # None: never
     dies_after: float | None = None  # seconds after ready (or after birth, if never ready)
     drain_time: float | None = 0.2  # None: never leaves by itself
+    recycles_after: float | None = None  # seconds after ready, and more by slot
     answers_dumps: bool = True
     certificate_fault: str = ""  # the zygote cannot use certificates
     deaf_to_certificates: bool = False  # a worker never answers them
@@ -297,3 +299,10 @@ class FakeKernel(Kernel):
         child.channel.send(Ready(child.pid, child.slot, child.generation))
         if child.behaviour.dies_after is not None:
             self.after(child.behaviour.dies_after, lambda: self.end(child, 1))
+        if child.behaviour.recycles_after is not None:
+            when = child.behaviour.recycles_after * (1 + child.slot / 10)
+            self.after(when, lambda: self._recycle(child))
+
+    def _recycle(self, child: Child) -> None:
+        if child.alive:
+            child.channel.send(Leaving("max_age", recycle=True))
