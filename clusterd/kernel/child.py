@@ -24,6 +24,11 @@ class Ahead:
     def __enter__(self) -> Self:
         return self
 
+    def died(self) -> None:
+        """It was reaped before anybody took it."""
+        self.taken = True
+        self.sock.close()
+
     def __exit__(self, *_: object) -> None:
         """End it where the command failed before it was of use."""
         if not self.taken:
