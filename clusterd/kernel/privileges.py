@@ -84,14 +84,18 @@ def _group(text: str) -> int:
         raise ConfigError(f"user: there is no group {text!r}") from None
 
 
-def check(user: str) -> None:
+def check(user: str, group: str = "") -> None:
     """Raise ConfigError where workers would be the superuser though nobody said so, or could not
-    become who they are to be. What only the kernel knows turns out when it is applied."""
+    become who they are to be. What only the kernel knows turns out when it is applied.
+
+    `group` names whose workers, where there are several.
+    """
     superuser = os.geteuid() == 0
     if not user:
         if superuser:
+            whose = f"the workers of {group}" if group else "the workers"
             raise ConfigError(
-                "user: started by root, and nobody said who the workers are to be",
+                f"user: started by root, and nobody said who {whose} are to be",
                 "Say --user www-data (or CLUSTERD_USER, or user in clusterd.toml), which they\n"
                 "become once the sockets are bound; if you mean it, --user root.",
             )

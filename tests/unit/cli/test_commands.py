@@ -16,6 +16,7 @@ from clusterd.cli.main import run
 from clusterd.config.settings import TABLE
 from clusterd.core.exits import Exit
 
+ME = f"{os.geteuid()}:{os.getegid()}"  # root must say so
 STATUS: dict[str, Any] = {
     "ok": True, "name": "clusterd", "app": "shop:app", "version": "0.1.0", "pid": 1,
     "state": "serving", "size": 1, "ready": 1, "generation": 1, "uptime": 1.0, "journal": 12,
@@ -159,7 +160,7 @@ def test_without_a_runtime_directory_the_option_is_told(
         (["config", "--config", "no.toml"], "clusterd: "),
         (["run"], "clusterd: run: no application is named"),
         (["run", "shop.py"], "clusterd: APP: 'shop.py' is a file; a module is wanted: shop:app"),
-        (["run", "shop", "--log-file", "no/dir/log"], "clusterd: --log-file: "),
+        (["run", "shop", "--user", ME, "--log-file", "no/dir/log"], "clusterd: --log-file: "),
         (["scale", "many"], "clusterd: scale: 'many' is not allowed; allowed: N, +N or -N"),
         (["scale", "+-1"], "clusterd: scale: '+-1' is not allowed"),
         (["scale"], "clusterd scale: missing argument"),

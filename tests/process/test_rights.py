@@ -1,0 +1,158 @@
+"""Workers that are nobody and have limits, under a master that is root; asked of the kernel."""
+
+import contextlib
+import json
+import os
+import pwd
+import signal
+import socket
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.rights import opening
+from tests.support.server import Server, running, serving
+
+superuser = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+LIMITS = ("--nice", "4", "--umask", "027", "--limit-nofile", "512", "--limit-core", "0")
+
+
+@contextlib.contextmanager
+def serving_as_nobody(place: Path, *options: str, workers: int = 2) -> Iterator[Server]:
+    wrapper = opening()
+    if wrapper is None:
+        pytest.skip("the interpreter is closed to others, and no mount namespace can open it")
+    more = ("--user", "nobody", "-w", str(workers), "--min-ready", "0", *options)
+    with tempfile.TemporaryDirectory(prefix="clusterd-rights-") as folder:
+        os.chmod(folder, 0o777)
+        file = str(Path(folder, "file"))
+        with running(place, "rights:app", *more, wrapper=wrapper, RIGHTS_FILE=file) as server:
+            server.ready()
+            yield server
+            if server.process.poll() is None:
+                assert server.stop() == 0, server.history()
+
+
+def status(pid: int) -> dict[str, list[str]]:
+    """/proc/<pid>/status, see proc(5)."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {key: value.split() for key, value in (line.split(":", 1) for line in lines)}
+
+
+def unprivileged_port() -> int:
+    """A free port below 1024."""
+    for port in range(1023, 600, -1):
+        with socket.socket() as sock, contextlib.suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port below 1024 is free")
+
+
+def judge(pid: int, slot: int | None) -> None:
+    """A zygote (slot None) or a worker is nobody, and limited."""
+    nobody, found = pwd.getpwnam("nobody"), status(pid)
+    assert found["Uid"] == [str(nobody.pw_uid)] * 4
+    assert found["Gid"] == [str(nobody.pw_gid)] * 4
+    assert set(found["Groups"]) == {str(nobody.pw_gid)}
+    assert int(found["CapEff"][0], 16) == int(found["CapPrm"][0], 16) == 0
+    assert found["NoNewPrivs"] == ["1"]
+    assert found["Umask"] == ["0027"]
+    cpus = sorted(os.sched_getaffinity(0))
+    mine = cpus if slot is None else [cpus[slot % len(cpus)]]
+    assert sorted(os.sched_getaffinity(pid)) == mine
+    assert os.getpriority(os.PRIO_PROCESS, pid) == os.getpriority(os.PRIO_PROCESS, 0) + 4
+    limits = Path(f"/proc/{pid}/limits").read_text()
+    assert [line.split()[3:5] for line in limits.splitlines() if "Max open files" in line] == [
+        ["512", "512"]
+    ]
+
+
+def judge_all(server: Server) -> None:
+    for worker in server.workers():
+        if worker["phase"] == "ready":  # of others who leave there may be nothing to see
+            judge(worker["pid"], worker["slot"])
+    for zygote in server.ask("status")["zygotes"]:
+        judge(zygote["pid"], None)
+    assert status(server.pid)["Uid"] == ["0"] * 4
+    assert os.getpriority(os.PRIO_PROCESS, server.pid) == os.getpriority(os.PRIO_PROCESS, 0)
+
+
+@superuser
+def test_workers_are_nobody_from_before_the_import_and_stay_it(tmp_path: Path) -> None:
+    port = unprivileged_port()
+    bind = ("-b", f"127.0.0.1:{port}", "--pin", "--no-new-privs")
+    with serving_as_nobody(tmp_path, *LIMITS, *bind, workers=3) as server:
+        nobody = pwd.getpwnam("nobody")
+        told = json.loads(server.get())
+        assert told["import"]["ids"] == [nobody.pw_uid] * 3 + [nobody.pw_gid] * 3
+        assert set(told["import"]["groups"]) == {nobody.pw_gid}
+        assert (told["import"]["home"], told["import"]["nofile"]) == (nobody.pw_dir, [512, 512])
+        assert told["now"]["ids"] == told["import"]["ids"]
+        judge_all(server)
+
+        victim = server.workers()[0]
+        os.kill(victim["pid"], signal.SIGKILL)
+        server.event("readied", slot=victim["slot"])
+        judge_all(server)
+
+        server.signal(signal.SIGHUP)
+        server.event("rollout_finished")
+        judge_all(server)
+        json.loads(server.get("/write"))
+        [folder] = Path("/tmp").glob("clusterd-rights-*/file")
+        about = folder.stat()
+        assert (about.st_uid, stat.S_IMODE(about.st_mode)) == (nobody.pw_uid, 0o640)
+
+
+@superuser
+def test_the_log_is_reopened_by_root_for_workers_that_may_not(tmp_path: Path) -> None:
+    """And a worker that imports for itself gave up its rights before it did."""
+    log = tmp_path / "log"
+    options = ("--log-file", str(log), "--access-log", "--preload", "never")
+    with serving_as_nobody(tmp_path, *options, workers=1) as server:
+        assert json.loads(server.get())["import"]["ids"][0] == pwd.getpwnam("nobody").pw_uid
+        log.rename(tmp_path / "log.1")
+        server.ask("reopen")
+        worker = server.workers()[0]["pid"]
+        while str(log) not in files_of(worker):
+            pass  # the order is on its way to it
+        server.get("/after")
+    assert "/after" in log.read_text()
+
+
+def files_of(pid: int) -> set[str]:
+    found = set()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            found.add(str(link.readlink()))
+    return found
+
+
+@superuser
+def test_a_right_that_cannot_be_had_ends_the_start_as_a_wrong_setting(tmp_path: Path) -> None:
+    beyond = str(int(Path("/proc/sys/fs/nr_open").read_text()) + 1)
+    with running(tmp_path, "tell:app", "--limit-nofile", beyond) as server:
+        assert server.wait() == 4
+        assert "limit_nofile: it cannot be had" in server.log()
+
+
+@superuser
+def test_root_is_refused_unless_it_is_meant(tmp_path: Path) -> None:
+    with running(tmp_path, "tell:app", CLUSTERD_USER="") as server:
+        assert server.wait() == 4
+        assert server.log().startswith("clusterd: user: started by root, and nobody said ")
+        assert "--user root" in server.log()
+
+
+def test_limits_change_with_a_reload(tmp_path: Path) -> None:
+    """They are the zygote's, so that nothing has to be restarted for them."""
+    (tmp_path / "clusterd.toml").write_text("limit_nofile = 400\n")
+    with serving(tmp_path, "rights:app", workers=1) as server:
+        assert json.loads(server.get())["now"]["nofile"] == [400, 400]
+        (tmp_path / "clusterd.toml").write_text("limit_nofile = 300\n")
+        server.signal(signal.SIGHUP)
+        server.event("rollout_finished")
+        assert json.loads(server.get())["now"]["nofile"] == [300, 300]
