@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import inf
 
+from clusterd.core.vitals import Condition
 from clusterd.fleet.goal import Goal, Mode, Patience
 from clusterd.fleet.lifecycle import Phase
 from clusterd.fleet.roster import Roster, Worker, Zygote, ZygotePhase
@@ -117,6 +118,8 @@ def _overdue(out: Plan, roster: Roster, now: float) -> None:
 
 
 def _lateness(worker: Worker) -> str:
+    if worker.condition in (Condition.BLOCKED, Condition.HALTED):
+        return f"it is {worker.condition}"
     if worker.phase is Phase.DRAINING:
         return "it did not leave within the graceful timeout"
     return "never born" if worker.pid is None else "it was not ready within the startup timeout"

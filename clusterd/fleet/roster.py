@@ -25,6 +25,9 @@ class Worker:
     recycling: bool = False  # … since it has served long enough: no fault of anybody
     asked: bool = False  # its going is our wish, not its fault
     accepting: bool = False  # from ready on, until it says that it drains
+    condition: str = ""  # what is wrong with it (`core.vitals`), or nothing
+    verdict_at: float = inf  # when it is replaced for standing still, unless …
+    heartbeat: int = 0  # … its row shows another than this, which it stood still at
 
     @property
     def live(self) -> bool:

@@ -131,6 +131,16 @@ class Leaving:
 
 
 @dataclass(frozen=True, slots=True)
+class Unwell:
+    """What a worker found at a beat: itself busy or stalled (`core.vitals`), with its stacks; or
+    "recovered", from that or from having stood still."""
+
+    kind: str
+    reason: str
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Draining:
     """The worker accepts no more, and siblings were given its idle connections: who asks from now
     on is answered by another."""
@@ -206,6 +216,7 @@ Message = (
     | Hello
     | Ready
     | Leaving
+    | Unwell
     | Draining
     | Dumped
     | Drain

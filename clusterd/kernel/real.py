@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
-from clusterd.kernel import become, child
+from clusterd.kernel import become, child, threads
+from clusterd.kernel.oom import Killings, killings
 from clusterd.kernel.process import become_subreaper
 from clusterd.kernel.signals import Wakeup
 
@@ -41,6 +42,14 @@ class Death:
 
     pid: int
     code: int
+
+
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """A child that a signal stopped, or that was continued: then `by` is empty."""
+
+    pid: int
+    by: str
 
 
 class Kernel:
@@ -146,6 +155,32 @@ class Kernel:
             os.kill(pid, number)
         except (ProcessLookupError, PermissionError):
             return  # gone, or it became another user: then it is not ours to signal
+
+    def kill_thread(self, pid: int, thread: int, number: int) -> None:
+        """Signal one thread of a child."""
+        threads.kill(pid, thread, number)
+
+    def threads(self, pid: int) -> list[int]:
+        """The ids of a child's threads, the main one first."""
+        return threads.of(pid)
+
+    def halts(self) -> list[Halt]:
+        """Children that were stopped or continued since the last call; SIGCHLD tells of them."""
+        found: list[Halt] = []
+        which = os.WSTOPPED | os.WCONTINUED | os.WNOHANG
+        while True:
+            try:
+                one = os.waitid(os.P_ALL, 0, which)
+            except ChildProcessError:
+                return found
+            if one is None:
+                return found
+            stopped = one.si_code != os.CLD_CONTINUED
+            found.append(Halt(one.si_pid, signal.Signals(one.si_status).name if stopped else ""))
+
+    def killings(self) -> Killings:
+        """How often the kernel has ended processes of ours for want of memory."""
+        return killings()
 
     def reap(self) -> list[Death]:
         """Everyone who died, strangers included (pid 1 and subreapers get those too)."""

@@ -23,9 +23,11 @@ from clusterd.ipc.messages import (
     Message,
     Ready,
     Unspawned,
+    Unwell,
 )
 from clusterd.kernel.real import Death
-from clusterd.master import certificates
+from clusterd.master import certificates, vitals
+from clusterd.master.cause import explained
 from clusterd.master.cluster import Cluster
 from clusterd.master.group import Dump, Group, Pipe
 
@@ -147,6 +149,12 @@ def leaving(group: Group, worker: Worker, message: Leaving) -> None:
     back_off(group, worker, uptime)
 
 
+def judge(group: Group) -> None:
+    """Replace those that have stood still for too long."""
+    for worker, reason in vitals.judged(group):
+        leaving(group, worker, Leaving(reason))
+
+
 def draining(_group: Group, worker: Worker, _message: Draining) -> None:
     worker.accepting = False
 
@@ -228,6 +236,7 @@ TABLE: dict[type[Message], Callable[[Group, Any, Any], None]] = {
     Hello: hello,
     Ready: ready,
     Leaving: leaving,
+    Unwell: vitals.unwell,
     Draining: draining,
     Dumped: dumped,
     Failed: failed,
@@ -274,6 +283,9 @@ def died(cluster: Cluster, death: Death) -> None:
             if zygote.pid == death.pid:
                 _zygote_died(group, zygote, death.code)
                 return
+    if cluster.ahead is not None and cluster.ahead.pid == death.pid:
+        cluster.ahead.died()  # its like is started when one is needed, and is then missed
+        cluster.ahead = None
 
 
 def _worker_died(group: Group, worker: Worker, code: int) -> None:
@@ -287,11 +299,11 @@ def _worker_died(group: Group, worker: Worker, code: int) -> None:
     uptime = now - worker.since if was is Phase.READY else 0.0
     worker.phase = step(was, Cue.EXITED)
     fault = not worker.asked
+    words = explained(group.cluster, code, was is Phase.KILLED)
     group.note(
         Kind.EXITED,
         **group.identity(worker),
-        code=code,
-        cause=cause(code),
+        **words,
         uptime=round(now - worker.born, 3),
         asked=worker.asked,
         **({"fault": True} if fault else {}),
@@ -300,7 +312,7 @@ def _worker_died(group: Group, worker: Worker, code: int) -> None:
     if not fault:
         return
     group.restarts[worker.slot] = group.restarts.get(worker.slot, 0) + 1
-    blame(group, worker.generation, f"worker {worker.slot} ended while {was}: {cause(code)}")
+    blame(group, worker.generation, f"worker {worker.slot} ended while {was}: {words['cause']}")
     back_off(group, worker, uptime)
 
 
@@ -322,28 +334,19 @@ def _zygote_died(group: Group, zygote: Zygote, code: int) -> None:
     channel.close()
     asked = zygote.phase is ZygotePhase.DISMISSED
     identity = {"generation": zygote.generation, "pid": zygote.pid}
-    group.note(Kind.ZYGOTE_EXITED, **identity, code=code, cause=cause(code), asked=asked)
+    words = explained(group.cluster, code, killed_by_us=asked)
+    group.note(Kind.ZYGOTE_EXITED, **identity, **words, asked=asked)
     if asked:
         return
     now = group.kernel.now()
     loading = zygote.phase is ZygotePhase.LOADING
     if loading or zygote.generation == group.goal.candidate:
-        reason = f"the zygote ended while {zygote.phase}: {cause(code)}"
+        reason = f"the zygote ended while {zygote.phase}: {words['cause']}"
         blame(group, zygote.generation, reason, loading)
     uptime = 0.0 if loading else now - zygote.since
     wait = group.roster.importing.died(now, uptime, group.cluster.jitter())
     if wait:
         group.note(Kind.BACKED_OFF, generation=zygote.generation, retry_in=round(wait, 3))
-
-
-def cause(code: int) -> str:
-    """A wait status in words: `SIGKILL`, or `status 3`."""
-    if code >= 0:
-        return f"status {code}"
-    try:
-        return signal.Signals(-code).name
-    except ValueError:
-        return f"signal {-code}"
 
 
 def dump_arrived(group: Group, row: int) -> None:
@@ -358,7 +361,10 @@ def dump_arrived(group: Group, row: int) -> None:
     if not data:
         group.kernel.unwatch(Pipe(handles.dump))  # all writers are gone: its death follows
         return
-    dump = group.dumps.setdefault(row, Dump())
+    dump = group.dumps.setdefault(row, Dump(asked=False))
+    if dump.thread:
+        dump.text += f"thread {dump.thread}\n".encode()
+        dump.thread = 0
     dump.text += data
     dump.faulted = True
     dump.deadline = group.kernel.now() + QUIET
@@ -367,5 +373,9 @@ def dump_arrived(group: Group, row: int) -> None:
 def dump_over(group: Group, row: int) -> None:
     """All of faulthandler's dump has come, or nothing came at all."""
     worker, dump = group.roster.workers[row], group.dumps.pop(row)
+    if dump.thread and not dump.text:
+        return  # its other threads run nothing of Python's
     text = dump.text.decode("utf-8", "replace") or "it did not even answer the signal"
+    if vitals.dumped(group, worker, text) and not dump.asked:
+        return
     group.note(Kind.DUMPED, **group.identity(worker), by="faulthandler", traceback=text)

@@ -10,6 +10,7 @@ from clusterd.fleet.lifecycle import Phase
 from clusterd.ipc.channel import MAX_FDS
 from clusterd.ipc.messages import Cover, Uncover
 from clusterd.master.group import Group
+from clusterd.master.vitals import STANDING
 
 
 def share(orphans: Iterable[int], ready: list[int]) -> dict[int, int]:
@@ -22,7 +23,8 @@ def arrange(group: Group) -> None:
     owned = {one.slot for one in group.sockets if one.slot is not None}
     if not owned or group.goal.mode is not Mode.SERVING:
         return
-    ready = {w.slot: w for w in group.roster.live() if w.phase is Phase.READY}
+    working = (w for w in group.roster.live() if w.condition not in STANDING)
+    ready = {w.slot: w for w in working if w.phase is Phase.READY}
     if not ready:
         return
     stands_in = share(owned - ready.keys(), sorted(ready))

@@ -37,7 +37,10 @@ class Dump:
 
     deadline: float = 0.0
     faulted: bool = False  # the signal was sent
+    asked: bool = True  # else it came by itself
     text: bytearray = field(default_factory=bytearray)
+    threads: list[int] = field(default_factory=list)  # to be asked one after another, by their ids
+    thread: int = 0  # the one whose stack comes next
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +179,8 @@ class Group:
 
     def next_deadline(self) -> float:
         """When something of our own is due, beside what the plan said."""
-        return min((dump.deadline for dump in self.dumps.values()), default=inf)
+        dumps = min((dump.deadline for dump in self.dumps.values()), default=inf)
+        return min(dumps, *(worker.verdict_at for worker in self.roster.workers.values()), inf)
 
     def close(self) -> None:
         """Let go of what is left once it is over."""

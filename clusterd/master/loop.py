@@ -9,10 +9,21 @@ from clusterd.fleet.goal import Mode
 from clusterd.fleet.plan import plan
 from clusterd.fleet.rollout import hopeless
 from clusterd.kernel.signals import FAULT_SIGNAL
-from clusterd.master import absorb, certificates, cover, orders, reload, sequence, signals, upgrade
+from clusterd.master import (
+    absorb,
+    certificates,
+    cover,
+    orders,
+    reload,
+    sequence,
+    signals,
+    upgrade,
+    vitals,
+)
 from clusterd.master.cluster import Cluster
 from clusterd.master.control import Control
 from clusterd.master.group import Group
+from clusterd.master.notify import Manager
 from clusterd.master.perform import perform
 
 REST = 1.0  # seconds after a fault of our own, in which only signals wake us
@@ -22,9 +33,12 @@ MOST_ROUNDS = 100  # of planning in one turn; two are the rule, more than a few 
 class Loop:
     """Turns until the cluster has stopped."""
 
-    def __init__(self, cluster: Cluster, control: Control | None = None) -> None:
+    def __init__(
+        self, cluster: Cluster, control: Control | None = None, manager: Manager | None = None
+    ) -> None:
         self.cluster = cluster
         self.control = control
+        self.manager = manager
         self.due = 0.0  # the first turn does not wait
         self._waiting: set[str] = set()  # groups that are to start after others
 
@@ -60,6 +74,7 @@ class Loop:
         self.due = inf
         for group in list(self.cluster.groups.values()):
             guard(self._ask_again, group)
+            guard(absorb.judge, group)
             guard(self._give_up, group)
             guard(self._act, group)
             guard(cover.arrange, group)
@@ -121,6 +136,8 @@ class Loop:
         for death in dead:
             if not upgrade.died(cluster, death):
                 cluster.guard(absorb.died, cluster, death)
+        for halt in cluster.kernel.halts() if "signals" in keys else []:
+            cluster.guard(vitals.halted, cluster, halt)
         for number, count in rang.items():
             cluster.guard(signals.obey, cluster, number, count)
 
@@ -142,6 +159,10 @@ class Loop:
         now = group.kernel.now()
         for row in [row for row, dump in group.dumps.items() if dump.deadline <= now]:
             dump, worker = group.dumps[row], group.roster.workers[row]
+            if dump.threads and worker.pid is not None:
+                dump.thread, dump.deadline = dump.threads.pop(0), now + absorb.QUIET
+                group.kernel.kill_thread(worker.pid, dump.thread, FAULT_SIGNAL)
+                continue
             if dump.faulted or worker.pid is None:
                 absorb.dump_over(group, row)
                 continue

@@ -25,7 +25,7 @@ from clusterd.ipc.channel import Channel
 from clusterd.ipc.messages import Boot, Drain, Leave, Quit
 from clusterd.ipc.messages import Spawn as SpawnOrder
 from clusterd.kernel.child import argv
-from clusterd.master import absorb, reload
+from clusterd.master import absorb, reload, vitals
 from clusterd.master.group import Group, Handles, Pipe
 
 NO_ROW = 5.0  # seconds until a worker is ordered again after there was no row for it
@@ -195,6 +195,7 @@ def retire(group: Group, action: Retire) -> None:
         return
     worker.deadline = now + (patience.boot_stop if booting else patience.graceful)
     worker.deadline += patience.overtime
+    worker.deadline = vitals.time_to_drain(group, worker, worker.deadline)
     stopping = group.goal.mode is Mode.STOPPING
     sibling = any(w.phase is Phase.READY for w in group.roster.workers.values())
     channel.send(

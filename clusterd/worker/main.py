@@ -39,7 +39,7 @@ from clusterd.ipc.messages import (
     Uncover,
 )
 from clusterd.ipc.scoreboard import Cell, Stage
-from clusterd.worker import drain, dump, recycle
+from clusterd.worker import drain, dump, recycle, vitals
 from clusterd.worker.accept import Acceptor, Listener, Queue
 from clusterd.worker.birth import Birth
 from clusterd.worker.connection import Connection
@@ -121,6 +121,7 @@ class Life:
         self.lifespan = Lifespan(app if self.interface == "asgi" else no_lifespan)
         self.handover = Handover(birth.handover) if birth.handover is not None else None
         self.server: Server = self._make_server(app)
+        self.vitals = vitals.attend(self.pulse, self.loop, self.server, self._say)
         self.acceptor = Acceptor(
             self.loop, self.server, lambda: Connection(self.server), self.gate, self._on_bug
         )
@@ -382,6 +383,7 @@ class Life:
     def _enter(self, stage: Stage) -> None:
         self.stage = stage
         self.row[Cell.PHASE] = stage
+        self.vitals.enter(stage, self.loop.time())
         birth = self.birth
         whose = birth.config.place.name
         if birth.group != MAIN:

@@ -24,7 +24,7 @@ class Pulse:
         self._loop = loop
         self._row = row
         self._clock = clock
-        self._period = PERIOD / pace()
+        self.period = PERIOD / pace()  # seconds
         self._due = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
@@ -43,11 +43,13 @@ class Pulse:
         row[Cell.LOOP_LAG] = max(0, int((now - self._due) * 1e6))
         row[Cell.HEARTBEAT] = int(now * 1e6)
         row[Cell.CPU] = int(time.process_time() * 1e6)
-        self._due = now + self._period
-        self._timer = self._loop.call_later(
-            self._period, self._beat
-        )  # first: what follows may fail
+        self._due = now + self.period
+        self._timer = self._loop.call_later(self.period, self._beat)  # first: the rest may fail
         if self.publish is not None:
             self.publish()
         for look in self.every:
-            look(now)
+            try:
+                look(now)
+            except Exception as error:  # it costs no other its beat
+                text = "a look at the worker's vitals failed: this is a bug in clusterd"
+                self._loop.call_exception_handler({"message": text, "exception": error})

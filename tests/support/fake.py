@@ -9,8 +9,9 @@ import os
 import select
 import signal
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 from clusterd.ipc.channel import Channel, Closed, close_all
 from clusterd.ipc.messages import (
@@ -32,7 +33,9 @@ from clusterd.ipc.messages import (
     Spawn,
     Unspawned,
 )
-from clusterd.kernel.real import Death, Kernel, Source
+from clusterd.kernel.memory import stored
+from clusterd.kernel.oom import Killings
+from clusterd.kernel.real import Death, Halt, Kernel, Source
 
 
 @dataclass
@@ -72,6 +75,19 @@ class Child:
     heard: list[Message] = field(default_factory=list)
 
 
+class Become(BaseException):
+    """What execve(2) is to the master: nothing comes after it."""
+
+
+@dataclass
+class Tried:
+    """How the trial of an upgrade goes."""
+
+    time: float | None = 0.5  # None: it never ends
+    says: str = "fit 9.9\n"
+    code: int = 0
+
+
 class FakeKernel(Kernel):
     """Behaves like `Kernel`, with children that live in this process."""
 
@@ -81,13 +97,21 @@ class FakeKernel(Kernel):
         self.pids = itertools.count(100)
         self.children: dict[int, Child] = {}
         self.dead: list[Death] = []
+        self.halted: list[Halt] = []
+        self.other_threads: list[int] = []
         self.pending: dict[signal.Signals, int] = {}
         self.watched: dict[int, tuple[Source, object, bool]] = {}
         self.timers: list[tuple[float, int, Callable[[], None]]] = []
         self.order = itertools.count()
         self.killed: list[tuple[int, int]] = []
+        self.oom = Killings(3, 1, ours=True)
         self.spawned: list[str] = []
         self.spawn_errors: list[OSError] = []
+        self.trial = Tried()
+        self.trials: list[int] = []  # pids
+        self.become_errors: list[OSError] = []
+        self.state = b""  # of a master that became another
+        self.named: list[int] = []  # descriptors that it passed on
         self.terminal = False
         self.waits = 0
         self.idle = False  # the last wait would have slept for ever
@@ -128,15 +152,68 @@ class FakeKernel(Kernel):
         self.children[pid] = Child(pid, channel, Behaviour(), role)
         return pid
 
+    def try_out(self, argv: Sequence[str], keep: Iterable[int], output: int, directory: str) -> int:
+        if self.spawn_errors:
+            raise self.spawn_errors.pop(0)
+        how, pid, said = self.trial, next(self.pids), os.dup(output)
+        self.trials.append(pid)
+
+        def end() -> None:
+            os.write(said, how.says.encode())
+            os.close(said)
+            self._over(pid, how.code)
+
+        if how.time is None:
+            os.close(said)
+        else:
+            self.after(how.time, end)
+        return pid
+
+    def _over(self, pid: int, code: int) -> None:
+        """A child that speaks through no channel dies, once."""
+        if pid in self.trials:
+            self.trials.remove(pid)
+            self.dead.append(Death(pid, code))
+            self.pending[signal.SIGCHLD] = 1
+
+    def hold_signals(self) -> list[int]:
+        return []
+
+    def release_signals(self, mask: Iterable[int]) -> None: ...
+
+    def recall(self, pending: Mapping[signal.Signals, int]) -> None:
+        self.pending = {**pending, **self.pending}
+
+    def become(self, argv: Sequence[str], keep: Iterable[int], directory: str) -> NoReturn:
+        if self.become_errors:
+            raise self.become_errors.pop(0)
+        state, *self.named = keep
+        self.state = stored(state)
+        raise Become
+
     def kill(self, pid: int, number: int) -> None:
+        self._over(pid, -number)
         self.killed.append((pid, number))
         child = self.children.get(pid)
         if child is not None and number == signal.SIGKILL:
             self.end(child, -number)
 
+    def killings(self) -> Killings:
+        return self.oom
+
     def reap(self) -> list[Death]:
         dead, self.dead = self.dead, []
         return dead
+
+    def halts(self) -> list[Halt]:
+        halts, self.halted = self.halted, []
+        return halts
+
+    def threads(self, pid: int) -> list[int]:
+        return [pid, *self.other_threads]
+
+    def kill_thread(self, pid: int, thread: int, number: int) -> None:
+        self.killed.append((thread, number))
 
     def wait(self, timeout: float | None) -> list[object]:
         """What is ready now; else time jumps to the next thing that happens, or to the timeout."""

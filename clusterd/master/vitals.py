@@ -1,0 +1,161 @@
+"""Workers that stand still, or say that they are unwell: what is known of them, and what follows.
+
+A blocked loop makes itself known: the kernel's timer in the worker writes its stack into the pipe
+that the master reads (`worker.vitals`). From then on, and only then, the master keeps a deadline.
+A stopped process cannot even do that; of it the kernel tells the master, its parent.
+
+Deadlines run from when the news came, never from the last heartbeat: where all of us were frozen
+or stopped for an hour, every heartbeat is an hour old at the thaw, and nobody is blocked.
+"""
+
+from math import inf
+
+from clusterd.core.events import Kind
+from clusterd.core.vitals import Condition, Marks, Verdict, due
+from clusterd.fleet.lifecycle import Phase
+from clusterd.fleet.roster import Worker
+from clusterd.ipc.messages import Unwell
+from clusterd.ipc.scoreboard import Cell
+from clusterd.kernel.real import Halt
+from clusterd.kernel.signals import FAULT_SIGNAL
+from clusterd.master.cluster import Cluster
+from clusterd.master.group import Dump, Group
+
+STANDING = frozenset({Condition.BLOCKED, Condition.HALTED})
+OVERSLEPT = 1.0  # seconds by which the master wakes late only if it stood still itself
+LAST_CHANCE = 1.0  # seconds to come round in, for one that stands still once it was replaced
+MOST_THREADS = 32  # beside the main one, whose stacks are asked for
+ANSWER = 1.0  # seconds that faulthandler has
+BEATS = 2.5  # missed heartbeats after which a loop seems blocked to somebody who asks
+
+
+def marks(group: Group, worker: Worker) -> Marks:
+    """The settings of a worker's generation."""
+    vitals = group.configs[worker.generation].vitals
+    return Marks(vitals.hang_dump, vitals.hang_timeout, vitals.stall_timeout)
+
+
+def silence(group: Group, worker: Worker) -> float:
+    """Seconds since a worker's last heartbeat; 0 before the first."""
+    beat = group.board.row(worker.row)[Cell.HEARTBEAT]
+    return max(0.0, group.kernel.now() - beat / 1e6) if beat else 0.0
+
+
+def dumped(group: Group, worker: Worker, text: str) -> bool:
+    """A stack came from faulthandler. Whether its news is that the loop is blocked."""
+    limits = marks(group, worker)
+    still = silence(group, worker)
+    if worker.phase is not Phase.READY or worker.condition in STANDING:
+        return False
+    if not limits.dump or still < limits.dump:
+        return False
+    replaced_in = _stands(group, worker, Condition.BLOCKED)
+    group.note(
+        Kind.BLOCKED,
+        **group.identity(worker),
+        seconds=round(still, 1),
+        replaced_in=replaced_in,
+        traceback=text,
+    )
+    _ask_threads(group, worker)
+    return True
+
+
+def halted(cluster: Cluster, halt: Halt) -> None:
+    """A child was stopped by a signal, or goes on."""
+    for group in cluster.groups.values():
+        worker = group.roster.by_pid(halt.pid)
+        if worker is None or worker.phase is not Phase.READY or not marks(group, worker).dump:
+            continue
+        if halt.by and worker.condition not in STANDING:
+            replaced_in = _stands(group, worker, Condition.HALTED)
+            why = {"reason": f"stopped by {halt.by}", "replaced_in": replaced_in}
+            group.note(Kind.HALTED, **group.identity(worker), **why)
+        elif not halt.by and worker.condition == Condition.HALTED:
+            recovered(group, worker, "it was told to continue")
+
+
+def unwell(group: Group, worker: Worker, message: Unwell) -> None:
+    """It judged itself at a beat, so its loop turns."""
+    if message.kind == "recovered":
+        recovered(group, worker, message.reason)
+        return
+    worker.condition = Condition(message.kind)
+    why = {"reason": message.reason, "traceback": message.text}
+    group.note(Kind(message.kind), **group.identity(worker), **why)
+
+
+def recovered(group: Group, worker: Worker, reason: str) -> None:
+    """It is well again. Whose drain was cut short since it stood still has its time after all."""
+    was, worker.condition, worker.verdict_at = worker.condition, "", inf
+    group.note(Kind.RECOVERED, **group.identity(worker), reason=reason)
+    if was in STANDING and worker.phase is Phase.DRAINING:
+        patience = group.patience
+        worker.deadline = worker.since + patience.graceful + patience.overtime
+
+
+def judged(group: Group) -> list[tuple[Worker, str]]:
+    """Workers that are to be replaced now, and why. Called at each turn."""
+    now = group.kernel.now()
+    found = []
+    for worker in group.roster.workers.values():
+        if worker.condition not in STANDING:
+            continue
+        last_chance = worker.phase is Phase.DRAINING and worker.deadline <= now
+        if worker.verdict_at > now and not last_chance:
+            continue
+        if group.board.row(worker.row)[Cell.HEARTBEAT] != worker.heartbeat:
+            recovered(group, worker, "its event loop turns again")
+        elif worker.verdict_at < now - OVERSLEPT:
+            worker.verdict_at = now + marks(group, worker).dump
+        elif worker.verdict_at <= now:
+            worker.verdict_at = inf
+            if worker.phase is Phase.READY:
+                limit = marks(group, worker).hang
+                found.append((worker, f"{worker.condition} for {limit:g} s (hang_timeout)"))
+    return found
+
+
+def suspect(group: Group, worker: Worker) -> None:
+    """Somebody wants it replaced at once: if it seems to stand still, have its stack, and do not
+    wait for it long."""
+    beat = min(1.0, marks(group, worker).dump / 5 or 1.0)
+    if worker.condition in STANDING or silence(group, worker) < BEATS * beat:
+        return
+    worker.condition = Condition.BLOCKED
+    worker.heartbeat = group.board.row(worker.row)[Cell.HEARTBEAT]
+    if worker.pid is not None:
+        group.dumps[worker.row] = Dump(group.kernel.now() + ANSWER, faulted=True)
+        group.kernel.kill(worker.pid, FAULT_SIGNAL)
+
+
+def time_to_drain(group: Group, worker: Worker, usual: float) -> float:
+    """The deadline of one that is retired: it cannot drain while it stands still."""
+    if worker.condition not in STANDING:
+        return usual
+    chance = group.kernel.now() + LAST_CHANCE
+    if not worker.leaving:  # a reload or a stop: it may still come round within hang_timeout
+        chance = max(chance, worker.verdict_at)
+    return min(usual, chance)
+
+
+def _stands(group: Group, worker: Worker, condition: Condition) -> float | None:
+    """It stands still since now; in how many seconds it is replaced, None for never."""
+    limits = marks(group, worker)
+    worker.condition = condition
+    worker.heartbeat = group.board.row(worker.row)[Cell.HEARTBEAT]
+    age = due(condition, Verdict.REPLACE, limits)
+    if age is None:
+        return None
+    # What made a blocked loop known took hang_dump already.
+    left = age - limits.dump if condition is Condition.BLOCKED else age
+    worker.verdict_at = group.kernel.now() + max(0.0, left)
+    return round(max(0.0, left), 1)
+
+
+def _ask_threads(group: Group, worker: Worker) -> None:
+    """Where another thread holds the interpreter in C, the loop's own stack is innocent."""
+    if worker.pid is not None:
+        others = group.kernel.threads(worker.pid)[1 : 1 + MOST_THREADS]
+        if others:
+            group.dumps[worker.row] = Dump(group.kernel.now(), faulted=True, threads=others)

@@ -1,0 +1,172 @@
+"""A worker's vitals: at each beat it shows that its loop turns, and looks how it fares.
+
+That it stands still it cannot tell: so it has the kernel do it. Each beat winds up a timer whose
+signal, should no other beat come in time, makes faulthandler write the stack of the loop's thread
+into the pipe that the master reads. The master need not wake for workers that are well.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from clusterd.config.running import VitalsSettings
+from clusterd.core.vitals import Condition, Marks, Verdict, judge
+from clusterd.ipc.messages import Leaving, Message, Unwell
+from clusterd.ipc.scoreboard import Stage
+from clusterd.kernel.signals import FAULT_SIGNAL
+from clusterd.kernel.timer import Timer
+from clusterd.worker import dump
+from clusterd.worker.pulse import Pulse
+from clusterd.worker.server import Server
+from clusterd.worker.symptoms import Busy, Stalled
+
+logger = logging.getLogger("clusterd.worker")
+
+BEATS = 5  # in the time that is looked for, at least
+SHORTEST = 0.05  # s between two beats
+SWIFT = 0.4  # of a period: a block begins half a period after a beat, and the dump takes a moment
+
+Say = Callable[[Message, bool], None]
+
+
+def beat_for(hang_dump: float, usual: float) -> float:
+    """Seconds between two beats: the usual, or less where that would not see what is looked for."""
+    return min(usual, max(SHORTEST, hang_dump / BEATS)) if hang_dump else usual
+
+
+def marks(vitals: VitalsSettings) -> Marks:
+    """The settings, as the table wants them."""
+    return Marks(vitals.hang_dump, vitals.hang_timeout, vitals.stall_timeout)
+
+
+class Episode:
+    """One condition, over and over: each verdict is told once while it lasts.
+
+    What ended by itself was not worth much of a noise: it is told again only if it lasts twice as
+    long. So an app whose clients wait for long on purpose is reported a few times in its life.
+    """
+
+    def __init__(self, condition: Condition, marks: Marks) -> None:
+        self.condition = condition
+        self.verdict = Verdict.NOTHING
+        self.lasted = (
+            0.0  # seconds that the one took that was reported, and is over since this look
+        )
+        self._marks = marks
+        self._patience = 0.0  # age below which it is not reported
+        self._age = 0.0
+
+    def look(self, age: float) -> Verdict:
+        """The verdict on a condition of this age, if it has become graver; else `NOTHING`."""
+        self.lasted = 0.0
+        if age < self._age:
+            if self.verdict is not Verdict.NOTHING:
+                self.lasted, self._patience = self._age, 2 * self._age
+            self.verdict = Verdict.NOTHING
+        self._age = age
+        verdict = judge(self.condition, age, self._marks)
+        if verdict is Verdict.REPORT and age < self._patience:
+            verdict = Verdict.NOTHING
+        if verdict <= self.verdict:
+            return Verdict.NOTHING
+        self.verdict = verdict
+        return verdict
+
+
+class Vitals:
+    """One worker's, between ready and drain; before and after it nothing is judged."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        server: Server,
+        settings: VitalsSettings,
+        usual: float,
+        say: Say,
+        make_timer: Callable[[int], Timer] = Timer,
+    ) -> None:
+        self._loop = loop
+        self._server = server
+        self._say = say
+        self._marks = marks(settings)
+        self.period = beat_for(settings.hang_dump, usual)
+        self._make_timer = make_timer
+        self._timer: Timer | None = None
+        self._on = False
+        self._beat = 0.0
+        self._busy, self._stalled = Busy(), Stalled()
+        self._episodes = {
+            condition: Episode(condition, self._marks)
+            for condition in (Condition.BUSY, Condition.STALLED)
+        }
+        self._has_left = False
+
+    def enter(self, stage: Stage, now: float) -> None:
+        """The worker is in another stage of its life."""
+        if stage is Stage.READY and self._marks.dump:
+            self._begin(now)
+        elif self._on:
+            self._end()
+
+    def _begin(self, now: float) -> None:
+        try:
+            self._timer = self._make_timer(FAULT_SIGNAL)
+        except OSError as error:
+            logger.warning("a blocked event loop will not be noticed: no timer: %s", error)
+        self._on = True
+        self._beat = now
+        self._wind_up()
+
+    def _end(self) -> None:
+        self._on = False
+        if self._timer is not None:
+            self._timer.close()
+            self._timer = None
+
+    def look(self, now: float) -> None:
+        """At each beat."""
+        if not self._on:
+            return
+        self._wind_up()
+        gap, self._beat = now - self._beat, now
+        if gap >= self._marks.dump:
+            self._report("recovered", f"its event loop stood still for {gap:.1f} s")
+        late = max(0.0, gap - self.period)
+        server = self._server
+        self._judge(Condition.BUSY, self._busy.look(now, late))
+        age = self._stalled.look(now, sum(server.answers), server.running)
+        self._judge(Condition.STALLED, age)
+
+    def _wind_up(self) -> None:
+        if self._timer is not None:
+            self._timer.arm(self._marks.dump + SWIFT * self.period)
+
+    def _judge(self, condition: Condition, age: float) -> None:
+        episode = self._episodes[condition]
+        verdict = episode.look(age)
+        if episode.lasted:
+            self._report("recovered", f"it was {condition} for {episode.lasted:.1f} s")
+        if verdict is Verdict.REPORT:
+            self._report(condition, self._describe(condition, age), with_stacks=True)
+        elif verdict is Verdict.REPLACE and not self._has_left:
+            self._has_left = True
+            self._say(Leaving(self._describe(condition, age)), True)
+
+    def _describe(self, condition: Condition, age: float) -> str:
+        if condition is Condition.BUSY:
+            culprit = self._busy.culprit
+            return f"busy: thread {culprit} has kept the interpreter to itself for {age:.1f} s"
+        count = len(self._server.running)
+        return f"stalled: no answer was completed for {age:.1f} s while {count} requests waited"
+
+    def _report(self, kind: str, reason: str, with_stacks: bool = False) -> None:
+        text = dump.fit(dump.stacks(self._loop)) if with_stacks else ""
+        self._say(Unwell(kind, reason, text), True)
+
+
+def attend(pulse: Pulse, loop: asyncio.AbstractEventLoop, server: Server, say: Say) -> Vitals:
+    """Have a worker look at itself at each beat. `say` tells the master."""
+    found = Vitals(loop, server, server.config.vitals, pulse.period, say)
+    pulse.period = found.period
+    pulse.every.append(found.look)
+    return found
