@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "reopen": (STEERING, "steer:reopen", "Reopen the log file, after rotating it."),
     "stop": (STEERING, "steer:stop", "Finish what is in hand, then end."),
     "status": (WATCHING, "watch:status", "Show the workers and what they do."),
+    "top": (WATCHING, "top:top", "Watch the workers live, at a terminal."),
     "events": (WATCHING, "watch:events", "Show what happened, and with --follow what happens."),
     "dump": (WATCHING, "watch:dump", "Show where each worker is in the code right now."),
 }

@@ -15,6 +15,7 @@ PROJECT, PROJECT_TABLE = "pyproject.toml", b"clusterd"
 FILES = ("clusterd.toml", PROJECT)  # as config.sources looks for them
 PLACE = ("name", "runtime_dir")
 VARIABLES = {"name": "CLUSTERD_NAME", "runtime_dir": "CLUSTERD_RUNTIME_DIR"}
+RESEMBLING = ("NAM", "RUN", "DIR", "CONFIG")  # parts of variables that say, or misspell, a place
 PIECE = 1 << 16  # bytes to read at once
 
 
@@ -53,8 +54,13 @@ def _options(args: Sequence[str]) -> dict[str, str] | None:
 
 
 def _others(environ: Mapping[str, str]) -> bool:
-    """Are there variables that look like ours? One may be a slip, which must be told."""
-    return any(name.startswith("CLUSTERD_") and name not in VARIABLES.values() for name in environ)
+    """Are there variables that resemble ours? One may be a slip, which must be told."""
+    return any(
+        name.startswith("CLUSTERD_")
+        and name not in VARIABLES.values()
+        and any(part in name for part in RESEMBLING)
+        for name in environ
+    )
 
 
 def _from_file() -> Mapping[str, object] | None:

@@ -61,6 +61,8 @@ def test_the_shortcut_and_the_command_say_the_same(
         ({}, {"CLUSTERD_NAME": "clusterd"}, True),
         ({}, {"CLUSTERD_NAME": "shop"}, False),
         ({}, {"CLUSTERD_NAM": "shop"}, False),
+        ({}, {"CLUSTERD_RUTIME_DIR": "/nowhere"}, False),
+        ({}, {"CLUSTERD_WORKERS": "7", "CLUSTERD_PORT": "tcp://10.0.0.1:8000"}, True),
         ({}, {"CLUSTERD_CONFIG": "shop.toml"}, False),
         ({}, {"RUNTIME_DIRECTORY": "/nowhere"}, False),
         ({}, {"CLUSTERD_RUNTIME_DIR": "clusterd"}, True),
