@@ -7,16 +7,14 @@ is the master's word. A scrape takes nothing from those who serve.
 import asyncio
 import json
 import os
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
-from prometheus_client import CollectorRegistry
-from prometheus_client.core import Metric as Family
 from prometheus_client.exposition import choose_encoder
 
 from clusterd.observe.ask import Master, Unreachable
 from clusterd.observe.merged import Merged
-from clusterd.observe.metrics import families
+from clusterd.observe.metrics import END, exposition
 
 CONTROL = "CLUSTERD_CONTROL"  # the control socket's path, see `config.admin`
 TEXT = "text/plain; charset=utf-8"
@@ -45,19 +43,6 @@ class Answer(NamedTuple):
 def text(status: int, said: str) -> Answer:
     """A line for people."""
     return Answer(status, said.encode() + b"\n")
-
-
-class Page:
-    """A registry of the moment, as the exposition wants it: what one reply tells."""
-
-    def __init__(self, reply: dict[str, Any], merged: Merged | None) -> None:
-        self._reply = reply
-        self._merged = merged
-
-    def collect(self) -> Iterator[Family]:
-        yield from families(self._reply)
-        if self._merged is not None:
-            yield from self._merged.collect()
 
 
 class Admin:
@@ -118,11 +103,11 @@ class Admin:
     async def metrics(self, scope: Scope) -> Answer:
         found = [value for name, value in scope["headers"] if name == b"accept"]
         encode, kind = choose_encoder(b",".join(found).decode("latin-1"))
-        page: CollectorRegistry = Page(await self.master.ask("metrics"), self.merged)  # type: ignore[assignment]
-        if self.merged is None:
-            return Answer(200, encode(page), kind)
-        # The files of others may be many, or on a slow disk.
-        return Answer(200, await asyncio.to_thread(encode, page), kind)
+        openmetrics = kind.startswith("application/openmetrics-text")
+        page = exposition(await self.master.ask("metrics"), openmetrics).encode()
+        if self.merged is not None:  # files of others: they may be many, or on a slow disk
+            page += await asyncio.to_thread(self.merged.exposition, encode)
+        return Answer(200, page + END.encode() * openmetrics, kind)
 
     async def health(self, _scope: Scope) -> Answer:
         await self.master.ask("metrics")

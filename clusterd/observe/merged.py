@@ -2,7 +2,7 @@
 processes (PROMETHEUS_MULTIPROC_DIR), merged into ours."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,9 @@ from prometheus_client.core import Metric as Family
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from clusterd.observe.catalogue import PREFIX
+from clusterd.observe.metrics import END
+
+Encode = Callable[[Any], bytes]  # as prometheus_client has it, for a format
 
 logger = logging.getLogger("clusterd.observe")
 
@@ -21,15 +24,22 @@ class Merged:
     def __init__(self, directory: str) -> None:
         self.directory = directory
 
-    def collect(self) -> Iterator[Family]:
-        """The application's families. Nothing where they cannot be read: ours are still true."""
+    def exposition(self, encode: Encode) -> bytes:
+        """The application's metrics. Nothing where they cannot be read: ours are still true."""
         try:
             self.bury()
-            found = self._found()
+            page = encode(self)
         except Exception as error:  # of files that others write
             logger.warning("metrics of the application cannot be read: %r", error)
-            return
-        yield from (family for family in found if not family.name.startswith(PREFIX))
+            return b""
+        return page.removesuffix(END.encode())
+
+    def collect(self) -> Iterator[Family]:
+        """The application's families, without those that would be taken for ours."""
+        collector: Any = MultiProcessCollector
+        # The registry is for nothing: it would add itself to the process's own.
+        found = collector(CollectorRegistry(), self.directory).collect()
+        return (family for family in found if not family.name.startswith(PREFIX))
 
     def bury(self) -> None:
         """Remove the live gauges of processes that are gone, as `mark_process_dead` wants it.
@@ -40,8 +50,3 @@ class Merged:
             pid = file.stem.rpartition("_")[2]
             if pid.isdigit() and not Path("/proc", pid).exists():
                 mark_process_dead(int(pid), self.directory)  # type: ignore[no-untyped-call]
-
-    def _found(self) -> list[Family]:
-        collector: Any = MultiProcessCollector
-        # The second registry is for nothing: it would add itself to the process's own.
-        return list(collector(CollectorRegistry(), self.directory).collect())
