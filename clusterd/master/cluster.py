@@ -13,6 +13,7 @@ from clusterd.config.settings import Config
 from clusterd.core.events import Event, Kind
 from clusterd.core.exits import Exit
 from clusterd.core.log import LOGGER, FdHandler
+from clusterd.fleet.memory import Ledger
 from clusterd.ipc.journal import Journal
 from clusterd.kernel.child import Ahead
 from clusterd.kernel.real import Kernel
@@ -44,6 +45,7 @@ class Cluster:
     exit: Exit = Exit.OK
     started: float = 0.0
     tallies: Tallies = field(default_factory=Tallies)
+    ledger: Ledger = field(default_factory=Ledger)  # deaths for want of memory
     fault: Exception | None = None  # our own, lived through in this turn
 
     def __post_init__(self) -> None:
@@ -65,11 +67,6 @@ class Cluster:
     def config(self) -> Config:
         """Where the settings that are for all groups can be read."""
         return self.main.config
-
-    @property
-    def ever_ready(self) -> bool:
-        """Was any worker of any group ever ready?"""
-        return any(group.roster.ever_ready for group in self.groups.values())
 
     def note(self, kind: Kind, **fields: Any) -> Event:
         """Write to the journal (and thereby to the log and to those who follow)."""

@@ -81,6 +81,9 @@ class Loop:
             guard(certificates.settle, group)
         if self._somebody_may_move():
             self.due = 0.0
+        if self.manager is not None:
+            guard(self.manager.turn)
+            self.due = min(self.due, self.manager.due)
         guard(upgrade.settle, self.cluster, self.control)
         self.due = min(self.due, upgrade.due(self.cluster))
 
@@ -175,7 +178,8 @@ class Loop:
         reason = hopeless(group.roster, group.goal, group.patience, cluster.kernel.now())
         if not reason:
             return
-        if cluster.ever_ready or group.is_internal:
+        others = [one for one in cluster.wanted if group.is_command or not one.is_command]
+        if group.is_internal or any(one.roster.ever_ready for one in others):
             # Others serve: this one is tried again and again, more and more rarely.
             group.roster.faults.pop(group.goal.stable, None)
             return

@@ -97,6 +97,16 @@ def test_a_group_that_never_comes_up_ends_a_first_start_while_nothing_serves() -
         assert sim.cluster.exit is Exit.NEVER_READY
 
 
+def test_an_application_that_never_comes_up_ends_a_first_start_whatever_programs_run() -> None:
+    def behave(generation: int) -> Behaviour:
+        return Behaviour(import_error="no tea", import_time=5.0) if generation == 1 else Behaviour()
+
+    with groups(behave, web=config(1), work=program(), admin=config(1)) as sim:
+        sim.until(lambda: ready(sim, "work") == ready(sim, "admin") == 1)
+        sim.until(lambda: sim.loop.over)
+        assert sim.cluster.exit is Exit.NEVER_READY
+
+
 def test_a_group_that_never_comes_up_leaves_the_others_alone_and_is_tried_again() -> None:
     def behave(generation: int) -> Behaviour:
         return Behaviour(import_error="no tea", import_time=1.0) if generation == 2 else Behaviour()
