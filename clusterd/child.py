@@ -1,10 +1,12 @@
 """What a freshly started child runs: `python -P -m clusterd.child zygote|worker FD`.
 
 The one file that imports inside functions: a zygote loads the worker's modules so that newborns
-find them there, though its room may not import them.
+find them there, though its room may not import them. One whose group runs a program loads the
+keeper instead, and stays small.
 """
 
 import contextlib
+import functools
 import gc
 import os
 import signal
@@ -14,16 +16,17 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from clusterd.config.http2 import is_spoken
+from clusterd.config.place import runtime_dir
 from clusterd.config.settings import Config
 from clusterd.core.errors import AppError, Bug, ConfigError
 from clusterd.core.exits import Exit
-from clusterd.ipc.channel import Channel, Closed
+from clusterd.ipc.channel import Channel, Closed, close_all
 from clusterd.ipc.messages import Boot, Failed, Spawn
 from clusterd.ipc.scoreboard import Scoreboard
 from clusterd.kernel import privileges
 from clusterd.kernel.child import keep_only
-from clusterd.kernel.process import set_parent_death_signal
-from clusterd.zygote.image import Image, build
+from clusterd.kernel.process import set_parent_death_signal, start_ticks
+from clusterd.zygote.image import Image
 from clusterd.zygote.main import Work, Zygote, be_born, failure, ignore_signals
 
 if TYPE_CHECKING:
@@ -35,11 +38,10 @@ def main() -> int:
     """Take the first message and become what the command line says."""
     role, channel = sys.argv[1], Channel.of(int(sys.argv[2]))
     keep_only(channel.fileno())
-    gc.disable()  # as for the application: what is imported stays
-    from clusterd.worker.main import run  # while the master gets ready to say what to import
-
-    gc.enable()
-    received = channel.receive()
+    received = channel.receive(block=False)
+    if received is None:
+        _load_the_worker()  # started ahead: while the master gets ready to say what to import
+        received = channel.receive()
     if received is None or isinstance(received, Closed):
         return Exit.OK  # the master is gone already
     boot, fds = received
@@ -47,9 +49,8 @@ def main() -> int:
         raise Bug(f"the first message was {type(boot).__name__}")
     os.set_inheritable(channel.fileno(), False)
     board, log_fd, *bundle = Scoreboard(fds[0]), *fds[1:]
-    from clusterd.worker.keyring import Keyring
-
     config = Config.from_wire(boot.config)
+    place = _place(config) if config.command.command else ""
     if not config.command.command:  # a program is given them when it is started
         for name, _, value in (pair.partition("=") for pair in config.command.environment):
             os.environ[name] = value
@@ -58,14 +59,92 @@ def main() -> int:
     except ConfigError as error:
         channel.send(Failed("limits", " ".join(filter(None, (error.message, error.remedy)))))
         return Exit.CONFIG
+    if config.command.command:
+        keep = _keep(boot.group, config, board, log_fd, place)
+        return Zygote(
+            channel, boot, board, log_fd, lambda: _look(config), keep, None, "command"
+        ).run()
+    run = _load_the_worker()
+    from clusterd.worker.keyring import Keyring
+
     keyring = Keyring(config.tls) if bundle else None
     work = _work(boot.group, config, keyring, board, log_fd, run)
     if role == "zygote":
-        return Zygote(channel, boot, board, log_fd, work, keyring).run(*bundle)
+        build = functools.partial(_build, config)
+        return Zygote(channel, boot, board, log_fd, build, work, keyring).run(*bundle)
     if keyring is not None and (fault := keyring.renew(0, *bundle).fault):
         channel.send(Failed("certificates", fault))  # though its zygote could use them
         return Exit.NEVER_READY
     return _solo(channel, work)
+
+
+def _load_the_worker() -> Callable[["Birth", object], int]:
+    gc.disable()  # as for the application: what is imported stays
+    from clusterd.worker.main import run
+
+    gc.enable()
+    return run
+
+
+def _build(config: Config) -> Image:
+    from clusterd.zygote.importing import build
+
+    return build(config.app)
+
+
+def _place(config: Config) -> str:
+    """What distinguishes our cluster from others. Our parent is the master; asked while we may
+    still look at what is its own."""
+    from clusterd.keeper.lock import place
+
+    master = os.getppid()
+    return place(
+        runtime_dir(config.place, os.environ), config.place.name, (master, start_ticks(master))
+    )
+
+
+def _look(config: Config) -> Image:
+    """The image of a group that runs a program: where that is. Raises AppError."""
+    from clusterd.keeper import program
+
+    path = program.find(config)
+    gc.collect()
+    gc.freeze()
+    return Image(path, program.fingerprint(path), 0.0)
+
+
+def _keep(group: str, config: Config, board: Scoreboard, log_fd: int, place: str) -> Work:
+    from clusterd.keeper import main as keeper
+    from clusterd.keeper.birth import Birth as KeeperBirth
+    from clusterd.kernel.command import end_like
+
+    def work(order: Spawn, channel: Channel, fds: list[int], image: Image | None) -> int:
+        assert image is not None
+        unused, listeners = fds[:3], fds[3:]  # nobody dumps a keeper, or hands it connections
+        close_all(unused)
+        privileges.place(config.limits, order.slot)
+        birth = KeeperBirth(
+            group=group,
+            channel=channel,
+            board=board,
+            slot=order.slot,
+            row=order.row,
+            generation=order.generation,
+            config=config,
+            listeners=[
+                (address, socket.socket(fileno=fd))
+                for address, fd in zip(order.listeners, listeners, strict=True)
+            ],
+            log_fd=log_fd,
+            program=str(image.app),
+            fingerprint=image.fingerprint,
+            place=place,
+        )
+        status = keeper.run(birth)
+        end_like(status)
+        return status
+
+    return work
 
 
 def _solo(channel: Channel, work: Work) -> int:
@@ -132,7 +211,7 @@ def _import_alone(config: Config) -> Image:
     """Import in the worker. It may take for ever, and then nobody would see that the master is
     gone."""
     set_parent_death_signal(signal.SIGKILL)
-    image = build(config.app)
+    image = _build(config)
     set_parent_death_signal(0)
     return image
 

@@ -22,6 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "app": {"wire", "core"},
     "observe": {"ipc", "core"},
     "master": {"fleet", "ipc", "kernel", "config", "core"},
+    "keeper": {"ipc", "kernel", "config", "core"},
     "zygote": {"app.importer", "ipc", "kernel", "config", "core"},
     "worker": {"app", "wire", "ipc", "kernel", "config", "core"},
 }

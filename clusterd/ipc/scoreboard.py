@@ -47,6 +47,7 @@ class Cell(enum.IntEnum):
     LATENCY = 24  # the first of BUCKETS cells
     CPU = 56  # µs of CPU time that the process has used, user and system, at the last pulse
     MEMORY = 57  # bytes of memory of its own (USS) when last sampled, 0 for never
+    COMMAND = 58  # in a keeper's row the pid of its program, which leads a process group
 
 
 TOTALS = tuple(range(Cell.REQUESTS, Cell.LATENCY + BUCKETS))

@@ -31,7 +31,7 @@ from clusterd.ipc.scoreboard import Scoreboard
 from clusterd.kernel import fork
 from clusterd.kernel.faulty import wrap
 from clusterd.kernel.process import set_parent_death_signal
-from clusterd.zygote.image import Image, build
+from clusterd.zygote.image import Image
 from clusterd.zygote.safety import unsafe_to_fork
 from clusterd.zygote.undertaker import bury
 
@@ -46,6 +46,7 @@ IGNORED = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.
 ORPHANED = signal.SIGRTMIN + 2
 
 Work = Callable[[Spawn, Channel, list[int], Image | None], int]
+Build = Callable[[], Image]  # raises AppError
 
 
 class Keyring(Protocol):
@@ -61,7 +62,11 @@ def ignore_signals() -> None:
 
 
 class Zygote:
-    """One generation's process. `work` is the worker's main, which this room may not import."""
+    """One generation's process.
+
+    `build` loads what `work`, the worker's main, is to run; neither may be imported here. `stage`
+    is what a failure to load is called.
+    """
 
     def __init__(
         self,
@@ -69,14 +74,18 @@ class Zygote:
         boot: Boot,
         board: Scoreboard,
         log_fd: int,
+        build: Build,
         work: Work,
         keyring: Keyring | None = None,
+        stage: str = "import",
     ) -> None:
         self.channel = channel
         self.board = board
         self.log_fd = log_fd
+        self.build = build
         self.work = work
         self.keyring = keyring
+        self.stage = stage
         self.forks = wrap(fork, "zygote")
         self.master = os.pidfd_open(os.getppid())
         self.group = boot.group
@@ -141,9 +150,9 @@ class Zygote:
             self.channel.send(Loaded(self.generation, "", 0.0, "preload is never"))
             return True
         try:
-            self.image = build(self.config.app)
+            self.image = self.build()
         except AppError as error:
-            self.channel.send(failure("import", error))
+            self.channel.send(failure(self.stage, error))
             return False
         unsafe = unsafe_to_fork()
         if unsafe and self.config.app.preload == "always":
