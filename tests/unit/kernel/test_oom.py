@@ -1,0 +1,54 @@
+"""Killings for want of memory, as cgroups of both versions and the machine count them."""
+
+from pathlib import Path
+
+import pytest
+
+from clusterd.kernel.oom import Killings, killings
+
+EVENTS = "low 0\nhigh 0\nmax 12\noom 3\noom_kill 2\noom_group_kill 0\n"
+CONTROL = "oom_kill_disable 0\nunder_oom 0\noom_kill 4\n"
+
+
+def machine(root: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return root
+
+
+V2 = {"proc/self/cgroup": "0::/system.slice/shop.service\n"}
+V1 = {"proc/self/cgroup": "5:cpu,cpuacct:/a\n4:memory:/docker/4711\n0::/\n"}
+UP = "sys/fs/cgroup"
+
+
+@pytest.mark.parametrize(
+    ("files", "found"),
+    [
+        ({}, Killings()),
+        ({"proc/vmstat": "nr_free_pages 9\noom_kill 7\n"}, Killings(7)),
+        (V2 | {f"{UP}/system.slice/shop.service/memory.events": EVENTS}, Killings(2, 3, True)),
+        # The memory controller is on further up only.
+        (V2 | {f"{UP}/system.slice/memory.events": EVENTS}, Killings(2, 3, True)),
+        # In a container, under a path that leads nowhere in it.
+        (V2 | {f"{UP}/memory.events": EVENTS}, Killings(2, 3, True)),
+        (V2 | {"proc/vmstat": "oom_kill 7\n"}, Killings(7)),
+        (V1 | {f"{UP}/memory/docker/4711/memory.oom_control": CONTROL}, Killings(4, 0, True)),
+        (V1 | {f"{UP}/memory/memory.oom_control": CONTROL}, Killings(4, 0, True)),
+        # Before Linux 4.13 the file has no such line.
+        (
+            V1
+            | {f"{UP}/memory/memory.oom_control": "under_oom 0\n", "proc/vmstat": "oom_kill 7\n"},
+            Killings(7),
+        ),
+        (V2 | {f"{UP}/memory.events": "nonsense\n"}, Killings()),
+    ],
+)
+def test_reads_the_nearest_count_that_there_is(
+    tmp_path: Path, files: dict[str, str], found: Killings
+) -> None:
+    assert killings(machine(tmp_path, files)) == found
+
+
+def test_reads_those_of_this_machine() -> None:
+    assert killings().kills >= 0
