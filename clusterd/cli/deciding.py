@@ -3,19 +3,23 @@ longer to import than all of it."""
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from clusterd.config import internal
+from clusterd.config.kinds import MAIN
 from clusterd.config.place import control_path
 from clusterd.config.resolve import load_groups
 from clusterd.config.settings import TABLE, Config
 from clusterd.core.errors import ConfigError
 from clusterd.kernel import privileges
 
+ACTIVATED = "activated"  # beside what the command line says: the sockets that we were started with
+
 
 def decide(values: Mapping[str, object], home: Path) -> dict[str, Config]:
     """Every source read, now and again at each reload; there must be something to run."""
-    groups = load_groups(values, os.environ, home)
+    groups = activated(load_groups(values, os.environ, home), values.get(ACTIVATED))
     several = len(groups) > 1
     for name, config in groups.items():
         if not (config.app.app or config.command.command):
@@ -27,6 +31,22 @@ def decide(values: Mapping[str, object], home: Path) -> dict[str, Config]:
         if name not in internal.NAMES:
             privileges.check(config.limits.user, name if several else "")
     return groups
+
+
+def activated(groups: dict[str, Config], passed: object) -> dict[str, Config]:
+    """Where nobody said what to listen on, the main group listens on what systemd passed to us,
+    but for what other groups name."""
+    main = groups.get(MAIN)
+    if main is None or not main.app.app or main.origins["bind"] != "default":
+        return groups
+    named = {text.partition(",")[0] for one in groups.values() for text in one.listen.bind}
+    assert isinstance(passed, list | tuple | None)
+    left = tuple(text for text in passed or () if text not in named)
+    if not left:
+        return groups
+    listen = replace(main.listen, bind=left)
+    origins = main.origins | {"bind": "LISTEN_FDNAMES"}
+    return groups | {MAIN: replace(main, listen=listen, origins=origins)}
 
 
 def identity(config: Config) -> dict[str, str]:

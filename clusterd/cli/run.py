@@ -10,7 +10,7 @@ import sys
 import click
 
 from clusterd import __version__
-from clusterd.cli.deciding import decide, identity
+from clusterd.cli.deciding import ACTIVATED, decide, identity
 from clusterd.cli.here import directory
 from clusterd.cli.options import Grouped, every_setting
 from clusterd.config.settings import TABLE, Config
@@ -20,6 +20,7 @@ from clusterd.kernel import faulty
 from clusterd.kernel.child import Ahead
 from clusterd.kernel.real import Kernel
 from clusterd.master import run as master
+from clusterd.master.activation import take
 
 
 @click.command(cls=Grouped)
@@ -42,6 +43,8 @@ def run(ahead: Ahead | None, /, ready_fd: int | None, **values: object) -> int:
     5 for an address that cannot be had.
     """
     home = directory()  # asked once: a deploy that moves its symlink changes what "." is
+    luggage = take(os.environ, os.getpid())
+    values[ACTIVATED] = luggage.binds
     reread = functools.partial(decide, dict(values), home)
     groups = reread()
     config = next(iter(groups.values()))  # what is said below is for all groups
@@ -50,7 +53,9 @@ def run(ahead: Ahead | None, /, ready_fd: int | None, **values: object) -> int:
     if os.isatty(2):
         greet(groups)
     kernel = faulty.wrap(Kernel())
-    return master.run(groups, reread, ready_fd, kernel, descriptor, str(home), ahead, dict(values))
+    return master.run(
+        groups, reread, ready_fd, kernel, descriptor, str(home), ahead, dict(values), luggage
+    )
 
 
 def open_log(path: str) -> int:

@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 
 from clusterd.core.errors import ConfigError
 
-ALLOWED = "HOST:PORT, [IPV6]:PORT, unix:PATH[,mode=OCTAL] or fd:NUMBER"
+ALLOWED = "HOST:PORT, [IPV6]:PORT, unix:PATH[,mode=OCTAL], fd:NUMBER or fd:NAME"
 NO_TLS = ",tls=off"
 MODE = 0o660  # a Unix socket's, unless told: the owner and its group, say the proxy's
 LONGEST_PATH = 107  # bytes that fit sun_path beside its NUL, unix(7)
+PASSED = re.compile(r"(?=.*[^0-9])[A-Za-z0-9._@-]{1,255}", re.ASCII)  # FileDescriptorName=
 HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,252})", re.ASCII)
 
 
@@ -39,16 +40,22 @@ class Unix:
 
 @dataclass(frozen=True, slots=True)
 class Fd:
-    """A listening socket that we were started with."""
+    """A listening socket that we were started with, or by a name all that have it."""
 
-    number: int
+    number: int = -1
     tls: bool = True  # where there is a certificate
+    name: str = ""  # as systemd's FileDescriptorName= says
 
     def __str__(self) -> str:
-        return f"fd:{self.number}" + ("" if self.tls else NO_TLS)
+        return f"fd:{self.name or self.number}" + ("" if self.tls else NO_TLS)
 
 
 Address = Tcp | Unix | Fd
+
+
+def is_name(text: str) -> bool:
+    """Can a descriptor be told by this name?"""
+    return PASSED.fullmatch(text) is not None
 
 
 def without_option(address: Address) -> str:
@@ -65,10 +72,14 @@ def parse_bind(text: str) -> Address:
         return _unix(text)
     place, tls = _option(text)
     if place.startswith("fd:"):
-        number = place.removeprefix("fd:")
-        if not _digits(number):
-            raise ConfigError(f"{text!r} is no address: after fd: comes a descriptor's number")
-        return Fd(int(number), tls)
+        which = place.removeprefix("fd:")
+        if _digits(which):
+            return Fd(int(which), tls)
+        if not is_name(which):
+            raise ConfigError(
+                f"{text!r} is no address: after fd: comes a descriptor's number or name"
+            )
+        return Fd(-1, tls, which)
     return replace(_tcp(place), tls=tls)
 
 

@@ -10,6 +10,7 @@ from typing import Self
 
 from clusterd.kernel.process import open_standard_streams
 
+MASTERS = ("NOTIFY_SOCKET", "LISTEN_", "WATCHDOG_", "FDSTORE")
 DEFAULTS = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
 
 
@@ -45,6 +46,11 @@ def argv(role: str, end: socket.socket) -> list[str]:
     return [sys.executable, "-P", "-m", "clusterd.child", role, str(end.fileno())]
 
 
+def environment() -> dict[str, str]:
+    """Our environment without what speaks of this very process: sd_notify(3), sd_listen_fds(3)."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(MASTERS)}
+
+
 def start(command: Sequence[str], keep: Iterable[int], output: int = -1) -> int:
     """Start a process that inherits `keep`; its pid. Raises OSError.
 
@@ -57,7 +63,7 @@ def start(command: Sequence[str], keep: Iterable[int], output: int = -1) -> int:
     return os.posix_spawn(
         command[0],
         list(command),
-        os.environ,
+        environment(),
         file_actions=[(os.POSIX_SPAWN_DUP2, fd, to) for fd, to in passed],
         setsigmask=(),
         setsigdef=DEFAULTS,

@@ -1,10 +1,14 @@
 """Closing a listening socket without resetting anyone: first nothing new, then empty the queue."""
 
+import contextlib
 import ctypes
 import socket
 import struct
 
-_SO_ATTACH_FILTER = 26  # socket(7); the same on all of Linux but for two old architectures
+_SO_ATTACH_FILTER, _SO_DETACH_FILTER = (
+    26,
+    27,
+)  # socket(7); the same on all of Linux but for two old architectures
 
 # Classic BPF, four instructions over the TCP header: a segment with SYN is dropped, all others
 # pass, so that handshakes under way complete and end in the accept queue. A client that is
@@ -33,3 +37,9 @@ def refuse_newcomers(listener: socket.socket) -> None:
     code = ctypes.create_string_buffer(_DROP_SYN, len(_DROP_SYN))
     program = struct.pack("HxxxxxxP", len(_DROP_SYN) // 8, ctypes.addressof(code))
     listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+
+
+def welcome_newcomers(listener: socket.socket) -> None:
+    """Take back `refuse_newcomers`, for TCP. Who was dropped comes in with its next SYN."""
+    with contextlib.suppress(FileNotFoundError):  # no filter is there
+        listener.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)

@@ -4,12 +4,11 @@ The protocol is sd_listen_fds(3): descriptors from 3 on, counted by $LISTEN_FDS 
 $LISTEN_FDNAMES. What `store` had systemd keep for us carries a name that only we give.
 """
 
-import fcntl
 import os
 import select
 import socket
 import stat
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 
 from clusterd.config.address import Address, Fd, Tcp, Unix, is_name
@@ -32,6 +31,11 @@ class Passed:
     inode: int = 0  # of its file, if it is one of ours and has one
 
     @property
+    def address(self) -> Address:
+        """What it is bound to."""
+        return address_of(self.sock, True)
+
+    @property
     def slot(self) -> int | None:
         """The slot that it is for, with `--balance reuseport`."""
         _, mark, slot = self.listener.partition("#")
@@ -41,16 +45,15 @@ class Passed:
 class Luggage:
     """What was passed and nobody has claimed yet."""
 
-    def __init__(self, passed: list[Passed] = []) -> None:
+    def __init__(self, passed: Sequence[Passed] = ()) -> None:
         self._passed = list(passed)
+        self.useless: list[str] = []  # names of our own that turned out to be of no use
         self.binds = _binds(passed)  # what to listen on where nobody says: as texts for `bind`
 
     def __iter__(self) -> Iterator[Passed]:
         return iter(self._passed)
 
-    def tcp(
-        self, family: int, host: str, port: int, slot: int | None = None
-    ) -> Passed | None:
+    def tcp(self, family: int, host: str, port: int, slot: int | None = None) -> Passed | None:
         """The socket that is bound to an address; with `slot`, that slot's.
 
         One on all addresses of IPv6 that also takes IPv4, as `ListenStream=8000` makes it, is as
@@ -96,12 +99,17 @@ class Luggage:
             self._passed.remove(found)
         return found
 
-    def discard(self) -> list[Passed]:
-        """Close what nobody claimed; those that it was."""
-        left, self._passed = self._passed, []
-        for one in left:
-            one.sock.close()
-        return left
+    def drop(self, one: Passed) -> None:
+        """What was claimed is of no use after all."""
+        one.sock.close()
+        if one.listener:
+            self.useless.append(one.name)
+
+    def discard(self) -> None:
+        """Close what nobody claimed."""
+        for one in self._passed:
+            self.drop(one)
+        self._passed.clear()
 
 
 def take(environ: MutableMapping[str, str], pid: int) -> Luggage:
@@ -127,15 +135,14 @@ def _taken(number: int, name: str) -> Passed | None:
         os.set_inheritable(number, False)
         if not stat.S_ISSOCK(os.fstat(number).st_mode):
             return None
-        # A copy above the standard streams and far from what is looked for by number.
-        copy = fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, FIRST)
+        sock = socket.socket(fileno=number)
     except OSError:
         return None
-    sock = socket.socket(fileno=copy)
     listens = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
     if not listens or sock.type != socket.SOCK_STREAM:
-        sock.close()
+        sock.detach()
         return None
+    sock.setblocking(False)
     listener, inode = read_label(name) or ("", 0)
     return Passed(sock, number, name, listener, inode)
 
@@ -157,7 +164,7 @@ def _takes_both(sock: socket.socket) -> bool:
     return not sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
 
 
-def _binds(passed: list[Passed]) -> tuple[str, ...]:
+def _binds(passed: Sequence[Passed]) -> tuple[str, ...]:
     """A text for each name that somebody else gave, or a number where it cannot be written."""
     texts = [
         str(Fd(name=one.name) if is_name(one.name) else Fd(one.number))

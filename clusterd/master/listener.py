@@ -6,10 +6,11 @@ import fcntl
 import os
 import socket
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from clusterd.config.address import Address, Fd, Tcp, Unix
 from clusterd.core.errors import BindError, ConfigError
+from clusterd.master.activation import Luggage, Passed, address_of, revive
 from clusterd.master.holder import holder_of
 from clusterd.master.plain import Descriptor
 
@@ -32,6 +33,7 @@ class Listener:
     path: str = ""  # of a Unix socket, with its inode and the lock beside it
     inode: int = 0
     lock: Descriptor = -1
+    kept: bool = False  # by systemd for our next life: its file is to stay should we be killed
 
     def close(self) -> None:
         """Close our copy; a socket file that is still ours goes, and then its lock."""
@@ -44,18 +46,35 @@ class Listener:
         unlock_path(self.path, self.lock)
 
 
-def listen(address: Address, backlog: int) -> list[Listener]:
-    """Bind and listen; a host name may give several. Raises BindError or ConfigError."""
+def listen(address: Address, backlog: int, luggage: Luggage | None = None) -> list[Listener]:
+    """Bind and listen; a host name may give several. Raises BindError or ConfigError.
+
+    What is in the luggage, bound to that address already, is taken from there.
+    """
+    luggage = luggage or Luggage()
     match address:
         case Fd():
-            return [_inherited(address)]
+            return _inherited(address, luggage)
         case Unix():
-            return [_unix(address, backlog)]
+            return [_passed_unix(address, backlog, luggage) or _unix(address, backlog)]
         case Tcp():
-            return _tcp(address, backlog)
+            return _tcp(address, backlog, luggage)
 
 
-def _inherited(address: Fd) -> Listener:
+def _inherited(address: Fd, luggage: Luggage) -> list[Listener]:
+    if found := luggage.named(address):
+        names = [str(address_of(one.sock, address.tls)) for one in found]
+        return [Listener(n, o.sock, inherited=True) for n, o in zip(names, found, strict=True)]
+    if address.name:
+        raise BindError(
+            f"{address}: we were started with no socket of this name",
+            f"write FileDescriptorName={address.name} into the socket unit",
+        )
+    return [_by_number(address)]
+
+
+def _by_number(address: Fd) -> Listener:
+    """A descriptor that whoever started us left open, without systemd's protocol."""
     try:
         if not stat.S_ISSOCK(os.fstat(address.number).st_mode):
             raise BindError(f"{address} is no socket")
@@ -69,7 +88,7 @@ def _inherited(address: Fd) -> Listener:
     return Listener(str(address), sock, inherited=True)
 
 
-def _tcp(address: Tcp, backlog: int) -> list[Listener]:
+def _tcp(address: Tcp, backlog: int, luggage: Luggage) -> list[Listener]:
     try:
         found = socket.getaddrinfo(
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -81,7 +100,12 @@ def _tcp(address: Tcp, backlog: int) -> list[Listener]:
     port = address.port
     try:
         for family, host in targets:
-            made.append(_tcp_socket(family, str(host), port, backlog, only=len(targets) > 1))
+            passed = luggage.tcp(family, str(host), port)
+            made.append(
+                adopt(passed, backlog)
+                if passed
+                else _tcp_socket(family, str(host), port, backlog, only=len(targets) > 1)
+            )
             port = made[0].sock.getsockname()[1]  # port 0: the same one for every family
             made[-1].name = str(Tcp(str(host), port, address.tls))
     except BindError:
@@ -89,6 +113,35 @@ def _tcp(address: Tcp, backlog: int) -> list[Listener]:
             listener.close()
         raise
     return made
+
+
+def adopt(passed: Passed, backlog: int) -> Listener:
+    """Listen on what we were started with: somebody else's, or our own from an earlier life."""
+    if not passed.listener:
+        return Listener(passed.listener, passed.sock, inherited=True)
+    revive(passed)
+    passed.sock.listen(backlog)  # the setting may have changed since
+    return Listener(passed.listener, passed.sock, passed.slot, kept=True)
+
+
+def _passed_unix(address: Unix, backlog: int, luggage: Luggage) -> Listener | None:
+    """A socket that we were started with, and for one of ours its file and the lock beside it."""
+    path = os.path.abspath(address.path)
+    passed = luggage.unix(path)
+    if passed is None:
+        return None
+    if not passed.listener:
+        return Listener(f"unix:{path}", passed.sock, inherited=True)
+    lock = lock_path(path)
+    with contextlib.suppress(OSError):
+        if os.stat(path).st_ino == passed.inode and revive(passed):
+            os.chmod(path, address.mode)
+            passed.sock.listen(backlog)
+            name, inode = f"unix:{path}", passed.inode
+            return Listener(name, passed.sock, path=path, inode=inode, lock=lock, kept=True)
+    unlock_path(path, lock)
+    luggage.drop(passed)
+    return None
 
 
 def _tcp_socket(
@@ -131,13 +184,16 @@ def _prepare(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
-def sibling(first: Listener, slot: int, backlog: int) -> Listener:
+def sibling(first: Listener, slot: int, backlog: int, luggage: Luggage | None = None) -> Listener:
     """A further socket on the same port, for one slot (SO_REUSEPORT, socket(7)).
 
     The option goes onto the first socket only after it was bound: set before, a second instance
     of clusterd could silently bind the port as well.
     """
     first.sock.setsockopt(socket.SOL_SOCKET, SO_REUSEPORT, 1)
+    name, where = f"{first.name.partition('#')[0]}#{slot}", first.sock.getsockname()
+    if passed := luggage and luggage.tcp(first.sock.family, where[0], where[1], slot):
+        return replace(adopt(passed, backlog), name=name, slot=slot)
     sock = socket.socket(first.sock.family, socket.SOCK_STREAM)
     try:
         _prepare(sock)
@@ -145,13 +201,13 @@ def sibling(first: Listener, slot: int, backlog: int) -> Listener:
         if first.sock.family == socket.AF_INET6:
             only = first.sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
-        sock.bind(first.sock.getsockname())
+        sock.bind(where)
         sock.listen(backlog)
     except OSError as error:
         sock.close()
         raise BindError(f"a socket of slot {slot} on {first.name}: {error.strerror}") from error
     sock.setblocking(False)
-    return Listener(f"{first.name.partition('#')[0]}#{slot}", sock, slot)
+    return Listener(name, sock, slot)
 
 
 def _unix(address: Unix, backlog: int) -> Listener:

@@ -7,7 +7,7 @@ nothing here has to be called at the right moment. Nobody is waited for, and not
 import contextlib
 import socket
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from math import inf
 
@@ -15,6 +15,7 @@ from clusterd.core.events import Event, Kind
 from clusterd.fleet.goal import Mode
 from clusterd.fleet.lifecycle import Phase
 from clusterd.master.cluster import Cluster
+from clusterd.master.ending import tell_sockets
 from clusterd.master.group import Group
 from clusterd.master.store import Store
 
@@ -194,8 +195,8 @@ class Manager:
         if last != self._seen:
             self._seen = last
             self._line.say(*self._teller.say(look(self._cluster), now))
-            if self._store is not None:
-                self._store.settle(self._cluster)
+            if self._store is not None and self._store.settle(self._cluster):
+                tell_sockets(self._cluster)
         elif self._line.is_behind:
             self._line.say()
 
@@ -206,14 +207,23 @@ class Manager:
         self._line.close()
 
 
-def connect(cluster: Cluster, environ: Mapping[str, str]) -> Manager | None:
-    """Who waits to hear of us, by what the environment says; None: nobody."""
+def connect(
+    cluster: Cluster, environ: Mapping[str, str], useless: Iterable[str] = ()
+) -> Manager | None:
+    """Who waits to hear of us, by what the environment says; None: nobody.
+
+    `useless` is what it keeps for us in vain. Sockets are given to it before any zygote is told
+    which files to remove.
+    """
     place = environ.get("NOTIFY_SOCKET", "")
     if place[:1] not in ("/", "@") or len(place) < 2:
         return None
     line = Line(place)
     room = environ.get("FDSTORE", "")  # descriptors that systemd keeps for us, systemd.exec(5)
     store = Store(line.send, int(room)) if room.isdecimal() and int(room) else None
+    if store is not None:
+        store.forget(useless)
+        store.settle(cluster)
     return Manager(cluster, line, watchdog(environ, cluster.pid), store)
 
 
@@ -231,7 +241,9 @@ def look(cluster: Cluster) -> View:
     groups = list(cluster.groups.values())
     shown = [count(group) for group in cluster.wanted]
     if len(shown) > 1:
-        shown = [f"{group.name} {words}" for group, words in zip(cluster.wanted, shown, strict=True)]
+        shown = [
+            f"{group.name} {words}" for group, words in zip(cluster.wanted, shown, strict=True)
+        ]
     return View(
         ready=all(map(came_up, groups)),
         rolling=any(group.goal.candidate is not None or group.again for group in groups),

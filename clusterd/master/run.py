@@ -3,7 +3,7 @@
 import contextlib
 import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import setproctitle
@@ -12,13 +12,16 @@ from clusterd.config.place import control_path
 from clusterd.config.settings import Config
 from clusterd.core.errors import BindError
 from clusterd.core.events import Kind
+from clusterd.fleet.memory import Ledger
 from clusterd.kernel.child import Ahead
 from clusterd.kernel.real import Kernel
 from clusterd.master import logbook
+from clusterd.master.activation import Luggage
 from clusterd.master.cluster import Cluster
 from clusterd.master.control import Control
 from clusterd.master.founding import found
 from clusterd.master.loop import Loop
+from clusterd.master.notify import connect
 from clusterd.master.sockets import somaxconn
 
 
@@ -31,34 +34,50 @@ def run(
     directory: str = ".",
     ahead: Ahead | None = None,
     given: dict[str, Any] | None = None,
+    luggage: Luggage | None = None,
 ) -> int:
     """Serve until stopped; the exit status. Raises BindError or ConfigError before serving.
 
     `directory` is the working directory by the name it was reached by: a deploy may move the
     symlink, and each zygote starts where it points then. `ahead` is the first zygote, if it was
-    started already; `given` is what the command line says, for who comes after an upgrade.
+    started already; `given` is what the command line says, for who comes after an upgrade;
+    `luggage` the sockets that we were started with.
     """
     cluster = assemble(groups, reread, kernel, log_fd, directory)
     cluster.ahead, cluster.given = ahead, given or {}
     control: Control | None = None
     try:
-        for group in cluster.groups.values():
-            group.sockets.add(group.config.listen, group.config.fleet.workers)
+        bind(cluster, luggage or Luggage())
         control = open_control(cluster)
         kernel.adopt()
         announce(cluster, control, ready_fd)
-        return serve(cluster, control)
+        return serve(cluster, control, luggage.useless if luggage else [])
     finally:
         close(cluster, control)
 
 
-def serve(cluster: Cluster, control: Control | None) -> int:
-    """Turn until it is over; the exit status."""
+def bind(cluster: Cluster, luggage: Luggage) -> None:
+    """Take from the luggage what is bound already, and bind the rest. Raises BindError."""
+    for group in cluster.groups.values():
+        group.sockets.luggage = luggage
+        group.sockets.add(group.config.listen, group.config.fleet.workers)
+    for one in luggage:
+        if not one.listener:
+            reason = f"we were started with a socket on {one.address}, {one.name}, and serve none"
+            cluster.note(Kind.TROUBLE, reason=reason, next="name its address with --bind")
+    luggage.discard()
+
+
+def serve(cluster: Cluster, control: Control | None, useless: Sequence[str] = ()) -> int:
+    """Turn until it is over; the exit status. `useless`: what systemd is to keep no longer."""
+    manager = connect(cluster, os.environ, useless)
     gc.freeze()
     gc.enable()
     # From here on we must not die: what fails is journaled and tried again.
-    code = Loop(cluster, control).run()
+    code = Loop(cluster, control, manager).run()
     cluster.note(Kind.STOPPED, code=int(code))
+    if manager is not None:
+        manager.stopped()
     return code
 
 
@@ -88,6 +107,8 @@ def assemble(
         terminal=kernel.has_terminal() and os.isatty(2),
     )
     cluster.journal.listen(logbook.write)
+    counted = kernel.killings()
+    cluster.ledger = Ledger(counted.kills, counted.hits)
     for name, config in groups.items():
         cluster.groups[name] = found(cluster, name, config)
     title(cluster)

@@ -7,13 +7,15 @@ from clusterd.config.address import Tcp, parse_bind, without_option
 from clusterd.config.serving import ListenSettings
 from clusterd.core.errors import ConfigError
 from clusterd.kernel.filters import refuse_newcomers
+from clusterd.master.activation import Luggage
 from clusterd.master.listener import Listener, listen, sibling
 
 
 class Sockets:
     """Listeners, grouped by the address they were asked for with."""
 
-    def __init__(self) -> None:
+    def __init__(self, luggage: Luggage | None = None) -> None:
+        self.luggage = luggage  # what we were started with
         self.groups: dict[str, list[Listener]] = {}
         self.backlog = 0
 
@@ -31,7 +33,7 @@ class Sockets:
                 key = str(parse_bind(text))
                 if key not in self.groups:
                     self._refuse_change(key)
-                    self.groups[key] = listen(parse_bind(text), settings.backlog)
+                    self.groups[key] = listen(parse_bind(text), settings.backlog, self.luggage)
                     added.append(key)
             if settings.balance == "reuseport":
                 self.widen(size)
@@ -70,7 +72,7 @@ class Sockets:
                 have = {one.slot for one in group if one.name.partition("#")[0] == name}
                 for slot in range(size):
                     if slot not in have:
-                        group.append(sibling(first, slot, self.backlog))
+                        group.append(sibling(first, slot, self.backlog, self.luggage))
 
     def remove(self, keys: Iterable[str]) -> None:
         """Close the listeners of some addresses."""
@@ -96,7 +98,7 @@ class Sockets:
 
     def files(self) -> list[tuple[str, int]]:
         """Socket files with their inodes, for the undertaker."""
-        return [(one.path, one.inode) for one in self if one.path]
+        return [(one.path, one.inode) for one in self if one.path and not one.kept]
 
     def refuse_newcomers(self, listeners: Iterable[Listener]) -> list[str]:
         """From now on the queues of these only empty; those that outlive us are left as they are.

@@ -3,7 +3,7 @@
 sd_notify(3), FDSTORE=1. Level-triggered: what systemd has is compared with what listens.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from clusterd.master.activation import label
 from clusterd.master.cluster import Cluster
@@ -20,8 +20,9 @@ class Store:
         self._room = room
         self._kept: dict[str, bool] = {}  # by label; is it a file's?
 
-    def settle(self, cluster: Cluster) -> None:
-        """Have systemd keep what listens now, and nothing else."""
+    def settle(self, cluster: Cluster) -> bool:
+        """Have systemd keep what listens now, and nothing else. Did that change anything?"""
+        before = set(self._kept)
         now = {
             name: one
             for group in cluster.groups.values()
@@ -33,6 +34,7 @@ class Store:
         for name, one in now.items():
             if name not in self._kept and len(self._kept) < self._room:
                 self._keep(name, one)
+        return before != set(self._kept)
 
     def _keep(self, name: str, one: Listener) -> None:
         if self._send(f"FDSTORE=1\nFDNAME={name}", one.sock.fileno()):
@@ -43,7 +45,7 @@ class Store:
         if self._send(f"FDSTOREREMOVE=1\nFDNAME={name}", None):
             del self._kept[name]
 
-    def forget(self, names: list[str]) -> None:
+    def forget(self, names: Iterable[str]) -> None:
         """Have systemd drop what an earlier life of ours left and this one has no use for."""
         for name in names:
             self._send(f"FDSTOREREMOVE=1\nFDNAME={name}", None)

@@ -13,6 +13,7 @@ from clusterd.config.address import Fd, Tcp, Unix
 from clusterd.config.serving import ListenSettings
 from clusterd.core.errors import BindError, ConfigError
 from clusterd.master import listener
+from clusterd.master.activation import Luggage
 from clusterd.master.listener import Listener, listen
 from clusterd.master.sockets import Sockets
 from tests.support.network import needs_ipv6
@@ -214,10 +215,12 @@ def test_a_socket_for_a_slot_that_cannot_be_had_takes_the_others_back(
     before = list(sockets)
     real = listener.sibling
 
-    def fails_at_four(first: Listener, slot: int, backlog: int) -> Listener:
+    def fails_at_four(
+        first: Listener, slot: int, backlog: int, luggage: Luggage | None
+    ) -> Listener:
         if slot == 4:
             raise BindError("no more")
-        return real(first, slot, backlog)
+        return real(first, slot, backlog, luggage)
 
     monkeypatch.setattr("clusterd.master.sockets.sibling", fails_at_four)
     descriptors = len(os.listdir("/proc/self/fd"))
