@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from clusterd.config import http2, internal, procfile, tls
+from clusterd.config import commands, http2, internal, procfile, tls
 from clusterd.config.address import Unix, parse_bind
 from clusterd.config.convert import AUTO, convert
 from clusterd.config.cpus import available_cpus
@@ -66,15 +66,25 @@ def load_groups(
     found: dict[str, Config] = {}
     for name, own in tables.items():
         if name != MAIN:
-            found[name] = _whole(here, shared | common, own, start=BARE)
+            found[name] = _whole(here, _for(own, shared) | common, own, start=BARE)
             _check_group(name, found[name])
     if MAIN in tables and "command" in tables[MAIN]:
         if main.app.app:
             raise ConfigError(f"the group {MAIN} has an application and a command")
-        found[MAIN] = _whole(here, shared | common, tables[MAIN], start=BARE)
+        own = tables[MAIN]
+        found[MAIN] = _whole(here, _for(own, shared) | common, own, start=BARE)
+        _check_group(MAIN, found[MAIN])
     elif main.app.app or not found:
         found = {MAIN: main} | found
     return in_order(found | internal.groups(main, environ))
+
+
+def _for(own: Mapping[str, Given], shared: dict[str, Given]) -> dict[str, Given]:
+    """What a group takes from the top of the file: for a program, nothing that is said of an
+    application."""
+    if "command" not in own:
+        return shared
+    return {name: one for name, one in shared.items() if TABLE[name].scope is not Scope.APP}
 
 
 def _check_group(name: str, config: Config) -> None:
@@ -86,6 +96,8 @@ def _check_group(name: str, config: Config) -> None:
             f"the group {name} needs an app or a command, and not both",
             f'write app = "module:attribute" or command = "…" into [group.{name}]',
         )
+    if config.command.command:
+        commands.check(name, config)
     if config.app.app and not config.listen.bind:
         raise ConfigError(f"the group {name} has no address: write bind into [group.{name}]")
 
