@@ -1,5 +1,7 @@
 """A simulated cluster: the real master loop on a fake kernel, hours of supervision in no time."""
 
+import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,10 +12,14 @@ from clusterd.config.settings import Config
 from clusterd.core.events import Event, Kind
 from clusterd.fleet.lifecycle import Phase
 from clusterd.master import reload
+from clusterd.master.cluster import Cluster
+from clusterd.master.control import Control
 from clusterd.master.group import Group
 from clusterd.master.loop import Loop
+from clusterd.master.resume import announce, open_again
 from clusterd.master.run import assemble
-from tests.support.fake import Behaviour, FakeKernel
+from clusterd.master.state import read
+from tests.support.fake import Become, Behaviour, FakeKernel
 
 T = TypeVar("T")
 ENOUGH = 5000  # turns; a reload of four takes some forty
@@ -77,12 +83,30 @@ class Simulation:
         )
 
     def turn(self) -> None:
-        self.loop.turn()
+        try:
+            self.loop.turn()
+        except Become:
+            self._resume()
         if self.cluster.fault is not None:
             raise self.cluster.fault  # lived through, but not meant to be
         if self.watching:
             now = self.ready()
             self.fewest = now if self.fewest is None else min(self.fewest, now)
+
+    def _resume(self) -> None:
+        """What comes after execve(2), with copies of what the old master had open."""
+
+        def take(number: int) -> int:
+            return number if number <= 2 else os.dup(number)
+
+        state, previous = read(self.kernel.state, self.kernel, take)
+        self.kernel.watched, self.kernel.pending = {}, {signal.SIGCHLD: 1}
+        abandon(self.cluster, self.loop.control)
+        self.cluster = state.cluster
+        self.cluster.reread = lambda: {MAIN: self.config}
+        open_again(state)
+        announce(state, previous)
+        self.loop = Loop(self.cluster, state.control)
 
     def until(self, done: Callable[[], bool]) -> None:
         """Turn until something holds."""
@@ -124,6 +148,26 @@ class Simulation:
             for worker in list(group.roster.workers.values()):
                 group.forget(worker)
             group.close()
+
+
+def abandon(cluster: Cluster, control: Control | None) -> None:
+    """Close what a master had open, as close-on-exec does: nothing is said or removed."""
+    for group in cluster.groups.values():
+        for handles in group.handles.values():
+            handles.channel.close()
+            os.close(handles.dump)
+        for channel in group.zygote_channels.values():
+            channel.close()
+        for end in group.handover:
+            end.close()
+        for one in group.sockets:
+            one.sock.close()
+        os.close(group.board.fd)
+    if control is not None:
+        for client in control.clients.values():
+            client.sock.close()
+        control.file.sock.close()
+        os.close(control.file.lock)
 
 
 @contextmanager
