@@ -52,6 +52,9 @@ def run(ahead: Ahead | None, /, ready_fd: int | None, **values: object) -> int:
     log.set_up(descriptor, config.log.log_format, config.log.log_level, identity(config))
     if os.isatty(2):
         greet(groups)
+    if ahead is not None and not any(config.app.app for config in groups.values()):
+        ahead.end()  # there is nothing to import
+        ahead = None
     kernel = faulty.wrap(Kernel())
     return master.run(
         groups, reread, ready_fd, kernel, descriptor, str(home), ahead, dict(values), luggage

@@ -32,7 +32,12 @@ class Ahead:
 
     def __exit__(self, *_: object) -> None:
         """End it where the command failed before it was of use."""
+        self.end()
+
+    def end(self) -> None:
+        """Nobody has a use for it."""
         if not self.taken:
+            self.taken = True
             self.sock.close()
             os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
