@@ -1,9 +1,10 @@
 """How often things happened, for metrics: the journal forgets its oldest events, counts do not."""
 
-from collections.abc import Callable
+import signal
 from dataclasses import dataclass, field
 
 from clusterd.core.events import Event, Kind
+from clusterd.core.vitals import Condition
 
 Counts = dict[str, dict[str, int]]  # by group ('' for the whole), by word
 
@@ -12,6 +13,8 @@ OUTCOMES = {
     Kind.ROLLOUT_FAILED: "failed",
     Kind.RELOAD_REFUSED: "refused",
 }
+CONDITIONS = tuple(Condition)  # that a worker is replaced for, as the reason's first word
+PLANNED = ("replaced", "recycled")  # who dies before it comes to that has died of something else
 
 
 @dataclass
@@ -29,34 +32,35 @@ class Tallies:
         add(self.events, group, str(event.kind))
         if event.kind in OUTCOMES:
             add(self.rollouts, group, OUTCOMES[event.kind])
-        elif event.kind in REASONS:
-            self.doomed.setdefault(pid, REASONS[event.kind](event))
+        elif event.kind in (Kind.LEAVING, Kind.RETIRED, Kind.KILLED):
+            self._foresee(event, pid)
         elif event.kind is Kind.EXITED:
             add(self.exits, group, self._cause(event, pid))
 
+    def _foresee(self, event: Event, pid: str) -> None:
+        """What makes a worker's end what it is, said before it. The first word counts."""
+        reason = str(event.fields.get("reason", ""))
+        if event.kind is Kind.KILLED:
+            self.doomed.setdefault(pid, "overdue")
+        elif event.kind is Kind.LEAVING:
+            condition = reason.partition(" ")[0].rstrip(":")
+            self.doomed.setdefault(pid, condition if condition in CONDITIONS else "replaced")
+        elif reason == "recycled":
+            self.doomed[pid] = reason
+
     def _cause(self, event: Event, pid: str) -> str:
-        """Why a worker ended, in a word."""
+        """Why a worker ended, in a word: one of `observe.catalogue.CAUSES`."""
         doom, code = self.doomed.pop(pid, ""), int(event.fields.get("code", 0))
-        if event.fields.get("oom"):
+        asked = bool(event.fields.get("asked"))
+        if "out of memory" in str(event.fields.get("cause", "")):
             return "oom"
-        if doom:
+        if doom and (asked or doom not in PLANNED):
             return doom
-        if event.fields.get("asked"):
+        if asked:
             return "asked"
         if code >= 0:
             return "status"
-        return "killed" if code == -9 else "signal"
-
-
-def _why_it_leaves(event: Event) -> str:
-    return "recycled" if event.fields.get("recycle") else "replaced"
-
-
-# What is said of a worker before it ends, and makes its end what it is.
-REASONS: dict[Kind, Callable[[Event], str]] = {
-    Kind.LEAVING: _why_it_leaves,
-    Kind.KILLED: lambda _event: "overdue",
-}
+        return "killed" if code == -signal.SIGKILL else "signal"
 
 
 def add(counts: Counts, group: str, word: str) -> None:

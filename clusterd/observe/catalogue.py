@@ -35,9 +35,11 @@ OUTCOMES = ("finished", "failed", "refused")
 CAUSES = {
     "asked": "a reload, a scaling or a stop retired it",
     "recycled": "it had served as long as the settings let it",
-    "replaced": "it asked to be replaced: TERM, or a request beyond request_timeout",
+    "replaced": "somebody or itself wanted it replaced: TERM, or a request over request_timeout",
     "blocked": "its event loop was blocked for hang_timeout",
-    "stalled": "it made no progress for stall_timeout",
+    "halted": "a signal had stopped it for hang_timeout",
+    "busy": "a thread kept the interpreter to itself for stall_timeout",
+    "stalled": "none of its requests got on for stall_timeout",
     "oom": "the kernel was out of memory",
     "overdue": "the master killed it, since it did not become ready or leave in time",
     "killed": "somebody else killed it",

@@ -15,7 +15,6 @@ from clusterd.observe.ask import Master
 from tests.support.scrape import families
 from tests.unit.observe.test_metrics import group, reply
 
-Reader, Writer = asyncio.StreamReader, asyncio.StreamWriter
 OPENMETRICS = b"application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
 
 
@@ -34,7 +33,7 @@ class Played:
         self.said = said
         self.asked: list[str] = []
         self.lines = 0  # connections
-        self.writers: list[Writer] = []
+        self.writers: list[asyncio.StreamWriter] = []
         self.may_answer = asyncio.Event()
         self.may_answer.set()
 
@@ -51,7 +50,7 @@ class Played:
             writer.close()
         self.writers.clear()
 
-    async def _hear(self, reader: Reader, writer: Writer) -> None:
+    async def _hear(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.lines += 1
         self.writers.append(writer)
         while line := await reader.readline():
@@ -101,7 +100,7 @@ def run(test: Coroutine[Any, Any, None]) -> None:
 
 
 def test_metrics_in_the_format_that_is_accepted(path: str) -> None:
-    async def test(app: Admin, _: Played) -> None:
+    async def test(app: Admin, _played: Played) -> None:
         status, headers, page = await get(app, "/metrics")
         assert status == 200
         assert headers["content-type"].startswith("text/plain; version=0.0.4")
@@ -162,7 +161,7 @@ def test_a_master_that_is_silent_is_503_and_its_late_reply_is_nobodys(path: str)
 
 @pytest.mark.parametrize("said", [{"ok": False, "error": "no such command"}, {"a": 1}])
 def test_a_master_that_refuses_is_503(path: str, said: dict[str, Any]) -> None:
-    async def test(app: Admin, _: Played) -> None:
+    async def test(app: Admin, _played: Played) -> None:
         assert (await get(app, "/metrics"))[0] == 503
 
     play(path, test, said)
@@ -184,7 +183,7 @@ def test_who_gives_up_waiting_does_not_take_the_answer_from_others(path: str) ->
 
 
 def test_pages_methods_and_heads(path: str) -> None:
-    async def test(app: Admin, _: Played) -> None:
+    async def test(app: Admin, _played: Played) -> None:
         status, headers, body = await get(app, "/")
         assert (status, headers["content-type"]) == (200, "text/plain; charset=utf-8")
         assert all(page in body for page in app.routes)
@@ -234,7 +233,7 @@ ADMIN = group("admin", internal=True, state="starting", ready=0)
 def test_ready_means_that_requests_are_served(path: str, said: dict[str, Any], reason: str) -> None:
     assert why_not_ready(said) == reason
 
-    async def test(app: Admin, _: Played) -> None:
+    async def test(app: Admin, _played: Played) -> None:
         status, _, body = await get(app, "/readyz")
         assert (status, body) == ((503, f"not ready: {reason}\n") if reason else (200, "ready\n"))
         assert (await get(app, "/healthz"))[0] == 200
