@@ -35,7 +35,7 @@ from clusterd.keeper.output import PATIENCE, LogHandler, Outlet, Output, line_fo
 from clusterd.keeper.stacks import whereabouts
 from clusterd.keeper.turns import Turns
 from clusterd.kernel import command
-from clusterd.kernel.process import become_subreaper, start_ticks
+from clusterd.kernel.process import become_subreaper, signal_group, start_ticks
 from clusterd.kernel.signals import Wakeup
 
 logger = logging.getLogger("clusterd.keeper")
@@ -245,12 +245,12 @@ class Keeper:
     def _on_children(self) -> None:
         dead, left = command.reap()
         failed = False
-        for death in dead:
-            if death.pid == self.main:
+        for pid, code in dead:
+            if pid == self.main:
                 self.main, self.row[Cell.COMMAND] = 0, 0
-                self.code, failed = death.code, death.code != 0
+                self.code, failed = code, code != 0
             elif self.code is not None:
-                self.code = death.code  # of its processes, the last one says how it ended
+                self.code = code  # of its processes, the last one says how it ended
         if self.code is None:
             return  # it runs; what ended was an orphan of its own
         if not left:
@@ -302,8 +302,8 @@ class Keeper:
                 self.end = Exit.OK
                 return
             if self.main:
-                command.signal_group(self.main, self._stop_signal)
-                command.signal_group(self.main, signal.SIGCONT)  # a stopped one hears nothing
+                signal_group(self.main, self._stop_signal)
+                signal_group(self.main, signal.SIGCONT)  # a stopped one hears nothing
             else:
                 command.signal_children(self._stop_signal)
         self.turns.at("kill", within, self._kill)
@@ -315,7 +315,7 @@ class Keeper:
     def _kill(self) -> None:
         self.killing = True
         if self.main:
-            command.signal_group(self.main, signal.SIGKILL)
+            signal_group(self.main, signal.SIGKILL)
         command.signal_children(signal.SIGKILL)
 
     def _quit(self) -> None:

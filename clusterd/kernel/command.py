@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 from clusterd.kernel.fork import fork_into
 from clusterd.kernel.process import set_parent_death_signal
-from clusterd.kernel.real import Death
 
 FIRST = 3  # the first descriptor after the standard ones, and of LISTEN_FDS (sd_listen_fds(3))
 ASIDE = 200  # where a descriptor goes that the program is not to stumble over
@@ -127,12 +126,6 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def signal_group(leader: int, number: int) -> None:
-    """Signal a process group; nothing where it is gone or another user's."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(leader, number)
-
-
 def signal_children(number: int) -> None:
     """Signal our own children, each with its process group where that is not ours.
 
@@ -149,9 +142,9 @@ def signal_children(number: int) -> None:
                 os.kill(pid, number)  # it may have moved between the two
 
 
-def reap() -> tuple[list[Death], bool]:
-    """Children that ended, in order, and whether any are left."""
-    dead: list[Death] = []
+def reap() -> tuple[list[tuple[int, int]], bool]:
+    """Pids of children that ended, each with how (as `Death` has it); whether any are left."""
+    dead: list[tuple[int, int]] = []
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -159,7 +152,7 @@ def reap() -> tuple[list[Death], bool]:
             return dead, False
         if pid == 0:
             return dead, True
-        dead.append(Death(pid, os.waitstatus_to_exitcode(status)))
+        dead.append((pid, os.waitstatus_to_exitcode(status)))
 
 
 def end_like(code: int) -> None:

@@ -3,6 +3,7 @@
 prctl(2) has no wrapper in the standard library, hence ctypes.
 """
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -38,6 +39,12 @@ def become_subreaper() -> None:
 def set_parent_death_signal(number: int) -> None:
     """Have `number` sent to us when our parent goes (PR_SET_PDEATHSIG); 0 takes it back."""
     _prctl(_PR_SET_PDEATHSIG, number)
+
+
+def hang_up(pid: int) -> None:
+    """Ask a master to reload, by SIGHUP; nothing where it is gone."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGHUP)
 
 
 def set_dumpable() -> None:
@@ -89,3 +96,9 @@ def kill_pidfd(fd: int) -> None:
         signal.pidfd_send_signal(fd, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
         return
+
+
+def signal_group(leader: int, number: int) -> None:
+    """Signal a process group; nothing where it is gone or another user's."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, number)

@@ -13,7 +13,7 @@ from typing import NoReturn, Protocol
 
 from clusterd.kernel import become, child, threads
 from clusterd.kernel.oom import Killings, killings
-from clusterd.kernel.process import become_subreaper
+from clusterd.kernel.process import become_subreaper, signal_group
 from clusterd.kernel.signals import Wakeup
 
 HANDLED = (
@@ -155,6 +155,11 @@ class Kernel:
             os.kill(pid, number)
         except (ProcessLookupError, PermissionError):
             return  # gone, or it became another user: then it is not ours to signal
+
+    def kill_group(self, leader: int) -> None:
+        """Kill what is left of the process group of a child's child, whose parent has died."""
+        if leader > 1:
+            signal_group(leader, signal.SIGKILL)
 
     def kill_thread(self, pid: int, thread: int, number: int) -> None:
         """Signal one thread of a child."""

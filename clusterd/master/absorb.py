@@ -25,6 +25,7 @@ from clusterd.ipc.messages import (
     Unspawned,
     Unwell,
 )
+from clusterd.ipc.scoreboard import Cell
 from clusterd.kernel.real import Death
 from clusterd.master import certificates, vitals
 from clusterd.master.cause import explained
@@ -141,7 +142,8 @@ def leaving(group: Group, worker: Worker, message: Leaving) -> None:
     if worker.leaving:
         return
     worker.leaving, worker.recycling = True, message.recycle
-    group.note(Kind.LEAVING, **group.identity(worker), reason=message.reason)
+    planned = {"recycle": True} if message.recycle else {}
+    group.note(Kind.LEAVING, **group.identity(worker), reason=message.reason, **planned)
     uptime = group.kernel.now() - worker.since if worker.phase is Phase.READY else 0.0
     if message.recycle and uptime < GROWN_UP:
         return
@@ -308,6 +310,8 @@ def _worker_died(group: Group, worker: Worker, code: int) -> None:
         asked=worker.asked,
         **({"fault": True} if fault else {}),
     )
+    if group.is_command:  # a keeper that was killed leaves what its program had started
+        group.kernel.kill_group(group.board.row(worker.row)[Cell.COMMAND])
     group.forget(worker)
     if not fault:
         return

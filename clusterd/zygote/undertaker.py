@@ -8,10 +8,11 @@ import contextlib
 import fcntl
 import os
 import select
+import signal
 import time
 
 from clusterd.ipc.scoreboard import ROWS, USED, Cell, Scoreboard
-from clusterd.kernel.process import kill_pidfd, open_pidfd
+from clusterd.kernel.process import kill_pidfd, open_pidfd, signal_group
 
 EXITING = 5.0  # seconds that the kernel may take to close what a killed master had open
 
@@ -31,11 +32,15 @@ def bury(board: Scoreboard, sockets: list[tuple[str, int]], patience: float, mas
         for fd in ended_of(left, remaining):
             left.remove(fd)
             os.close(fd)
+    programs: list[int] = []
     if left:
         left += stragglers(board)  # who was just being born when we looked first
+        programs = [row[Cell.COMMAND] for row in rows_of(board)]
     for fd in left:
         kill_pidfd(fd)
         os.close(fd)
+    for leader in filter(None, programs):  # what a keeper did not end
+        signal_group(leader, signal.SIGKILL)
 
 
 def ended_of(pidfds: list[int], seconds: float) -> list[int]:
@@ -48,10 +53,13 @@ def ended_of(pidfds: list[int], seconds: float) -> list[int]:
 
 def stragglers(board: Scoreboard) -> list[int]:
     """A pidfd for every worker of every generation that is still there."""
-    used = min(board.header[USED], ROWS)
-    rows = (board.row(number) for number in range(used))
-    found = (open_pidfd(row[Cell.PID], row[Cell.START_TICKS]) for row in rows)
+    found = (open_pidfd(row[Cell.PID], row[Cell.START_TICKS]) for row in rows_of(board))
     return [fd for fd in found if fd is not None]
+
+
+def rows_of(board: Scoreboard) -> list[memoryview]:
+    """The rows in use."""
+    return [board.row(number) for number in range(min(board.header[USED], ROWS))]
 
 
 def unlink_ours(path: str, inode: int) -> None:
