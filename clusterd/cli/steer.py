@@ -121,6 +121,37 @@ def scale(size: str, group: str | None, **values: Any) -> None:
     click.echo(f"{reply.get('size', amount)} workers wanted{of}")
 
 
+@click.command()
+@click.argument("slot", type=click.IntRange(min=0))
+@group_option
+@which_cluster
+def restart(slot: int, group: str | None, **values: Any) -> None:
+    """Replace one worker, the new one first.
+
+    SLOT is its number, as 'clusterd status' shows it. The new worker is ready when the command
+    returns, and then the old one finishes what it has. One that is blocked cannot: where it
+    stands is logged, and it is killed a second after its successor is ready.
+    """
+    reply = client(values).ask("restart", slot=slot, **meant(group))
+    click.echo(f"slot {slot} is served by process {reply['pid']}")
+
+
+@click.command()
+@which_cluster
+def upgrade(**values: Any) -> None:
+    """Become the clusterd that is installed now, in place.
+
+    Today's interpreter and clusterd are tried first, with the real state. Then the master
+    executes them in its own process: same pid, same sockets, same workers, and nobody who is
+    connected notices. If the trial fails nothing has changed, and the command says why and ends
+    with 1. Workers keep the code that they have until the next 'clusterd reload'.
+    """
+    reply = progress.rollout(client(values), "upgrade")
+    before = reply.get("previous")
+    was = f" (it was {before})" if before != reply.get("version") else ""
+    click.echo(f"the master runs clusterd {reply.get('version')} now{was}")
+
+
 def _plain(name: str, done: str, doc: str, of_group: bool = True) -> click.Command:
     """A command that needs no more than its name."""
 

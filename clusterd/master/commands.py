@@ -13,6 +13,7 @@ from clusterd.master.waiters import (
     Dumps,
     Renewed,
     Reply,
+    Restarted,
     RolloutsOver,
     UpgradeOver,
     Waiter,
@@ -108,8 +109,18 @@ def scale(cluster: Cluster, request: dict[str, Any]) -> Reply:
     if ("to" in request) == ("by" in request):
         raise ConfigError("scale: either 'to' or 'by' is wanted")
     group = chosen(cluster, request)[0] if "group" in request else cluster.main
+    if request.get("to") == "auto":
+        return done(size=orders.scale_by_load(group), group=group.name)
     size = int(request["to"]) if "to" in request else group.goal.size + int(request["by"])
     return done(size=orders.scale(group, size, "clusterd scale"), group=group.name)
+
+
+def restart(cluster: Cluster, request: dict[str, Any]) -> Waiter:
+    """Answers when the slot's new worker is ready, or with why there is none."""
+    group = chosen(cluster, request)[0] if "group" in request else cluster.main
+    slot = int(request["slot"])
+    orders.restart(group, slot, "clusterd restart")
+    return Restarted(group.name, slot)
 
 
 def pause(cluster: Cluster, request: dict[str, Any]) -> Reply:
@@ -150,6 +161,7 @@ TABLE: dict[str, Callable[[Cluster, dict[str, Any]], Reply | Waiter]] = {
     "certificates": renew,
     "rollback": rollback,
     "scale": scale,
+    "restart": restart,
     "pause": pause,
     "resume": resume,
     "dump": dump,

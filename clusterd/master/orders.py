@@ -12,7 +12,7 @@ from clusterd.fleet.goal import Mode
 from clusterd.fleet.lifecycle import Phase
 from clusterd.ipc.messages import Dump as DumpOrder
 from clusterd.ipc.messages import Quit, Reopen
-from clusterd.master import reload, sequence
+from clusterd.master import reload, sequence, vitals
 from clusterd.master.cluster import Cluster
 from clusterd.master.ending import stop_group
 from clusterd.master.group import Dump, Group
@@ -86,6 +86,23 @@ def resume(group: Group) -> None:
 
 
 def scale(group: Group, size: int, why: str) -> int:
+    """Want so many workers, at least one, because somebody says so; the number wanted.
+
+    What a hand has set, autoscaling leaves alone until it is told to go on.
+    """
+    group.by_hand = True
+    return resize(group, size, why)
+
+
+def scale_by_load(group: Group) -> int:
+    """Have autoscaling go on from the present size, which is returned."""
+    if not group.config.fleet.max_workers:
+        raise ConfigError("autoscaling is off", "set max_workers, the most that it may start")
+    group.by_hand = False
+    return group.goal.size
+
+
+def resize(group: Group, size: int, why: str) -> int:
     """Want so many workers, at least one; the number wanted."""
     size = max(1, min(size, MOST))
     if size != group.goal.size:
@@ -100,6 +117,20 @@ def scale(group: Group, size: int, why: str) -> int:
 
 
 MOST = 480  # two rows a slot during a roll, and 1,024 rows
+
+
+def restart(group: Group, slot: int, why: str) -> None:
+    """Replace the worker of a slot: the replacement first, and at once. Raises ConfigError."""
+    if group.goal.mode is not Mode.SERVING:
+        raise ConfigError(f"it is {group.goal.mode}")
+    if not 0 <= slot < group.goal.size:
+        raise ConfigError(f"there is no slot {slot}", f"there are 0 to {group.goal.size - 1}")
+    group.roster.slot(slot).until = group.kernel.now()
+    for worker in group.roster.live():
+        if worker.slot == slot and worker.phase is Phase.READY and not worker.leaving:
+            vitals.suspect(group, worker)
+            worker.leaving = worker.asked = True
+            group.note(Kind.LEAVING, **group.identity(worker), reason=why)
 
 
 def upgrade(cluster: Cluster, why: str) -> None:

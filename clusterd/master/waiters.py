@@ -99,6 +99,27 @@ class Dumps(Waiter):
 
 
 @dataclass
+class Restarted(Waiter):
+    """Answers when a slot has another worker that is ready, or why it has not."""
+
+    group: str
+    slot: int
+
+    def __call__(self, event: Event) -> Reply | None:
+        fields = event.fields
+        if fields.get("group") != self.group or fields.get("slot") != self.slot:
+            return None
+        if event.kind is Kind.READIED:
+            return done(slot=self.slot, pid=fields["pid"])
+        if event.kind in (Kind.WORKER_FAILED, Kind.SPAWN_FAILED):
+            text = fields.get("traceback", "")
+            return refused(fields["reason"], "what served there serves on", traceback=text)
+        if event.kind is Kind.EXITED and fields.get("fault"):
+            return refused(f"the new worker ended: {fields['cause']}")
+        return None
+
+
+@dataclass
 class UpgradeOver(Waiter):
     """Answers when the master has become another, or says why it has not."""
 
@@ -112,5 +133,5 @@ class UpgradeOver(Waiter):
 
 
 KINDS: dict[str, type[Waiter]] = {
-    one.__name__: one for one in (RolloutsOver, Renewed, Dumps, UpgradeOver)
+    one.__name__: one for one in (RolloutsOver, Renewed, Dumps, Restarted, UpgradeOver)
 }

@@ -37,6 +37,11 @@ class Master(Protocol):
         (["reload", "--wait"], {"command": "reload", "wait": True}, "generation 2 serves"),
         (["rollback"], {"command": "rollback"}, "rollback to generation 2 has begun"),
         (["scale", "3"], {"command": "scale", "to": 3}, "3 workers wanted"),
+        (
+            ["restart", "1", "--group", "web"],
+            {"command": "restart", "slot": 1, "group": "web"},
+            "slot 1 is served by process 7",
+        ),
         (["scale", "+2"], {"command": "scale", "by": 2}, "3 workers wanted"),
         (["scale", "-1"], {"command": "scale", "by": -1}, "3 workers wanted"),
         (["pause"], {"command": "pause"}, "paused"),
@@ -54,6 +59,7 @@ def test_a_command_asks_and_says_what_happens(
 ) -> None:
     reply = {"ok": True, "generation": 2, "size": 3}
     master.replies = {"reload": reply, "rollback": reply, "scale": reply}
+    master.replies["restart"] = {"ok": True, "slot": 1, "pid": 7}
     assert run(args) == Exit.OK
     assert master.asked == [asked]
     assert capsys.readouterr().out.startswith(said)
@@ -116,7 +122,9 @@ def test_dump_shows_each_workers_stack(master: Master, capsys: pytest.CaptureFix
     assert capsys.readouterr().out == "worker=0 gen=1 pid=7\nFile x.py, line 1\n\n"
 
 
-@pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"run", "config", "completion", "scale"}))
+@pytest.mark.parametrize(
+    "name", sorted(set(COMMANDS) - {"run", "config", "completion", "restart", "scale", "systemd"})
+)
 def test_a_command_says_plainly_that_nothing_runs(
     name: str, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -164,6 +172,7 @@ def test_without_a_runtime_directory_the_option_is_told(
         (["scale", "many"], "clusterd: scale: 'many' is not allowed; allowed: N, +N or -N"),
         (["scale", "+-1"], "clusterd: scale: '+-1' is not allowed"),
         (["scale"], "clusterd scale: missing argument"),
+        (["restart", "-1"], "clusterd restart: no such option '-1'"),
         (["events", "--since", "x"], "clusterd events: invalid value for '--since'"),
         (["completion", "csh"], "clusterd completion: invalid value for"),
     ],
