@@ -18,11 +18,13 @@ from clusterd.kernel.real import Kernel
 from clusterd.master import commands
 from clusterd.master.cluster import Cluster
 from clusterd.master.listener import Listener, listen
+from clusterd.master.readers import let_in, reader
 from clusterd.master.waiters import Reply, Waiter, refused
 
 MOST_CLIENTS = 64
 MOST_REQUEST = 64 * 1024  # bytes without a line's end
 MOST_UNREAD = 4 * 1024 * 1024  # bytes; the whole journal is some 1 MiB
+NOBODY = -1  # a user whom nobody is
 _PEERCRED = struct.Struct("3i")  # pid, uid, gid: SO_PEERCRED, unix(7)
 
 
@@ -37,6 +39,7 @@ class Client:
     waiter: Waiter | None = None
     follows: bool = False
     closing: bool = False  # once what is unread has gone
+    looks_only: bool = False  # it is another user, and may change nothing
 
 
 class Control:
@@ -47,6 +50,7 @@ class Control:
         self.path = path
         self.clients: dict[int, Client] = {}
         self._numbers = 0
+        is_new = not os.path.isdir(os.path.dirname(path))
         try:
             os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         except OSError as error:
@@ -54,6 +58,7 @@ class Control:
             raise BindError(reason) from error
         (self.file,) = listen(Unix(path, 0o600), MOST_CLIENTS)
         cluster.control_file = [(self.file.path, self.file.inode)]
+        cluster.guard(let_in, cluster, path, is_new)
         self.open()
 
     @classmethod
@@ -67,6 +72,8 @@ class Control:
 
     def open(self) -> None:
         """Hear clients, and let them hear of events."""
+        found = reader(self.cluster)
+        self._reader = found.uid if found is not None else NOBODY
         self._kernel.watch(self.file.sock, ("control", 0))
         for client in list(self.clients.values()):
             self._watch(client)
@@ -102,12 +109,13 @@ class Control:
         _, uid, _ = _PEERCRED.unpack(
             sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEERCRED.size)
         )
-        if uid not in (0, os.geteuid()) or len(self.clients) >= MOST_CLIENTS:
+        is_ours = uid in (0, os.geteuid())
+        if not (is_ours or uid == self._reader) or len(self.clients) >= MOST_CLIENTS:
             sock.close()
             return
         sock.setblocking(False)
         self._numbers += 1
-        client = Client(self._numbers, sock)
+        client = Client(self._numbers, sock, looks_only=not is_ours)
         self.clients[client.number] = client
         self._watch(client)
 
@@ -144,6 +152,9 @@ class Control:
                 raise ValueError("an object is wanted")
         except (ValueError, RecursionError) as error:
             self._say(client, refused(f"this is no request: {error}"))
+            return
+        if client.looks_only and request.get("command") not in commands.READING:
+            self._say(client, refused("only who runs the cluster may command it"))
             return
         if request.get("command") == "events":
             self._events(client, request)
