@@ -109,7 +109,7 @@ class Teller:
         """The datagrams that are due now, in order."""
         said: list[str] = []
         if view.stopping and not self._stopping:
-            self._stopping = True
+            self._stopping, self._until = True, -inf
             said.append("STOPPING=1")
         if view.ready and not self._ready and not view.stopping:
             self._ready, self._asked = True, False
@@ -127,7 +127,7 @@ class Teller:
         """RELOADING=1 for every request, however it came, and READY=1 when the last is over."""
         said = []
         if self._asked:
-            self._asked, self._reloading = False, True
+            self._asked, self._reloading, self._until = False, True, -inf
             # systemd takes it for the answer to its signal if the time is later than that.
             said.append(f"RELOADING=1\nMONOTONIC_USEC={round(now * SECOND)}")
         if self._reloading and not view.rolling:
@@ -266,11 +266,13 @@ def count(group: Group) -> str:
     goal, ready = group.goal, group.roster.count(Phase.READY)
     if goal.mode is Mode.STOPPING:
         return f"{len(group.roster.workers)} workers left"
-    words = f"{ready} of {goal.size} workers ready, generation {goal.stable}"
+    words = f"{min(ready, goal.size)} of {goal.size} workers ready, generation {goal.stable}"
     return f"paused, {words}" if goal.mode is Mode.PAUSED else words
 
 
 def step(group: Group) -> float:
     """The longest that one step of a start, a roll or a drain may take."""
     patience = group.patience
+    if group.goal.mode is Mode.STOPPING:
+        return patience.graceful + patience.overtime + patience.dismissal
     return max(patience.startup, patience.graceful) + patience.overtime + patience.min_ready

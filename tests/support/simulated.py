@@ -141,6 +141,8 @@ class Simulation:
         return act()
 
     def close(self) -> None:
+        if self.loop.manager is not None:
+            self.loop.manager.stopped()
         self.kernel.close()
         for group in self.cluster.groups.values():
             for channel in group.zygote_channels.values():

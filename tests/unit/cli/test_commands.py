@@ -47,6 +47,7 @@ class Master(Protocol):
         (["pause"], {"command": "pause"}, "paused"),
         (["resume"], {"command": "resume"}, "resumed"),
         (["reopen"], {"command": "reopen"}, "log file reopened"),
+        (["upgrade"], {"command": "upgrade", "wait": True}, "the master runs clusterd 7.0 now (it"),
         (["stop", "--no-wait"], {"command": "stop", "quick": False}, "stopping"),
     ],
 )
@@ -59,6 +60,7 @@ def test_a_command_asks_and_says_what_happens(
 ) -> None:
     reply = {"ok": True, "generation": 2, "size": 3}
     master.replies = {"reload": reply, "rollback": reply, "scale": reply}
+    master.replies["upgrade"] = {"ok": True, "version": "7.0", "previous": "6.0"}
     master.replies["restart"] = {"ok": True, "slot": 1, "pid": 7}
     assert run(args) == Exit.OK
     assert master.asked == [asked]
