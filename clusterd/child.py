@@ -87,8 +87,11 @@ def _load_the_worker() -> Callable[["Birth", object], int]:
 
 
 def _build(config: Config) -> Image:
+    from clusterd.zygote import fresh
     from clusterd.zygote.importing import build
 
+    if config.dev.reload:
+        fresh.install()
     return build(config.app)
 
 

@@ -24,6 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "master": {"fleet", "ipc", "kernel", "config", "core"},
     "keeper": {"ipc", "kernel", "config", "core"},
     "zygote": {"app.importer", "ipc", "kernel", "config", "core"},
+    "watch": {"kernel"},
     "worker": {"app", "wire", "ipc", "kernel", "config", "core"},
 }
 ANYTHING = {"cli", "child"}  # the composition root, and the entry file of a freshly started child

@@ -4,6 +4,7 @@ What is imported here stays in the master for life: no asyncio, no ssl, no psuti
 """
 
 import functools
+import logging
 import os
 import sys
 
@@ -13,6 +14,7 @@ from clusterd import __version__
 from clusterd.cli.deciding import ACTIVATED, decide, identity
 from clusterd.cli.here import directory
 from clusterd.cli.options import Grouped, every_setting
+from clusterd.config import watch
 from clusterd.config.settings import TABLE, Config
 from clusterd.core import log
 from clusterd.core.errors import ConfigError
@@ -45,19 +47,23 @@ def run(ahead: Ahead | None, /, ready_fd: int | None, **values: object) -> int:
     home = directory()  # asked once: a deploy that moves its symlink changes what "." is
     luggage = take(os.environ, os.getpid())
     values[ACTIVATED] = luggage.binds
-    reread = functools.partial(decide, dict(values), home)
+    # What was not given is left out: an empty tuple would come back from JSON as a list.
+    given = {name: value for name, value in values.items() if value not in (None, ())}
+    reread = functools.partial(decide, given, home)
     groups = reread()
     config = next(iter(groups.values()))  # what is said below is for all groups
     descriptor = open_log(config.log.log_file)
     log.set_up(descriptor, config.log.log_format, config.log.log_level, identity(config))
     if os.isatty(2):
         greet(groups)
+    if remark := watch.remark(config):
+        logging.getLogger(log.LOGGER).warning(remark)
     if ahead is not None and not any(config.app.app for config in groups.values()):
         ahead.end()  # there is nothing to import
         ahead = None
     kernel = faulty.wrap(Kernel())
     return master.run(
-        groups, reread, ready_fd, kernel, descriptor, str(home), ahead, dict(values), luggage
+        groups, reread, ready_fd, kernel, descriptor, str(home), ahead, given, luggage
     )
 
 

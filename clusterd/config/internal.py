@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from clusterd.config import admin
+from clusterd.config import admin, watch
 from clusterd.config.settings import Config
 
 NAMES = ("admin", "watch")
@@ -13,4 +13,6 @@ def groups(main: Config, environ: Mapping[str, str]) -> dict[str, Config]:
     found = {}
     if main.place.admin:
         found["admin"] = admin.group(main, environ)
+    if main.dev.reload:
+        found["watch"] = watch.group(main)
     return found

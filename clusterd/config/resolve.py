@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from clusterd.config import commands, http2, internal, procfile, tls
+from clusterd.config import commands, http2, internal, procfile, scaling, tls, watch
 from clusterd.config.address import Unix, parse_bind
 from clusterd.config.convert import AUTO, convert
 from clusterd.config.cpus import available_cpus
@@ -196,14 +196,24 @@ def _finish(values: dict[str, Any], origins: dict[str, str], cwd: Path) -> None:
         raise ConfigError(f"{origins['bind']}: {error.message}") from None
     tls.check(values, origins)
     http2.check(values, origins)
+    scaling.check(values, origins)
 
 
 def _for_development(values: dict[str, Any], origins: dict[str, str]) -> None:
-    """What `--dev` means where nobody said otherwise."""
-    wanted = {"workers": 1, "access_log": True, "min_ready": 0.0, "reload": True}
+    """What `--dev` means where nobody said otherwise. A reload waits for nothing that is open."""
+    wanted = {
+        "workers": 1,
+        "access_log": True,
+        "min_ready": 0.0,
+        "graceful_timeout": 2.0,
+        "stream_grace": 0.0,
+        "reload": watch.is_installed(),
+    }
     for name, value in wanted.items():
         if origins[name] == DEFAULT:
             values[name], origins[name] = value, "--dev"
+    if origins["reload"] == "--dev" and not values["reload"]:
+        origins["reload"] = watch.MISSING
 
 
 def _anchor(text: str, cwd: Path) -> str:

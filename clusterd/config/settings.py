@@ -62,12 +62,14 @@ class DevSettings:
 
     dev: bool = setting(
         False,
-        "One worker, the access log, no waiting for min_ready, and --reload.",
+        "One worker, the access log, --reload, and no waiting at a reload: for min_ready, or for "
+        "what is open.",
         Kind.SWITCH,
     )
     reload: bool = setting(
         False,
-        "Reload when files of the application change; needs the extra clusterd[watch].",
+        "Reload when Python files, templates or settings of the application change; needs the "
+        "extra clusterd[watch].",
         Kind.SWITCH,
     )
     reload_dir: tuple[str, ...] = setting(
