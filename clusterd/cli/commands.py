@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "stop": (STEERING, "steer:stop", "Finish what is in hand, then end."),
     "status": (WATCHING, "watch:status", "Show the workers and what they do."),
     "top": (WATCHING, "top:top", "Watch the workers live, at a terminal."),
+    "why": (WATCHING, "why:why", "Tell why workers died and rollouts failed, the latest first."),
     "events": (WATCHING, "watch:events", "Show what happened, and with --follow what happens."),
     "dump": (WATCHING, "watch:dump", "Show where each worker is in the code right now."),
 }

@@ -45,6 +45,7 @@ def status(cluster: Cluster, detail: bool = False) -> Told:
         "groups": groups,
         "totals": dict(totals),
         "journal": cluster.journal.last,
+        **({"log": cluster.log_fd} if detail else {}),
     }
 
 
