@@ -380,6 +380,7 @@ def dump_over(group: Group, row: int) -> None:
     if dump.thread and not dump.text:
         return  # its other threads run nothing of Python's
     text = dump.text.decode("utf-8", "replace") or "it did not even answer the signal"
-    if vitals.dumped(group, worker, text) and not dump.asked:
+    is_blocked = vitals.dumped(group, worker, text)
+    if not dump.asked and (is_blocked or vitals.is_at_rest(text)):
         return
     group.note(Kind.DUMPED, **group.identity(worker), by="faulthandler", traceback=text)

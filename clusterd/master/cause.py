@@ -30,5 +30,5 @@ def explained(cluster: Cluster, code: int, killed_by_us: bool) -> dict[str, Any]
         counted.kills, counted.hits, counted.ours, now=cluster.kernel.now()
     )
     if why:
-        words |= {"cause": f"SIGKILL: {why}", "remedy": REMEDIES[why]}
+        words |= {"cause": f"SIGKILL: {why}", "oom": True, "remedy": REMEDIES[why]}
     return words

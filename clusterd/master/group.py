@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from clusterd.config import internal
 from clusterd.config.settings import Config
 from clusterd.core.events import Event, Kind
+from clusterd.fleet.autoscale import Autoscale
 from clusterd.fleet.goal import Goal, Mode, Patience
 from clusterd.fleet.roster import Roster, Worker
 from clusterd.ipc.certificates import Sealed
@@ -79,6 +80,8 @@ class Group:
     dumps: dict[int, Dump] = field(default_factory=dict)  # by row
     totals: dict[int, int] = field(default_factory=dict)  # of the processes that are gone, by cell
     slots: dict[int, list[int]] = field(default_factory=dict)  # theirs by slot, as SLOTTED has them
+    autoscale: Autoscale | None = None  # where max_workers is set
+    by_hand: bool = False  # somebody said how many, which holds until autoscaling is told to go on
     again: bool = False  # a reload was asked for while one is rolling
     announced: bool = False  # the whole size was ready once
     restarts: dict[int, int] = field(default_factory=dict)  # unasked deaths, by slot
@@ -180,7 +183,9 @@ class Group:
     def next_deadline(self) -> float:
         """When something of our own is due, beside what the plan said."""
         dumps = min((dump.deadline for dump in self.dumps.values()), default=inf)
-        return min(dumps, *(worker.verdict_at for worker in self.roster.workers.values()), inf)
+        growth = inf if self.autoscale is None else self.autoscale.due
+        verdicts = (worker.verdict_at for worker in self.roster.workers.values())
+        return min(dumps, growth, *verdicts)
 
     def close(self) -> None:
         """Let go of what is left once it is over."""

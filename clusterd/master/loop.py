@@ -13,6 +13,7 @@ from clusterd.master import (
     absorb,
     certificates,
     cover,
+    growth,
     orders,
     reload,
     sequence,
@@ -76,6 +77,7 @@ class Loop:
             guard(self._ask_again, group)
             guard(absorb.judge, group)
             guard(self._give_up, group)
+            guard(growth.look, group)
             guard(self._act, group)
             guard(cover.arrange, group)
             guard(certificates.settle, group)

@@ -118,11 +118,19 @@ def remove_groups(cluster: Cluster, configs: dict[str, Config]) -> None:
             stop_group(group)
 
 
+def sizes(config: Config) -> tuple[int, int, int]:
+    """All that settings say about how many workers there are."""
+    fleet = config.fleet
+    return fleet.workers, fleet.min_workers, fleet.max_workers
+
+
 def roll(group: Group, config: Config, bundle: Sealed | None, why: str) -> int:
     """Have a group work towards new settings and code; the generation."""
     goal = group.goal
     generation = group.next_generation(config, bundle)
     size = goal.size
+    if sizes(config) != sizes(group.config):
+        group.by_hand = False
     if config.fleet.workers != group.config.fleet.workers:
         size = config.fleet.workers  # a scaled size holds until the configured one changes
     group.goal = replace(

@@ -32,7 +32,7 @@ FORMAT = 1  # of the document; a version that does not know it refuses
 # What is not carried: it is made anew, or is over by then.
 LEFT: Fields = {
     Cluster: dict.fromkeys(("reread", "kernel", "ahead", "fault", "upgrade")),
-    Group: dict.fromkeys(("cluster",)),
+    Group: dict.fromkeys(("cluster", "autoscale")),
 }
 HINTS = Hints({"Renewal": Renewal, "Cluster": Cluster, "Group": Group})
 
@@ -79,7 +79,10 @@ def read(data: bytes, kernel: Kernel, take: Callable[[int], int]) -> tuple[State
     except (ValueError, KeyError, TypeError) as error:
         raise Unfit(f"this is no state of a master: {error!r}") from error
     if found != FORMAT:
-        raise Unfit(f"the state is of format {found!r}, and this version knows format {FORMAT}")
+        raise Unfit(
+            f"the state is of format {found!r}, and this version knows format {FORMAT}",
+            "restart clusterd instead",
+        )
     _agree("message", document["messages"], dialect())
     _agree("cell", document["board"], board())
     special = {**READ, Journal: lambda reader, plain: _journal(reader, plain, kernel.wall)}

@@ -149,6 +149,7 @@ class Life:
     def _call_wsgi(self, app: Any) -> None:
         pool = self.acceptor.pool = equip(self.server, app)
         if pool is not None:
+            self.row[Cell.SEATS] = pool.size
             pool.changed = self._on_load
             limit = self.birth.config.wsgi.request_timeout
             self.watch = Watch(pool, limit, lambda: self._say(Leaving("request timeout"), True))

@@ -26,7 +26,7 @@ def test_a_worker_that_was_ended_for_want_of_memory_is_named_so() -> None:
         sim.kernel.kill(second.pid, signal.SIGKILL)
         sim.settle()
         assert sim.find(Kind.EXITED, pid=first.pid, cause=f"SIGKILL: {LIMIT}")
-        assert sim.find(Kind.EXITED, pid=first.pid, remedy=REMEDIES[LIMIT], fault=True)
+        assert sim.find(Kind.EXITED, pid=first.pid, remedy=REMEDIES[LIMIT], oom=True, fault=True)
         (other,) = sim.find(Kind.EXITED, pid=second.pid, cause="SIGKILL")
         assert "remedy" not in other.fields
         assert sim.group.restarts == {0: 1, 1: 1}

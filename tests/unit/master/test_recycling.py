@@ -41,6 +41,7 @@ def test_the_replacement_is_ready_before_the_old_worker_is_told() -> None:
             if event.kind in (Kind.LEAVING, Kind.READIED, Kind.RETIRED)
         ]
         assert kinds[-3:] == [Kind.LEAVING, Kind.READIED, Kind.RETIRED]
+        assert sim.find(Kind.LEAVING, pid=old.pid, recycle=True)
         assert sim.find(Kind.RETIRED, pid=old.pid, reason="recycled")
         assert sim.find(Kind.EXITED, pid=old.pid, asked=True)
         (drain,) = [message for message in old.heard if isinstance(message, Drain)]
