@@ -27,7 +27,7 @@ from clusterd.ipc.messages import (
 )
 from clusterd.ipc.scoreboard import Cell
 from clusterd.kernel.real import Death
-from clusterd.master import certificates, vitals
+from clusterd.master import ahead, certificates, vitals
 from clusterd.master.cause import explained
 from clusterd.master.cluster import Cluster
 from clusterd.master.group import Dump, Group, Pipe
@@ -124,6 +124,7 @@ def announce(cluster: Cluster) -> None:
     seconds = round(cluster.kernel.now() - cluster.started, 3)
     stable = cluster.main.goal.stable
     cluster.note(Kind.READY, workers=workers, seconds=seconds, generation=stable)
+    ahead.renew(cluster)
 
 
 def swept(group: Group) -> None:

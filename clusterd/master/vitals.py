@@ -61,6 +61,13 @@ def dumped(group: Group, worker: Worker, text: str) -> bool:
     return True
 
 
+def is_at_rest(text: str) -> bool:
+    """A stack of the loop itself, which waited for something to do: its process was stopped, or
+    had no CPU, and the dump came as it went on."""
+    innermost = text.partition("\n")[2].partition("\n")[0]
+    return "clusterd/worker/main.py" in innermost and innermost.endswith(" in run")
+
+
 def halted(cluster: Cluster, halt: Halt) -> None:
     """A child was stopped by a signal, or goes on."""
     for group in cluster.groups.values():
@@ -80,7 +87,7 @@ def unwell(group: Group, worker: Worker, message: Unwell) -> None:
     if message.kind == "recovered":
         recovered(group, worker, message.reason)
         return
-    worker.condition = Condition(message.kind)
+    worker.condition = str(Condition(message.kind))
     why = {"reason": message.reason, "traceback": message.text}
     group.note(Kind(message.kind), **group.identity(worker), **why)
 
@@ -122,7 +129,7 @@ def suspect(group: Group, worker: Worker) -> None:
     beat = min(1.0, marks(group, worker).dump / 5 or 1.0)
     if worker.condition in STANDING or silence(group, worker) < BEATS * beat:
         return
-    worker.condition = Condition.BLOCKED
+    worker.condition = str(Condition.BLOCKED)
     worker.heartbeat = group.board.row(worker.row)[Cell.HEARTBEAT]
     if worker.pid is not None:
         group.dumps[worker.row] = Dump(group.kernel.now() + ANSWER, faulted=True)
@@ -142,7 +149,7 @@ def time_to_drain(group: Group, worker: Worker, usual: float) -> float:
 def _stands(group: Group, worker: Worker, condition: Condition) -> float | None:
     """It stands still since now; in how many seconds it is replaced, None for never."""
     limits = marks(group, worker)
-    worker.condition = condition
+    worker.condition = str(condition)
     worker.heartbeat = group.board.row(worker.row)[Cell.HEARTBEAT]
     age = due(condition, Verdict.REPLACE, limits)
     if age is None:

@@ -1,0 +1,164 @@
+"""A worker's look at itself: the timer, what is told and how often. No real time."""
+
+import asyncio
+import dataclasses
+from collections.abc import Iterator
+
+import pytest
+
+from clusterd.config.running import VitalsSettings
+from clusterd.core.vitals import Condition, Marks, Verdict
+from clusterd.ipc.messages import Leaving, Message, Unwell
+from clusterd.ipc.scoreboard import Stage
+from clusterd.kernel.signals import FAULT_SIGNAL
+from clusterd.worker.vitals import Episode, Vitals, beat_for
+from tests.unit.worker.test_symptoms import Request
+
+MARKS = Marks(5.0, 30.0, 300.0)
+R, N, L = Verdict.REPORT, Verdict.NOTHING, Verdict.REPLACE
+
+
+class FakeTimer:
+    """Remembers for how long it was wound up, and whether it is there at all."""
+
+    def __init__(self, number: int) -> None:
+        assert number == FAULT_SIGNAL
+        self.armed: list[float] = []
+        self.closed = False
+
+    def arm(self, seconds: float) -> None:
+        self.armed.append(seconds)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@dataclasses.dataclass
+class FakeServer:
+    answers: list[int]
+    running: dict[Request, None]
+
+
+class Bench:
+    """One worker's vitals, and what it says."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, settings: VitalsSettings) -> None:
+        self.said: list[Message] = []
+        self.timers: list[FakeTimer] = []
+        self.server = FakeServer([0] * 10, {})
+        self.now = 1000.0
+        self.vitals = Vitals(
+            loop,
+            self.server,  # type: ignore[arg-type]  # as much of one as it looks at
+            settings,
+            1.0,
+            lambda message, _keep: self.said.append(message),
+            self._timer,  # type: ignore[arg-type]
+        )
+
+    def _timer(self, number: int) -> FakeTimer:
+        self.timers.append(FakeTimer(number))
+        return self.timers[-1]
+
+    def begin(self) -> "Bench":
+        self.vitals.enter(Stage.BOOTING, self.now)
+        assert not self.timers
+        self.vitals.enter(Stage.READY, self.now)
+        return self
+
+    def beat(self, seconds: float = 1.0) -> None:
+        self.now += seconds
+        self.vitals.look(self.now)
+
+
+@pytest.fixture
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    made = asyncio.new_event_loop()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def bench(loop: asyncio.AbstractEventLoop) -> Bench:
+    return Bench(loop, VitalsSettings()).begin()
+
+
+def test_the_timer_is_wound_up_at_each_beat_between_ready_and_drain(bench: Bench) -> None:
+    bench.beat()
+    (timer,) = bench.timers
+    # A block begins half a period after a beat, on average: so the dump is 5 s later, ± 0.5.
+    assert timer.armed == [pytest.approx(5.4)] * 2
+    bench.vitals.enter(Stage.DRAINING, bench.now)
+    assert timer.closed
+    bench.beat(60.0)
+    assert len(timer.armed) == 2
+    assert not bench.said
+
+
+def test_nobody_looks_where_hang_dump_is_zero(loop: asyncio.AbstractEventLoop) -> None:
+    bench = Bench(loop, VitalsSettings(hang_dump=0.0)).begin()
+    bench.beat(60.0)
+    assert not bench.timers
+    assert not bench.said
+
+
+def test_without_a_timer_the_worker_serves_all_the_same(
+    loop: asyncio.AbstractEventLoop, caplog: pytest.LogCaptureFixture
+) -> None:
+    def none(_number: int) -> FakeTimer:
+        raise OSError(11, "Resource temporarily unavailable")
+
+    bench = Bench(loop, VitalsSettings())
+    bench.vitals._make_timer = none  # type: ignore[assignment]
+    bench.begin()
+    bench.beat()
+    assert "will not be noticed" in caplog.text
+
+
+def test_a_loop_that_stood_still_says_so_when_it_turns_again(bench: Bench) -> None:
+    bench.beat(4.9)
+    assert not bench.said
+    bench.beat(7.0)
+    assert bench.said == [Unwell("recovered", "its event loop stood still for 7.0 s")]
+
+
+def test_a_stall_is_reported_once_with_stacks_and_then_it_leaves(bench: Bench) -> None:
+    bench.server.running = {Request(1000.0): None, Request(1000.5): None}
+    for _ in range(200):
+        bench.beat()
+    (report,) = bench.said
+    assert isinstance(report, Unwell)
+    assert report.kind == "stalled"
+    assert "while 2 requests waited" in report.reason
+    assert "thread MainThread" in report.text
+    for _ in range(200):
+        bench.beat()
+    assert len(bench.said) == 2
+    assert isinstance(bench.said[1], Leaving)
+    assert bench.said[1].reason.startswith("stalled")
+
+
+def test_a_stall_that_ends_is_told_too(bench: Bench) -> None:
+    bench.server.running = {Request(1000.0): None, Request(1000.5): None}
+    for _ in range(40):
+        bench.beat()
+    bench.server.answers[2] += 1
+    bench.beat()
+    assert [type(each) for each in bench.said] == [Unwell, Unwell]
+    assert bench.said[1] == Unwell("recovered", "it was stalled for 39.0 s")
+
+
+def test_what_ended_by_itself_is_told_again_only_if_it_lasts_twice_as_long() -> None:
+    episode = Episode(Condition.STALLED, MARKS)
+    assert [episode.look(age) for age in (29.0, 30.0, 31.0, 40.0)] == [N, R, N, N]
+    assert episode.look(0.0) is N
+    assert episode.lasted == 40.0
+    assert [episode.look(age) for age in (30.0, 79.0, 80.0)] == [N, N, R]
+    assert [episode.look(age) for age in (299.0, 300.0, 301.0)] == [N, L, N]
+
+
+@pytest.mark.parametrize(
+    ("hang_dump", "beat"), [(0.0, 1.0), (5.0, 1.0), (60.0, 1.0), (1.0, 0.2), (0.01, 0.05)]
+)
+def test_the_pulse_is_as_quick_as_what_is_looked_for(hang_dump: float, beat: float) -> None:
+    assert beat_for(hang_dump, 1.0) == beat
