@@ -1,5 +1,6 @@
 """Commands that change what a running cluster does."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -97,7 +98,7 @@ def _roll(name: str, wait: bool, values: dict[str, Any], whose: dict[str, str]) 
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
-@click.argument("size", metavar="[GROUP=]N|+N|-N")
+@click.argument("size", metavar="[GROUP=]N|+N|-N|auto")
 @group_option
 @which_cluster
 def scale(size: str, group: str | None, **values: Any) -> None:
@@ -107,18 +108,28 @@ def scale(size: str, group: str | None, **values: Any) -> None:
       clusterd scale 8
       clusterd scale +1
       clusterd scale worker=4        of the group 'worker'
+      clusterd scale auto            between min_workers and max_workers, by load
 
-    The size holds over reloads until the setting 'workers' itself changes.
+    The size holds over reloads until the setting 'workers' itself changes, and autoscaling leaves
+    it alone until 'clusterd scale auto'.
     """
     named, equals, amount = size.rpartition("=")
+    whose = {"group": named} if equals else meant(group)
+    if amount == "auto":
+        reply = client(values).ask("scale", to=amount, **whose)
+        click.echo(f"{reply['size']} workers wanted{_of(reply)}, more or fewer by their load")
+        return
     digits = amount.removeprefix("+").removeprefix("-")
     if not (digits.isascii() and digits.isdigit()) or len(amount) - len(digits) > 1:
-        raise ConfigError(f"scale: {size!r} is not allowed; allowed: N, +N or -N, or GROUP=N")
-    whose = {"group": named} if equals else meant(group)
+        raise ConfigError(f"scale: {size!r} is not allowed; allowed: N, +N, -N or auto, or GROUP=N")
     step = amount[0] in "+-"
     reply = client(values).ask("scale", **{"by" if step else "to": int(amount)}, **whose)
-    of = f" in {reply['group']}" if reply.get("group", MAIN) != MAIN else ""
-    click.echo(f"{reply.get('size', amount)} workers wanted{of}")
+    click.echo(f"{reply.get('size', amount)} workers wanted{_of(reply)}")
+
+
+def _of(reply: Mapping[str, Any]) -> str:
+    """Which group a reply speaks of, where it is not the main one."""
+    return f" in {reply['group']}" if reply.get("group", MAIN) != MAIN else ""
 
 
 @click.command()
@@ -146,7 +157,7 @@ def upgrade(**values: Any) -> None:
     connected notices. If the trial fails nothing has changed, and the command says why and ends
     with 1. Workers keep the code that they have until the next 'clusterd reload'.
     """
-    reply = progress.rollout(client(values), "upgrade")
+    reply = progress.rollout(client(values), "upgrade", {})
     before = reply.get("previous")
     was = f" (it was {before})" if before != reply.get("version") else ""
     click.echo(f"the master runs clusterd {reply.get('version')} now{was}")
