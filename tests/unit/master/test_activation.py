@@ -248,5 +248,5 @@ def test_systemd_keeps_what_listens_and_nothing_else(tmp_path: Path) -> None:
 
 def test_there_may_be_no_room_for_all() -> None:
     with simulated(1) as sim:
-        store = Store(lambda text, fd: True, 0)
+        store = Store(lambda _text, _fd: True, 0)
         assert not store.settle(sim.cluster)
