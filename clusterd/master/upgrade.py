@@ -136,7 +136,7 @@ def _fail(cluster: Cluster, trial: Trial, reason: str) -> None:
         version=__version__,
         reason=reason,
         next=SERVES_ON,
-        traceback=trial.said,
+        traceback=trial.said if "\n" in trial.said else "",
     )
 
 

@@ -75,7 +75,12 @@ def test_what_was_written_is_read_again() -> None:
     plain, descriptors = written(original)
     assert descriptors == [7]
     taken: list[int] = []
-    again = read(Tree, plain, take=lambda fd: taken.append(fd) or fd)
+
+    def take(number: int) -> int:
+        taken.append(number)
+        return number
+
+    again = read(Tree, plain, take=take)
     assert taken == [7]
     original.owner = None  # is left behind
     assert again == original
