@@ -53,7 +53,7 @@ class Feed(threading.Thread):
         try:
             shot = Snapshot.of(self._find().ask("status", detail=True))
         except (ClusterdError, OSError, TypeError) as error:
-            self.news.put(News(trouble=f"{str(error).splitlines()[0]}; looking again"))
+            self.news.put(News(trouble=f"looking again: {str(error).splitlines()[0]}"))
             return
         self.news.put(News(shot=shot))
         if time.monotonic() - self._weighed >= WEIGH:

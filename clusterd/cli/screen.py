@@ -15,6 +15,7 @@ from clusterd.observe.rates import WINDOW
 from clusterd.observe.top import Line, Page, Style, draw, rows
 
 TICK = 100  # ms until news are looked for again while no key is pressed
+READ = 40  # ticks that a message stays
 KEYS = {
     curses.KEY_UP: "up",
     curses.KEY_DOWN: "down",
@@ -54,12 +55,15 @@ def _run(window: "curses.window", feed: Feed, page: Page, has_colours: bool) -> 
         curses.curs_set(0)
     looks = _looks(has_colours)
     window.timeout(TICK)
-    view, fresh = View(), True
+    view, fresh, quiet = View(), True, 0
     while not view.over:
         if fresh:
             _paint(window, draw(page, view, *_size(window)), looks)
         code = window.getch()
         page, view, fresh = _heard(feed, page, view)
+        quiet = quiet + 1 if code == -1 and view.message else 0
+        if quiet > READ:
+            view, fresh, quiet = view._replace(message=""), True, 0
         if code == -1:
             continue
         fresh = True
