@@ -91,6 +91,8 @@ class Writer:
         if get_origin(hint) is dict:
             return self._dict(get_args(hint), value, where)
         if get_origin(hint) in SEQUENCES:
+            if get_origin(hint) in (set, frozenset):
+                value = sorted(value, key=repr)  # the same set is always written alike
             return [
                 self.write(each, one, where)
                 for each, one in zip(_items(hint, len(value)), value, strict=True)
