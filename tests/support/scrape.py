@@ -8,6 +8,8 @@ from prometheus_client.core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as of_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as of_text
 
+from clusterd.observe.catalogue import PREFIX
+
 Series = tuple[str, frozenset[tuple[str, str]]]
 NAME = re.compile(r"clusterd_[a-z][a-z0-9]*(_[a-z0-9]+)*")
 LABEL = re.compile(r"[a-z]+")
@@ -25,7 +27,8 @@ def families(page: str) -> list[Metric]:
     assert declared == explained
     assert len(set(declared)) == len(declared) == len(found)
     for family in found:
-        judge(family)
+        if family.name.startswith(PREFIX):  # others are the application's
+            judge(family)
     return found
 
 
