@@ -222,11 +222,11 @@ class Keeper:
     def _on_notify(self) -> None:
         assert self.notify is not None
         for said in self.notify.receive():
-            if said.get("READY") == "1":
-                self._ready()
             if "STATUS" in said:
                 self.said = log.clean(said["STATUS"])[:200]
                 self._title()
+            if said.get("READY") == "1":
+                self._ready()
             if said.get("STOPPING") == "1" and not self.asked and not self.asked_to_leave:
                 self.asked_to_leave = True  # so that another is there when it is gone
                 self._say(Leaving("it says that it stops"), keep=True)

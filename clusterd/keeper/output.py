@@ -84,14 +84,18 @@ class Outlet:
 
     def reopen(self, fd: int) -> None:
         """Write to another descriptor from now on."""
-        own, sock, old = self._own, self._socket, self.fd
+        own, old = self._own, self.fd
+        self.close()
         self._open(fd)
-        if own is not None:
-            os.close(own)
-        elif sock is not None:
-            sock.close()
         if old > 2 and own is None and old != fd:
             os.close(old)
+
+    def close(self) -> None:
+        """Let go of what is ours alone."""
+        if self._own is not None:
+            os.close(self._own)
+        if self._socket is not None:
+            self._socket.close()
 
     def fileno(self) -> int:
         return self.fd

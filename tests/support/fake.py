@@ -198,6 +198,9 @@ class FakeKernel(Kernel):
         if child is not None and number == signal.SIGKILL:
             self.end(child, -number)
 
+    def kill_group(self, leader: int) -> None:
+        """Programs of keepers are not played here."""
+
     def killings(self) -> Killings:
         return self.oom
 
