@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric as Family
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
@@ -36,9 +35,10 @@ class Merged:
 
     def collect(self) -> Iterator[Family]:
         """The application's families, without those that would be taken for ours."""
-        collector: Any = MultiProcessCollector
-        # The registry is for nothing: it would add itself to the process's own.
-        found = collector(CollectorRegistry(), self.directory).collect()
+        merge: Any = MultiProcessCollector.merge
+        # A file is empty while the process that it belongs to makes it.
+        files = [str(one) for one in Path(self.directory).glob("*.db") if one.stat().st_size]
+        found = merge(files, accumulate=True)
         return (family for family in found if not family.name.startswith(PREFIX))
 
     def bury(self) -> None:
