@@ -1,6 +1,7 @@
 """The application's own metrics, from the files of its processes."""
 
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -61,7 +62,7 @@ def test_files_of_the_living_and_the_dead_are_one_page_with_ours(
 def test_files_that_cannot_be_read_cost_the_applications_metrics_and_not_ours(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (tmp_path / "counter_1.db").write_bytes(b"\xff" * 64)
+    (tmp_path / "counter_1.db").write_bytes(struct.pack("=4i", 64, 0, 1000, 0))
     assert Merged(str(tmp_path)).exposition(choose_encoder("")[0]) == b""
     assert Merged(str(tmp_path / "none")).exposition(choose_encoder("")[0]) == b"", "none yet"
     assert "metrics of the application cannot be read" in caplog.text
