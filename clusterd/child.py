@@ -40,6 +40,7 @@ def main() -> int:
     keep_only(channel.fileno())
     received = channel.receive(block=False)
     if received is None:
+        ignore_signals()  # in development it may be long until somebody needs us
         _load_the_worker()  # started ahead: while the master gets ready to say what to import
         received = channel.receive()
     if received is None or isinstance(received, Closed):

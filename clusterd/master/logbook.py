@@ -4,10 +4,12 @@ import logging
 from typing import Any
 
 from clusterd.config.kinds import MAIN
-from clusterd.core.events import Event
+from clusterd.core.events import Event, Kind
 from clusterd.core.log import LOGGER, fields
 
 NAMES = {"slot": "worker", "generation": "gen"}  # an identity, as every line shows it
+# Who failed has said its traceback on a line of its own; these sum it up.
+SUMMED_UP = frozenset({Kind.ROLLOUT_FAILED, Kind.GAVE_UP})
 
 
 def write(event: Event) -> None:
@@ -19,6 +21,8 @@ def write(event: Event) -> None:
     if named.get("group") == MAIN:
         del named["group"]  # it goes without saying
     trace = named.pop("traceback", "")
+    if event.kind in SUMMED_UP:
+        trace = ""
     shown = {key: value for key, value in named.items() if value not in (None, "")}
     sentence = event.kind.replace("_", " ")
     record = logger.makeRecord(

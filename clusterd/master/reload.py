@@ -11,6 +11,7 @@ from clusterd.fleet.goal import Goal, Mode
 from clusterd.fleet.rollout import Verdict, after, judge
 from clusterd.ipc.certificates import Sealed
 from clusterd.ipc.messages import Cover, Uncover
+from clusterd.master import ahead
 from clusterd.master.certificates import read
 from clusterd.master.cluster import Cluster
 from clusterd.master.ending import refuse_newcomers, stop_group, tell_sockets
@@ -211,6 +212,7 @@ def settle(group: Group) -> bool:
     else:
         return True
     group.forget_old_generations()
+    ahead.renew(group.cluster)
     if group.again:
         group.again = False
         begin_quietly(group.cluster, "asked for during the rollout before", group.name)

@@ -17,6 +17,7 @@ from clusterd.kernel.child import Ahead
 from clusterd.kernel.real import Kernel
 from clusterd.master import logbook
 from clusterd.master.activation import Luggage
+from clusterd.master.ahead import drop
 from clusterd.master.cluster import Cluster
 from clusterd.master.control import Control
 from clusterd.master.founding import found
@@ -84,6 +85,7 @@ def serve(cluster: Cluster, control: Control | None, useless: Sequence[str] = ()
 def close(cluster: Cluster, control: Control | None) -> None:
     """Let go of what was bound, and remove its files."""
     try:
+        drop(cluster)
         for group in cluster.groups.values():
             group.sockets.remove(list(group.sockets.groups))
     finally:
