@@ -1,10 +1,8 @@
 """Rolling in new code, for real: good code loses nothing, broken code changes nothing."""
 
 import contextlib
-import http.client
 import os
 import signal
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +10,8 @@ import pytest
 
 from clusterd.ipc.client import Refused
 from tests.support.gate import descriptors, gate
-from tests.support.server import LIMIT, Server, serving
+from tests.support.load import Load
+from tests.support.server import Server, serving
 
 GOOD = """
 import os
@@ -133,51 +132,15 @@ def test_a_symlink_deploy_is_followed(tmp_path: Path) -> None:
         assert server.get().startswith("two ")
 
 
-class Clients:
-    """Keep-alive and fresh clients that never stop asking, and count what went wrong."""
-
-    def __init__(self, server: Server, count: int = 4) -> None:
-        self.server = server
-        self.done = threading.Event()
-        self.failures: list[str] = []
-        self.answers = 0
-        kinds = [True, False] * (count // 2)
-        self.threads = [threading.Thread(target=self._ask, args=(keep,)) for keep in kinds]
-
-    def _ask(self, keep: bool) -> None:
-        host, port = self.server.address
-        client = http.client.HTTPConnection(host, port, timeout=LIMIT)
-        while not self.done.is_set():
-            try:
-                client.request("GET", "/")
-                assert client.getresponse().read()
-                self.answers += 1
-            except (OSError, http.client.HTTPException) as error:
-                self.failures.append(f"keep={keep} {error!r}")
-            if not keep or self.failures:
-                client.close()
-        client.close()
-
-    def __enter__(self) -> "Clients":
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.done.set()
-        for thread in self.threads:
-            thread.join()
-
-
 def test_ten_reloads_under_load_lose_nothing_and_leave_nothing(tmp_path: Path) -> None:
     with shop(tmp_path) as server:
         server.ask("reload", wait=True)
         before = settled(server)
-        with Clients(server) as clients:
+        with Load(server) as load:
             for _ in range(10):
                 server.ask("reload", wait=True)
-        assert clients.failures == []
-        assert clients.answers > 0
+        assert load.failed == []
+        assert load.answered > 0
         assert settled(server) == before
 
 
