@@ -1,6 +1,11 @@
-"""Gets stuck in every way that a worker may: what is asked for is the path."""
+"""Gets stuck in every way that a worker may: what is asked for is the path.
+
+`LINE name` marks where it then is. STUCK_AT says where it takes STUCK_FOR seconds: import, startup,
+shutdown.
+"""
 
 import asyncio
+import os
 import re
 import threading
 import time
@@ -8,20 +13,25 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 FOREVER = 3600.0
+AT, FOR = os.environ.get("STUCK_AT", ""), float(os.environ.get("STUCK_FOR", 0.0))
+EVIL, VICTIM = re.compile("(a+)+$"), 60 * "a" + "b"
 pool = ThreadPoolExecutor(2)
 lock = threading.Lock()
 lock.acquire()
-EVIL, VICTIM = re.compile("(a+)+$"), 60 * "a" + "b"
 
 
-def in_python() -> None:
-    end = time.monotonic() + FOREVER
-    while time.monotonic() < end:
+def spin(seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:  # LINE python
         pass  # LINE python
 
 
+if "import" in AT:
+    spin(FOR)
+
+
 def in_c() -> None:
-    EVIL.match(VICTIM)  # LINE c: backtracks for ages, and holds the interpreter throughout
+    EVIL.match(VICTIM)  # LINE c: it backtracks for ages, and holds the interpreter throughout
 
 
 def in_lock() -> None:
@@ -29,41 +39,47 @@ def in_lock() -> None:
 
 
 def thread_in_c() -> None:
-    EVIL.match(VICTIM)  # LINE thread-c
+    EVIL.match(VICTIM)  # LINE thread
 
 
 def burn() -> None:
-    while True:
+    while True:  # LINE burn
         sum(range(1000))  # LINE burn
 
 
 def outer() -> int:
-    return pool.submit(inner).result()  # LINE pool: it waits for a thread of its own pool
+    return pool.submit(int).result()  # LINE pool: it waits for a thread of its own pool
 
 
-def inner() -> int:
-    return 1
+async def lifespan(receive: Any, send: Any) -> None:
+    await receive()
+    if "startup" in AT:
+        spin(FOR)
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    if "shutdown" in AT:
+        spin(FOR)
+    await send({"type": "lifespan.shutdown.complete"})
 
 
 async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
     if scope["type"] == "lifespan":
-        await receive()
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
-        await send({"type": "lifespan.shutdown.complete"})
+        await lifespan(receive, send)
         return
     match scope["path"]:
         case "/python":
-            in_python()
+            spin(FOREVER)
         case "/c":
             in_c()
         case "/lock":
             in_lock()
-        case "/thread-c":
+        case "/thread":
             threading.Thread(target=thread_in_c, daemon=True).start()
         case "/burn":
             threading.Thread(target=burn, daemon=True, name="burner").start()
         case "/pool":
             await asyncio.get_running_loop().run_in_executor(pool, outer)
+        case "/while":
+            spin(float(scope["query_string"]))
     await send({"type": "http.response.start", "status": 200, "headers": []})
-    await send({"type": "http.response.body", "body": str(threading.get_native_id()).encode()})
+    await send({"type": "http.response.body", "body": str(os.getpid()).encode()})
