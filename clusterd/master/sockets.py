@@ -1,5 +1,6 @@
 """The sockets that the cluster listens on: all of them, by address, and by slot."""
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -103,7 +104,9 @@ class Sockets:
     def refuse_newcomers(self, listeners: Iterable[Listener]) -> list[str]:
         """From now on the queues of these only empty; those that outlive us are left as they are.
 
-        Answers where the system would not have it: there a newcomer may still be reset.
+        Answers where the system would not have it: there a newcomer may still be reset. Some
+        kernels let only CAP_NET_ADMIN filter, and then a queue for one is the next best; but one
+        that systemd keeps for our next life may fill.
         """
         failed = []
         for listener in listeners:
@@ -111,6 +114,10 @@ class Sockets:
                 if not listener.inherited:
                     refuse_newcomers(listener.sock)
             except OSError as error:
+                if listener.kept:
+                    continue
+                with contextlib.suppress(OSError):
+                    listener.sock.listen(0)
                 failed.append(f"{listener.name} still takes connections: {error.strerror}")
         return failed
 

@@ -18,6 +18,7 @@ from clusterd.master.listener import Listener, listen
 from clusterd.master.sockets import Sockets
 from tests.support.network import needs_ipv6
 
+SO_LOCK_FILTER = 44  # socket(7)
 LOOPBACK = ListenSettings(bind=("127.0.0.1:0",))
 
 
@@ -38,6 +39,27 @@ def taken() -> Iterator[int]:
 def close(*listeners: Listener) -> None:
     for one in listeners:
         one.close()
+
+
+def test_where_filters_are_not_allowed_the_queue_is_as_short_as_can_be(sockets: Sockets) -> None:
+    """Linux 6.18 was seen to want CAP_NET_ADMIN; a locked filter is refused in the same way."""
+    sockets.add(LOOPBACK, 1)
+    (one,) = sockets
+    one.sock.setsockopt(socket.SOL_SOCKET, SO_LOCK_FILTER, 1)
+    where = one.sock.getsockname()
+    (reason,) = sockets.refuse_newcomers(sockets)
+    assert "still takes connections" in reason
+    clients = [socket.socket() for _ in range(3)]
+    for client in clients:
+        client.setblocking(False)
+        client.connect_ex(where)
+    one.sock.accept()[0].close()
+    with pytest.raises(BlockingIOError):
+        one.sock.accept()
+    for client in clients:
+        client.close()
+    one.kept = True
+    assert sockets.refuse_newcomers(sockets) == []
 
 
 def test_a_port_in_use_names_its_holder(taken: int) -> None:
