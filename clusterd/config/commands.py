@@ -10,15 +10,19 @@ LINE = "line:"  # before the pattern of a line that tells of readiness
 
 def check(name: str, config: Config) -> None:
     """Raises ConfigError for settings that contradict each other, or cannot be used."""
-    command, fleet = config.command, config.fleet
+    command = config.command
     try:
         pattern(command.readiness)
     except ConfigError as error:
         raise ConfigError(f"the group {name}: {error.message}", error.remedy) from None
-    if command.singleton and max(fleet.workers, fleet.max_workers) > 1:
+    check_size(name, config, config.fleet.workers)
+
+
+def check_size(name: str, config: Config, size: int) -> None:
+    """Raises ConfigError where a group may not have so many processes."""
+    if config.command.singleton and size > 1:
         raise ConfigError(
-            f"the group {name} is a singleton and cannot have "
-            f"{max(fleet.workers, fleet.max_workers)} processes",
+            f"the group {name} is a singleton and cannot have {size} processes",
             "write processes = 1, or leave singleton out",
         )
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from math import inf
 
 from clusterd import __version__
+from clusterd.config.commands import check_size
 from clusterd.core import log
 from clusterd.core.errors import BindError, ConfigError
 from clusterd.core.events import Kind
@@ -88,8 +89,10 @@ def resume(group: Group) -> None:
 def scale(group: Group, size: int, why: str) -> int:
     """Want so many workers, at least one, because somebody says so; the number wanted.
 
-    What a hand has set, autoscaling leaves alone until it is told to go on.
+    What a hand has set, autoscaling leaves alone until it is told to go on. Raises ConfigError
+    where a singleton would not be one.
     """
+    check_size(group.name, group.config, size)
     group.by_hand = True
     return resize(group, size, why)
 
