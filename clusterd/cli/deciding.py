@@ -10,7 +10,7 @@ from clusterd.config import internal
 from clusterd.config.kinds import MAIN
 from clusterd.config.place import control_path
 from clusterd.config.resolve import load_groups
-from clusterd.config.settings import TABLE, Config
+from clusterd.config.settings import Config
 from clusterd.core.errors import ConfigError
 from clusterd.kernel import privileges
 
@@ -47,9 +47,3 @@ def activated(groups: dict[str, Config], passed: object) -> dict[str, Config]:
     listen = replace(main.listen, bind=left)
     origins = main.origins | {"bind": "LISTEN_FDNAMES"}
     return groups | {MAIN: replace(main, listen=listen, origins=origins)}
-
-
-def identity(config: Config) -> dict[str, str]:
-    """What the master's lines begin with: the cluster's name, where it was given one."""
-    name = config.place.name
-    return {} if name == TABLE["name"].default else {"name": name}

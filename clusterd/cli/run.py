@@ -11,10 +11,11 @@ import sys
 import click
 
 from clusterd import __version__
-from clusterd.cli.deciding import ACTIVATED, decide, identity
+from clusterd.cli.deciding import ACTIVATED, decide
 from clusterd.cli.here import directory
 from clusterd.cli.options import Grouped, every_setting
 from clusterd.config import watch
+from clusterd.config.place import identity
 from clusterd.config.settings import TABLE, Config
 from clusterd.core import log
 from clusterd.core.errors import ConfigError
@@ -53,7 +54,7 @@ def run(ahead: Ahead | None, /, ready_fd: int | None, **values: object) -> int:
     groups = reread()
     config = next(iter(groups.values()))  # what is said below is for all groups
     descriptor = open_log(config.log.log_file)
-    log.set_up(descriptor, config.log.log_format, config.log.log_level, identity(config))
+    log.set_up(descriptor, config.log.log_format, config.log.log_level, identity(config.place))
     if os.isatty(2):
         greet(groups)
     if remark := watch.remark(config):

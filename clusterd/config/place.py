@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from clusterd.config.address import LONGEST_PATH
-from clusterd.config.settings import PlaceSettings
+from clusterd.config.settings import TABLE, PlaceSettings
 from clusterd.core.errors import ConfigError
 
 
@@ -32,3 +32,8 @@ def control_path(place: PlaceSettings, environ: Mapping[str, str]) -> str | None
             f"Unix socket's has at most {LONGEST_PATH}"
         )
     return path
+
+
+def identity(place: PlaceSettings) -> dict[str, str]:
+    """What log lines begin with: the cluster's name, where it was given one."""
+    return {} if place.name == TABLE["name"].default else {"name": place.name}
