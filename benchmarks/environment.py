@@ -20,6 +20,7 @@ PEERS = (
     "gunicorn",
     "granian",
     "setproctitle",
+    "watchfiles",
 )
 # Not for every interpreter: without it the run goes on.
 RARE = ("freastal==0.0.3",)
@@ -32,7 +33,7 @@ kind = " (optimised build)" if "--enable-optimizations" in options else " (plain
 found = {"python": platform.python_version() + kind}
 for name in (
     "clusterd", "uvicorn", "gunicorn", "gunicorn_h1c", "granian", "freastal", "uvloop", "httptools",
-    "websockets",
+    "websockets", "watchfiles",
 ):
     try:
         found[name] = metadata.version(name)
@@ -84,7 +85,7 @@ def _install(python: str) -> Path:
     inside = folder / "bin" / "python"
     wanted = [*PEERS, *RARE]
     if (REPOSITORY / "pyproject.toml").exists():
-        wanted += ["-e", str(REPOSITORY)]
+        wanted += ["-e", f"{REPOSITORY}[metrics]"]
     stamp = folder / "installed.json"
     if not (stamp.exists() and json.loads(stamp.read_text()) == wanted):
         print(f"making {folder} with {python}", file=sys.stderr)

@@ -103,6 +103,18 @@ GRANIAN_LOGGING = Server(
     kind="granian",
 )
 
+CLUSTERD_DEV = replace(
+    CLUSTERD.variant("dev", "--dev --app-dir {folder} --log-format json"), needs="watchfiles"
+)
+CLUSTERD_DEV_COLD = replace(CLUSTERD_DEV, name="clusterd-dev-cold")
+UVICORN_DEV = Server(
+    "uvicorn-reload",
+    "{python} -m uvicorn {app}:app --port {port} --reload --reload-dir {folder}"
+    " --app-dir {folder} --reload-delay 0.05 --no-access-log",
+    kind="uvicorn",
+    needs="watchfiles",
+)
+
 CLUSTERD_TLS = CLUSTERD.variant("tls", "--tls-cert {cert} --tls-key {key}", tls=True)
 UVICORN_TLS = UVICORN.variant("tls", "--ssl-certfile {cert} --ssl-keyfile {key}", tls=True)
 GUNICORN_TLS = GUNICORN.variant("tls", "--certfile {cert} --keyfile {key}", tls=True)
@@ -110,6 +122,8 @@ GRANIAN_TLS = GRANIAN.variant("tls", "--ssl-certificate {cert} --ssl-keyfile {ke
 
 UVICORN_WEBSOCKETS = UVICORN.variant("websockets", "--ws websockets")
 UVICORN_SANSIO = UVICORN.variant("websockets-sansio", "--ws websockets-sansio")
+
+CLUSTERD_ADMIN = CLUSTERD.variant("admin", "--admin 127.0.0.1:{admin}")
 
 # Idle connections stay open for as long as they are looked at.
 CLUSTERD_ROOMY = CLUSTERD.variant(
@@ -124,9 +138,11 @@ TABLE = (
     CLUSTERD_INLINE,
     CLUSTERD_LOGGING,
     CLUSTERD_TLS,
+    CLUSTERD_ADMIN,
     CLUSTERD_ROOMY,
     UVICORN,
     UVICORN_LOGGING,
+    UVICORN_DEV,
     UVICORN_TLS,
     UVICORN_WEBSOCKETS,
     UVICORN_SANSIO,
