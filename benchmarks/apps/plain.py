@@ -50,6 +50,12 @@ async def _block(_: Any, send: Any) -> None:
     await send(HELLO_BODY)
 
 
+async def _stuck(_: Any, __: Any) -> None:
+    """Hold the whole worker for good."""
+    while True:
+        pass
+
+
 async def _post(receive: Any, send: Any) -> None:
     """Take a body and answer how long it was."""
     body = b""
@@ -74,7 +80,14 @@ async def _stream(_: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-ROUTES = {"/pid": _pid, "/block": _block, "/post": _post, "/large": _large, "/stream": _stream}
+ROUTES = {
+    "/pid": _pid,
+    "/block": _block,
+    "/stuck": _stuck,
+    "/post": _post,
+    "/large": _large,
+    "/stream": _stream,
+}
 
 
 async def _answer(send: Any, body: bytes) -> None:
