@@ -21,6 +21,7 @@ from benchmarks.scenarios import (
     startup,
     status,
     tls,
+    upgrade,
     websocket,
     wsgi,
 )
@@ -42,6 +43,7 @@ ALL = {
     "status": status,
     "metrics": metrics,
     "reload": reload,
+    "upgrade": upgrade,
     "dev": dev,
     "balance": balance,
     "blocked": blocked,
