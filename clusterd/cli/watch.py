@@ -6,24 +6,32 @@ from typing import Any
 import click
 
 from clusterd.cli.here import client
+from clusterd.cli.memory import measure
 from clusterd.cli.options import which_cluster
 from clusterd.cli.steer import group_option, meant
 from clusterd.observe.line import event_line
+from clusterd.observe.memory import as_object, memory_table
 from clusterd.observe.snapshot import Snapshot
 from clusterd.observe.table import table
 
 
 @click.command()
 @which_cluster
+@click.option("--memory", is_flag=True, help="Measure the memory of every process, too.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
-def status(as_json: bool, **values: Any) -> None:
+def status(as_json: bool, memory: bool, **values: Any) -> None:
     """Show the workers and what they do.
 
     CONNS are open connections and BUSY requests in flight; PULSE is how long ago the worker's
     event loop last turned, which grows past a second or two only when something blocks it.
     """
     reply = client(values).ask("status")
-    click.echo(json.dumps(reply, indent=2) if as_json else table(Snapshot.of(reply)))
+    shot = Snapshot.of(reply)
+    measured = measure(shot) if memory else []
+    if as_json:
+        click.echo(json.dumps(reply | (as_object(measured) if memory else {}), indent=2))
+    else:
+        click.echo(table(shot) + ("\n\n" + memory_table(measured) if memory else ""))
 
 
 @click.command()

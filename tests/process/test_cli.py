@@ -143,6 +143,16 @@ def test_every_command_steers_a_running_cluster(tmp_path: Path) -> None:
     with serving(tmp_path, "clusterd.demo:app", "--log-file", str(log)) as server:
         assert "clusterd.demo:app is serving, 2 of 2 ready" in at(server, "status").stdout
         assert json.loads(at(server, "status", "--json").stdout)["generation"] == 1
+        memory = json.loads(at(server, "status", "--json", "--memory").stdout)["memory"]
+        assert [one["name"] for one in memory["processes"]] == [
+            "master",
+            "zygote g1",
+            "worker 0 g1",
+            "worker 1 g1",
+        ]
+        assert all(one["pss"] >= one["uss"] > 0 for one in memory["processes"])
+        assert memory["unread"] == 0
+        assert "MEMORY OF" in at(server, "status", "--memory").stdout
         assert at(server, "scale", "+1").stdout == "3 workers wanted\n"
         server.event("readied", slot=2)
         assert at(server, "scale", "2").stdout == "2 workers wanted\n"
