@@ -181,6 +181,11 @@ class Manager:
         cluster.journal.listen(self._teller.hear)
 
     @property
+    def watches(self) -> bool:
+        """Does it want signs of life?"""
+        return self._watchdog < inf
+
+    @property
     def due(self) -> float:
         """When it wants another turn, in the loop's time; inf: only when something happens."""
         soon = self._cluster.kernel.now() + AGAIN if self._line.is_behind else inf

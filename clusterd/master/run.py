@@ -13,6 +13,7 @@ from clusterd.config.settings import Config
 from clusterd.core.errors import BindError
 from clusterd.core.events import Kind
 from clusterd.fleet.memory import Ledger
+from clusterd.kernel.abort import explain_abort
 from clusterd.kernel.child import Ahead
 from clusterd.kernel.real import Kernel
 from clusterd.master import logbook
@@ -72,6 +73,8 @@ def bind(cluster: Cluster, luggage: Luggage) -> None:
 def serve(cluster: Cluster, control: Control | None, useless: Sequence[str] = ()) -> int:
     """Turn until it is over; the exit status. `useless`: what systemd is to keep no longer."""
     manager = connect(cluster, os.environ, useless)
+    if manager is not None and manager.watches:
+        explain_abort()
     gc.freeze()
     gc.enable()
     # From here on we must not die: what fails is journaled and tried again.

@@ -36,6 +36,7 @@ class Server:
         from_file: bool = False,  # addresses come from a clusterd.toml
         cwd: str = "",
         wrapper: tuple[str, ...] = (),  # a command that runs ours
+        keep: tuple[int, ...] = (),  # descriptors that it inherits
     ) -> None:
         self.place = place
         # A Unix socket's path is short, pytest's directories are not.
@@ -44,7 +45,7 @@ class Server:
         self.stderr = place / "stderr"
         self.seen: list[Event] = []
         ready, theirs = os.pipe()
-        command = [sys.executable, "-m", "clusterd.cli.main", "run", app]
+        command = [sys.executable, "-m", "clusterd.cli.main", "run", *filter(None, [app])]
         command += ["--ready-fd", str(theirs)]
         if "--runtime-dir" not in options:
             command += ["--runtime-dir", str(self.runtime)]
@@ -65,7 +66,7 @@ class Server:
                 },
                 stdin=subprocess.DEVNULL,
                 stderr=stderr,
-                pass_fds=(theirs,),
+                pass_fds=(theirs, *keep),
                 start_new_session=True,
             )
         os.close(theirs)
@@ -241,7 +242,7 @@ def serving(
 ) -> Iterator[Server]:
     """A cluster that is up, and gone without a trace afterwards with exit status 0."""
     options = ("-w", str(workers), "--min-ready", "0", *options)
-    with running(place, app, *options, cwd=cwd, wrapper=(), **env) as server:
+    with running(place, app, *options, cwd=cwd, wrapper=(), keep=(), **env) as server:
         server.ready()
         yield server
         if server.process.poll() is None:
@@ -255,10 +256,11 @@ def running(
     *options: str,
     cwd: str = "",
     wrapper: tuple[str, ...] = (),
+    keep: tuple[int, ...] = (),
     **env: str,
 ) -> Iterator[Server]:
     """A cluster as it is, up or not; killed afterwards if it is still there."""
-    server = Server(place, app, *options, env=env, cwd=cwd, wrapper=wrapper)
+    server = Server(place, app, *options, env=env, cwd=cwd, wrapper=wrapper, keep=keep)
     try:
         yield server
     except BaseException:
