@@ -111,7 +111,7 @@ def worker_status(group: Group, worker: Worker, now: float) -> Told:
         "row": worker.row,
         "pid": worker.pid or 0,
         "generation": worker.generation,
-        "phase": "leaving" if worker.leaving and worker.live else str(worker.phase),
+        "phase": phase(worker),
         "uptime": round(now - worker.born, 3),
         "connections": row[Cell.CONNECTIONS],
         "in_flight": row[Cell.IN_FLIGHT],
@@ -121,6 +121,15 @@ def worker_status(group: Group, worker: Worker, now: float) -> Told:
         "restarts": group.restarts.get(worker.slot, 0),
         "recycled": group.recycled.get(worker.slot, 0),
     }
+
+
+def phase(worker: Worker) -> str:
+    """A worker's phase, or what is more worth knowing: that it is to go, or is unwell."""
+    if worker.leaving and worker.live:
+        return "leaving"
+    return (
+        worker.condition if worker.condition and worker.phase is Phase.READY else str(worker.phase)
+    )
 
 
 def measured(group: Group, worker: Worker) -> Told:

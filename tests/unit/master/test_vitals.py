@@ -14,7 +14,7 @@ from clusterd.ipc.messages import Unwell
 from clusterd.ipc.scoreboard import Cell
 from clusterd.kernel.real import Halt
 from clusterd.kernel.signals import FAULT_SIGNAL
-from clusterd.master import commands, orders, vitals
+from clusterd.master import commands, orders, report, vitals
 from clusterd.master.group import Pipe
 from tests.support.fake import Behaviour
 from tests.support.simulated import Simulation, simulated
@@ -71,6 +71,7 @@ def test_a_blocked_worker_is_told_of_and_replaced_the_replacement_first(two: Sim
     assert event.fields["traceback"] == STACK.decode()
     assert (event.fields["slot"], event.fields["replaced_in"]) == (0, 25.0)
     assert not two.find(Kind.DUMPED)
+    assert [each["phase"] for each in report.workers_status(two.group, 0.0)] == ["blocked", "ready"]
 
     two.until(lambda: bool(two.find(Kind.READIED, slot=0)[1:]))
     assert two.kernel.time - began == pytest.approx(30.0, abs=0.5)
