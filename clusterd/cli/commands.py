@@ -15,7 +15,16 @@ WATCHING = "Watch what runs"
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "run": (RUNNING, "run:run", "Serve an application on every core, in the foreground."),
     "config": (RUNNING, "config:config", "Show every setting, its value, and where it came from."),
-    "systemd": (RUNNING, "systemd:systemd", "Print a hardened systemd unit that runs an application."),
+    "check": (
+        RUNNING,
+        "check:check",
+        "Look at app, settings and machine, and say what is wrong.",
+    ),
+    "systemd": (
+        RUNNING,
+        "systemd:systemd",
+        "Print a hardened systemd unit that runs an application.",
+    ),
     "completion": (RUNNING, "completion:completion", "Print the shell's completion script."),
     "reload": (STEERING, "steer:reload", "Roll in new code and settings, losing no request."),
     "rollback": (STEERING, "steer:rollback", "Return to the previous code at once."),

@@ -130,7 +130,7 @@ def test_dump_shows_each_workers_stack(master: Master, capsys: pytest.CaptureFix
 
 
 @pytest.mark.parametrize(
-    "name", sorted(set(COMMANDS) - {"run", "config", "completion", "restart", "scale", "systemd"})
+    "name", sorted(set(COMMANDS) - {"run", "check", "config", "completion", "restart", "scale", "systemd"})
 )
 def test_a_command_says_plainly_that_nothing_runs(
     name: str, place: Path, capsys: pytest.CaptureFixture[str]
