@@ -8,6 +8,7 @@ keeper instead, and stays small.
 import contextlib
 import functools
 import gc
+import importlib
 import os
 import signal
 import socket
@@ -24,7 +25,7 @@ from clusterd.ipc.channel import Channel, Closed, close_all
 from clusterd.ipc.messages import Boot, Failed, Spawn
 from clusterd.ipc.scoreboard import Scoreboard
 from clusterd.kernel import privileges
-from clusterd.kernel.child import keep_only
+from clusterd.kernel.child import AHEAD, keep_only
 from clusterd.kernel.process import set_parent_death_signal, start_ticks
 from clusterd.zygote.image import Image
 from clusterd.zygote.main import Work, Zygote, be_born, failure, ignore_signals
@@ -42,6 +43,8 @@ def main() -> int:
     if received is None:
         ignore_signals()  # in development it may be long until somebody needs us
         _load_the_worker()  # started ahead: while the master gets ready to say what to import
+        if role == AHEAD:
+            _load_the_rest()
         received = channel.receive()
     if received is None or isinstance(received, Closed):
         return Exit.OK  # the master is gone already
@@ -70,7 +73,7 @@ def main() -> int:
 
     keyring = Keyring(config.tls) if bundle else None
     work = _work(boot.group, config, keyring, board, log_fd, run)
-    if role == "zygote":
+    if role in ("zygote", AHEAD):
         build = functools.partial(_build, config)
         return Zygote(channel, boot, board, log_fd, build, work, keyring).run(*bundle)
     if keyring is not None and (fault := keyring.renew(0, *bundle).fault):
@@ -85,6 +88,16 @@ def _load_the_worker() -> Callable[["Birth", object], int]:
 
     gc.enable()
     return run
+
+
+def _load_the_rest() -> None:
+    """Nobody waits for us yet: load what may be needed, and have it behind us for the collector."""
+    for name in ("worker.birth", "worker.keyring", "zygote.fresh", "zygote.importing"):
+        importlib.import_module(f"clusterd.{name}")
+    if is_spoken("auto"):
+        importlib.import_module("clusterd.worker.http2")
+    gc.collect()
+    gc.freeze()
 
 
 def _build(config: Config) -> Image:

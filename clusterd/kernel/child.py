@@ -12,6 +12,7 @@ from clusterd.kernel.process import open_standard_streams
 
 MASTERS = ("NOTIFY_SOCKET", "LISTEN_", "WATCHDOG_", "FDSTORE")
 DEFAULTS = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
+AHEAD = "ahead"  # the role of a zygote that has time before it is told what to import
 
 
 @dataclass(slots=True)

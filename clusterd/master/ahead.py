@@ -6,7 +6,7 @@ Elsewhere it would only cost memory, and what is installed may be upgraded under
 
 import contextlib
 
-from clusterd.kernel.child import Ahead, argv
+from clusterd.kernel.child import AHEAD, Ahead, argv
 from clusterd.master.cluster import Cluster
 
 
@@ -21,7 +21,7 @@ def renew(cluster: Cluster) -> None:
         with theirs:
             try:
                 pid = cluster.kernel.spawn(
-                    argv("zygote", theirs), [theirs.fileno()], cluster.directory
+                    argv(AHEAD, theirs), [theirs.fileno()], cluster.directory
                 )
             except OSError:
                 ours.close()
