@@ -76,9 +76,19 @@ def group_status(group: Group) -> Told:
         "generation": goal.stable,
         "previous": goal.kept,
         "rollout": {"generation": goal.candidate, "stage": stage} if goal.candidate else None,
+        "scaling": scaling(group),
+        "recycled": sum(group.recycled.values()),
         "listeners": [one.name for one in group.sockets],
         "totals": {Cell(c).name.lower(): count for c, count in totals if c < Cell.LATENCY},
     }
+
+
+def scaling(group: Group) -> Told | None:
+    """The bounds of autoscaling, and whether somebody's word keeps it still."""
+    if group.autoscale is None:
+        return None
+    bounds = {"lowest": group.autoscale.lowest, "highest": group.autoscale.highest}
+    return bounds | {"by_hand": group.by_hand}
 
 
 def group_state(group: Group) -> str:

@@ -48,6 +48,14 @@ class RolloutView(NamedTuple):
     stage: str
 
 
+class ScalingView(NamedTuple):
+    """Autoscaling: its bounds, and whether it keeps still since somebody set the size."""
+
+    lowest: int
+    highest: int
+    by_hand: bool = False
+
+
 class GroupView(NamedTuple):
     """One group: equal workers with a size, generations and sockets of their own."""
 
@@ -60,6 +68,8 @@ class GroupView(NamedTuple):
     generation: int = 0
     previous: int | None = None
     rollout: RolloutView | None = None
+    scaling: ScalingView | None = None
+    recycled: int = 0  # workers replaced since they had served long enough
     listeners: Sequence[str] = ()
 
 
@@ -95,7 +105,10 @@ class Snapshot(NamedTuple):
 
 
 def _group(reply: Mapping[str, Any]) -> GroupView:
-    return GroupView(**_rolling(_known(GroupView, reply)))
+    given = _rolling(_known(GroupView, reply))
+    bounds = given.get("scaling")
+    scaling = ScalingView(**_known(ScalingView, bounds)) if bounds else None
+    return GroupView(**{**given, "scaling": scaling})
 
 
 def _rolling(given: dict[str, Any]) -> dict[str, Any]:

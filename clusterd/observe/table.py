@@ -28,7 +28,8 @@ def table(shot: Snapshot) -> str:
             own = [worker for worker in shot.workers if worker.group == group.name]
             lines += ["", *_group(group), *_rows(own)]
     else:
-        lines += [*_details(shot), "", *_rows(shot.workers)]
+        growth = _growth(shot.groups[0]) if shot.groups else []
+        lines += [*_details(shot), *growth, "", *_rows(shot.workers)]
     if shot.totals:
         lines += ["", _totals(shot.totals)]
     return "\n".join(lines)
@@ -57,7 +58,19 @@ def _group(group: GroupView) -> list[str]:
     """What a group is, and how it is, before its workers."""
     what = f": {group.app}" if group.app else ""
     how = f"is {group.state}, {group.ready} of {group.size} ready, generation {group.generation}"
-    return [f"{group.name}{what} {how}", *_details(group)]
+    return [f"{group.name}{what} {how}", *_details(group), *_growth(group)]
+
+
+def _growth(group: GroupView) -> list[str]:
+    """How the number of workers comes about, and how often they were replaced as planned."""
+    lines, scaling = [], group.scaling
+    if scaling is not None and scaling.by_hand:
+        lines.append(f"{group.size} workers by hand; 'clusterd scale auto' goes by their load")
+    elif scaling is not None:
+        lines.append(f"{scaling.lowest} to {scaling.highest} workers, by their load")
+    if group.recycled:
+        lines.append(f"{show_count(group.recycled)} recycled so far")
+    return lines
 
 
 def _details(one: Snapshot | GroupView) -> list[str]:

@@ -10,7 +10,7 @@ from clusterd.core.errors import ConfigError
 from clusterd.core.events import Kind
 from clusterd.fleet.autoscale import Rules
 from clusterd.ipc.scoreboard import Cell
-from clusterd.master import orders
+from clusterd.master import orders, report
 from tests.support.fake import Behaviour, Child
 from tests.support.simulated import Simulation, simulated
 
@@ -167,3 +167,15 @@ def test_it_goes_on_while_workers_are_recycled() -> None:
         assert sum(sim.group.recycled.values()) > 300
         load.share = 1.0
         assert load.run(120)[:1] == [5]
+
+
+def test_status_says_what_decides_on_the_size() -> None:
+    with scaling() as (sim, _load):
+        (group,) = report.status(sim.cluster)["groups"]
+        assert group["scaling"] == {"lowest": 1, "highest": 6, "by_hand": False}
+        sim.order(lambda: orders.scale(sim.group, 3, "clusterd scale"))
+        (group,) = report.status(sim.cluster)["groups"]
+        assert group["scaling"]["by_hand"]
+    with simulated(2) as sim:
+        sim.start()
+        assert report.status(sim.cluster)["groups"][0]["scaling"] is None

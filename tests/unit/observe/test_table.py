@@ -82,3 +82,15 @@ def test_an_event_is_one_line_with_the_workers_identity_first() -> None:
 def test_a_traceback_stands_below_its_event() -> None:
     event = {"n": 8, "time": 0.0, "kind": "zygote_failed", "traceback": "Traceback:\n  boom\n"}
     assert event_line(event).splitlines()[1:] == ["    Traceback:", "      boom"]
+
+
+def test_it_says_what_decides_on_the_number_of_workers() -> None:
+    group: dict[str, Any] = {"name": "web", "size": 3}
+    assert "recycled" not in table(Snapshot.of({**REPLY, "groups": [group]}))
+    group |= {"scaling": {"lowest": 2, "highest": 8, "by_hand": False}, "recycled": 1200}
+    lines = table(Snapshot.of({**REPLY, "groups": [group]})).splitlines()
+    assert "2 to 8 workers, by their load" in lines
+    assert "1.2k recycled so far" in lines
+    group["scaling"]["by_hand"] = True
+    lines = table(Snapshot.of({**REPLY, "groups": [group]})).splitlines()
+    assert "3 workers by hand; 'clusterd scale auto' goes by their load" in lines
