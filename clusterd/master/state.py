@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from clusterd import __version__
-from clusterd.core.events import Event
+from clusterd.core.events import Event, Kind
 from clusterd.ipc.certificates import Sealed
 from clusterd.ipc.channel import Channel
 from clusterd.ipc.journal import Journal
@@ -85,7 +85,7 @@ def read(data: bytes, kernel: Kernel, take: Callable[[int], int]) -> tuple[State
         )
     _agree("message", document["messages"], dialect())
     _agree("cell", document["board"], board())
-    special = {**READ, Journal: lambda reader, plain: _journal(reader, plain, kernel.wall)}
+    special = {**READ, Journal: lambda _reader, plain: _journal(plain, kernel.wall)}
     reader = Reader(HINTS, LEFT, special, take)
     state: State = reader.read(State, document["state"], "state")
     cluster = state.cluster
@@ -134,12 +134,14 @@ def _read_sockets(reader: Reader, plain: Any) -> Sockets:
     return sockets
 
 
-def _write_journal(writer: Writer, journal: Journal) -> Any:
-    return {"last": journal.last, "events": writer.write(list[Event], journal.since(0), "events")}
+def _write_journal(_writer: Writer, journal: Journal) -> Any:
+    events = [(one.number, one.time, one.kind.value, one.fields) for one in journal.since(0)]
+    return {"last": journal.last, "events": events}
 
 
-def _journal(reader: Reader, plain: Any, wall: Callable[[], float]) -> Journal:
-    events = reader.read(list[Event], plain["events"], "events")
+def _journal(plain: Any, wall: Callable[[], float]) -> Journal:
+    # By hand: there may be thousands, and clients of the control socket wait meanwhile.
+    events = [Event(n, when, Kind(kind), fields) for n, when, kind, fields in plain["events"]]
     return Journal.restored(events, int(plain["last"]), wall)
 
 

@@ -196,7 +196,7 @@ def change_setting(document: dict[str, Any]) -> None:
 
 
 def change_kind(document: dict[str, Any]) -> None:
-    document["state"]["journal"]["events"][0]["kind"] = "tea_made"
+    document["state"]["journal"]["events"][0][2] = "tea_made"
 
 
 def no_descriptor(document: dict[str, Any]) -> None:
