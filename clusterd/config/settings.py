@@ -117,7 +117,11 @@ class PlaceSettings:
         shown="none",
     )
     pid_file: str = setting(
-        "", "File that the master's pid is written to.", Kind.PATH, metavar="FILE", shown="none"
+        "",
+        "File that the master's pid is written to, and that is gone after it.",
+        Kind.PATH,
+        metavar="FILE",
+        shown="none",
     )
 
 

@@ -19,7 +19,7 @@ from clusterd.master.founding import found, patience_of
 from clusterd.master.group import Group
 
 # Settings that are part of the running master: changing them takes a restart.
-FIXED = ("name", "runtime_dir", "balance", "log_file", "log_format", "log_level")
+FIXED = ("name", "runtime_dir", "pid_file", "balance", "log_file", "log_format", "log_level")
 
 
 def begin(cluster: Cluster, why: str, only: str = "") -> dict[str, int | None]:

@@ -16,7 +16,7 @@ from clusterd.fleet.memory import Ledger
 from clusterd.kernel.abort import explain_abort
 from clusterd.kernel.child import Ahead
 from clusterd.kernel.real import Kernel
-from clusterd.master import logbook
+from clusterd.master import logbook, pidfile
 from clusterd.master.activation import Luggage
 from clusterd.master.ahead import drop
 from clusterd.master.cluster import Cluster
@@ -51,6 +51,8 @@ def run(
     try:
         bind(cluster, luggage or Luggage())
         control = open_control(cluster)
+        if path := cluster.main.config.place.pid_file:
+            pidfile.write(path)
         kernel.adopt()
         announce(cluster, control, ready_fd)
         return serve(cluster, control, luggage.useless if luggage else [])
@@ -89,6 +91,7 @@ def close(cluster: Cluster, control: Control | None) -> None:
     """Let go of what was bound, and remove its files."""
     try:
         drop(cluster)
+        pidfile.remove(cluster.main.config.place.pid_file)
         for group in cluster.groups.values():
             group.sockets.remove(list(group.sockets.groups))
     finally:

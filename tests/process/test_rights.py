@@ -149,10 +149,13 @@ def test_root_is_refused_unless_it_is_meant(tmp_path: Path) -> None:
 
 def test_limits_change_with_a_reload(tmp_path: Path) -> None:
     """They are the zygote's, so that nothing has to be restarted for them."""
+    pid_file = tmp_path / "pid"
     (tmp_path / "clusterd.toml").write_text("limit_nofile = 400\n")
-    with serving(tmp_path, "rights:app", workers=1) as server:
+    with serving(tmp_path, "rights:app", "--pid-file", str(pid_file), workers=1) as server:
+        assert int(pid_file.read_text()) == server.pid
         assert json.loads(server.get())["now"]["nofile"] == [400, 400]
         (tmp_path / "clusterd.toml").write_text("limit_nofile = 300\n")
         server.signal(signal.SIGHUP)
         server.event("rollout_finished")
         assert json.loads(server.get())["now"]["nofile"] == [300, 300]
+    assert not pid_file.exists()

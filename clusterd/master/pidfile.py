@@ -1,0 +1,49 @@
+"""The file that tells our pid to whoever wants it by that way."""
+
+import contextlib
+import os
+from pathlib import Path
+
+from clusterd.core.errors import ConfigError
+
+
+def write(path: str) -> None:
+    """Put our pid there, in one step. Raises ConfigError: another clusterd that runs is named
+    there, or it cannot be written. What a killed master left is overwritten."""
+    other = read(path)
+    if other not in (0, os.getpid()) and _is_ours(other):
+        raise ConfigError(
+            f"pid_file: {path} is of the clusterd that runs as process {other}",
+            "stop that one, or name another file",
+        )
+    fresh = f"{path}.{os.getpid()}"
+    try:
+        Path(fresh).write_text(f"{os.getpid()}\n")
+        os.replace(fresh, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.unlink(fresh)
+        raise ConfigError(f"pid_file: {path} cannot be written: {error.strerror}") from None
+
+
+def read(path: str) -> int:
+    """The pid that is written there, or 0."""
+    try:
+        return int(Path(path).read_text())
+    except (OSError, ValueError):
+        return 0
+
+
+def remove(path: str) -> None:
+    """Take it away, unless it has become another's."""
+    if read(path) == os.getpid():
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+
+
+def _is_ours(pid: int) -> bool:
+    """A pid is given again: what it was then may be anything now."""
+    try:
+        return b"clusterd" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
