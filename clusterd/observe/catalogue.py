@@ -58,15 +58,18 @@ CLUSTER = (
     Metric("state", GAUGE, "1 for the state that the cluster is in, 0 for the others.", ("state",)),
     Metric("journal_number", GAUGE, "Number of the latest event."),
     Metric("master_cpu_seconds", COUNTER, "CPU time of the master, user and system."),
-    Metric("events", COUNTER, "Events of the journal, by kind.", ("group", "kind")),
-    Metric(
+)
+
+TALLIES = {  # by what the master's reply calls them
+    "events": Metric("events", COUNTER, "Events of the journal, by kind.", ("group", "kind")),
+    "rollouts": Metric(
         "rollouts",
         COUNTER,
         "Rollouts that ended, and reloads refused before one began, by outcome.",
         ("group", "outcome"),
     ),
-    Metric("worker_exits", COUNTER, "Workers that ended, by cause.", ("group", "cause")),
-)
+    "exits": Metric("worker_exits", COUNTER, "Workers that ended, by cause.", ("group", "cause")),
+}
 
 OF_GROUPS = (
     Metric("group_workers_wanted", GAUGE, "Workers that the group is to have.", GROUP),
@@ -149,4 +152,4 @@ OF_SLOTS = (
     Metric("worker_uptime_seconds", GAUGE, "Age of the slot's oldest process.", SLOT),
 )
 
-METRICS = (*CLUSTER, *OF_GROUPS, *OF_SLOTS)
+METRICS = (*CLUSTER, *TALLIES.values(), *OF_GROUPS, *OF_SLOTS)

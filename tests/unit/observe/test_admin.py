@@ -151,7 +151,7 @@ def test_a_master_that_is_silent_is_503_and_its_late_reply_is_nobodys(path: str)
         played.may_answer.clear()
         status, _, body = await get(app, "/healthz")
         assert (status, body) == (503, "the master did not answer in 0.05 s\n")
-        app.master._patience = 30.0
+        app.master.patience = 30.0
         played.may_answer.set()
         assert (await get(app, "/healthz"))[0] == 200
         assert played.lines == 2

@@ -73,9 +73,9 @@ def test_both_formats_say_the_same() -> None:
 
 
 def test_labels_may_be_anything() -> None:
-    """States and causes of a newer master, too; and `series` is right where a text is not plain."""
-    page = exposition(reply(group(), state='be"fud\\dled\nquite'))
-    assert value(page, "clusterd_state", state='be"fud\\dled\nquite') == 1
+    """What stands in a form is no part of its numbers, and what breaks a line is escaped."""
+    page = exposition(reply(group(), state='be"fud\\dled\nby 100 %s'))
+    assert value(page, "clusterd_state", state='be"fud\\dled\nby 100 %s') == 1
     assert value(page, "clusterd_state", state="serving") == 0
 
 
