@@ -22,7 +22,7 @@ from clusterd.master.control import Client, Control
 from clusterd.master.listener import Listener
 from clusterd.master.plain import Descriptor, Unfit, Writer
 from clusterd.master.state import HINTS, LEFT, WRITE, State, read, write
-from clusterd.master.waiters import KINDS, Dumps, Renewed, RolloutsOver, UpgradeOver
+from clusterd.master.waiters import KINDS, Dumps, Renewed, RolloutsOver, UpgradeOver, Waiter
 from tests.support.simulated import Simulation, abandon, simulated
 
 DESCRIPTORS = {"fd", "dump", "lock", "log_fd", "output", "notify_fd"}  # names of fields that are
@@ -141,6 +141,23 @@ def test_every_field_of_every_class_can_be_carried() -> None:
         check(hint, seen)
     for cls, names in LEFT.items():
         assert names.keys() <= HINTS.of(cls).keys()
+
+
+def test_nothing_is_held_beside_the_fields(sim: Simulation) -> None:
+    """What a method sets on the fly would be missing in the new master."""
+    again, _ = read(write(state_of(sim))[0], sim.kernel, os.dup)
+    assert vars(again.cluster).keys() == vars(sim.cluster).keys()
+    assert vars(again.cluster.main).keys() == vars(sim.group).keys()
+    assert again.control is not None
+    again.control.open()
+    assert vars(again.control).keys() == vars(sim.loop.control).keys()
+    ours, theirs = again.cluster.main.sockets, sim.group.sockets
+    assert vars(ours).keys() == vars(theirs).keys()
+    abandon(again.cluster, again.control)
+
+
+def test_every_waiter_can_be_carried() -> None:
+    assert set(KINDS.values()) == set(Waiter.__subclasses__())
 
 
 def check(hint: Any, seen: set[Any], where: str = "") -> None:
