@@ -25,7 +25,8 @@ from clusterd.core.errors import ConfigError
 
 DEFAULT = "default"
 EVERYBODY = "user"  # who workers are is said for all groups that do not say otherwise
-ITS_OWN = ("app", "bind", "workers")  # what a group has for itself, whatever the top of a file says
+# What a group has for itself, whatever the top of a file says.
+ITS_OWN = ("app", "bind", "workers", "min_workers", "max_workers")
 BARE: dict[str, Any] = {"bind": (), "workers": 1}  # what such a group has where it says nothing
 
 
@@ -50,7 +51,7 @@ def load_groups(
 
     The command line and the environment speak of the group `web` and, in settings that are for
     all (and who workers are), of the cluster. Other groups take what stands at the top of the file
-    where their own table says nothing, but for `app`, `bind` and the number of workers.
+    where their own table says nothing, but for `app`, `bind` and the numbers of workers.
     """
     here = Path(cwd)
     main = load(cli_values, environ, cwd)

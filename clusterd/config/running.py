@@ -48,8 +48,9 @@ class FleetSettings:
     )
     max_workers: int = setting(
         0,
-        "Most workers that autoscaling may start when those there are busy; 0 turns it off. "
-        "The setting workers is then where it begins.",
+        "Most workers that autoscaling may start when the present ones are full, by their CPU, "
+        "threads, connections or event loops; 0 turns it off. The setting workers is where it "
+        "begins.",
         Kind.COUNT,
         high=480,
     )
@@ -87,21 +88,27 @@ class VitalsSettings:
         Kind.SECONDS,
     )
     max_requests: int = setting(
-        0, "Requests after which a worker is replaced; 0 for no limit.", Kind.COUNT
+        0,
+        "Requests after which a worker is replaced, the replacement first; 0 for no limit. It is "
+        "looked at once a second.",
+        Kind.COUNT,
     )
     max_requests_jitter: int = setting(
         0,
-        "Most requests to add to max_requests by chance, so that workers do not go together.",
+        "Most requests to add to max_requests by chance, so that workers do not go together; 0 is "
+        "a tenth of it.",
         Kind.COUNT,
         shown="a tenth of max_requests",
     )
     max_age: float = setting(
-        0.0, "Time after which a worker is replaced; 0 for no limit.", Kind.SECONDS
+        0.0,
+        "Time after which a worker is replaced, and up to a tenth more by chance; 0 for no limit.",
+        Kind.SECONDS,
     )
     max_memory: int = setting(
         0,
-        "Memory of its own (USS) beyond which a worker is replaced, looked at every 15 seconds; "
-        "0 for no limit.",
+        "Memory of its own (USS) beyond which a worker is replaced, once three looks in a row find "
+        "it there; a worker looks every 15 seconds. 0 for no limit.",
         Kind.BYTES,
     )
 

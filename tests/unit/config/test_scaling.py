@@ -38,3 +38,12 @@ def test_a_command_has_no_load_to_go_by(tmp_path: Path) -> None:
     )
     with pytest.raises(ConfigError, match="a command does not say"):
         load_groups({}, {}, tmp_path)
+
+
+def test_bounds_at_the_top_are_not_for_every_group(tmp_path: Path) -> None:
+    """Or a file with a command in it could have none there."""
+    (tmp_path / "clusterd.toml").write_text(
+        "max_workers = 4\napp = 'a:b'\n[group.jobs]\ncommand = 'work'\n"
+    )
+    groups = load_groups({}, {}, tmp_path)
+    assert [groups[name].fleet.max_workers for name in ("web", "jobs")] == [4, 0]
