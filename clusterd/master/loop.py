@@ -71,6 +71,8 @@ class Loop:
         guard = self.cluster.guard
         keys = self.cluster.kernel.wait(self._timeout())
         guard(self._absorb, keys)
+        if self._only_looked(keys):
+            return
         guard(sequence.settle, self.cluster)
         self.due = inf
         for group in list(self.cluster.groups.values()):
@@ -88,6 +90,15 @@ class Loop:
             self.due = min(self.due, self.manager.due)
         guard(upgrade.settle, self.cluster, self.control)
         self.due = min(self.due, upgrade.due(self.cluster))
+
+    def _only_looked(self, keys: list[object]) -> bool:
+        """Was this turn for those alone who ask how things are? Nothing follows from that, and
+        they may ask often: a scrape costs half as much without a plan."""
+        control = self.control
+        if control is None or not keys or self.due <= self.cluster.kernel.now():
+            return False
+        commanded, control.commanded = control.commanded, False
+        return not commanded and all(key[:1] == ("control",) for key in keys)  # type: ignore[index]
 
     def _somebody_may_move(self) -> bool:
         """Did this turn free a group that comes before or after another in the order?"""
@@ -174,6 +185,12 @@ class Loop:
             dump.faulted, dump.deadline = True, now + orders.DUMP_PATIENCE
             group.kernel.kill(worker.pid, FAULT_SIGNAL)
 
+    def _may_come_up(self, group: Group) -> bool:
+        """Is it on its way, as far as can be known?"""
+        now = group.kernel.now()
+        lost = hopeless(group.roster, group.goal, group.patience, now)
+        return not lost and not sequence.waits(group)
+
     def _give_up(self, group: Group) -> None:
         """A first start that leads nowhere ends; a service that once served never does."""
         cluster = self.cluster
@@ -185,6 +202,8 @@ class Loop:
             # Others serve: this one is tried again and again, more and more rarely.
             group.roster.faults.pop(group.goal.stable, None)
             return
+        if group.is_command and any(map(self._may_come_up, others)):
+            return  # a program fails in a moment, and an application takes its time to import
         wrong = group.goal.stable in group.misconfigured
         cluster.exit = Exit.CONFIG if wrong else Exit.NEVER_READY
         trace = group.tracebacks.get(group.goal.stable, "")

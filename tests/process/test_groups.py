@@ -130,7 +130,7 @@ def test_web_and_background_processes_from_one_file(tmp_path: Path) -> None:
 
 
 def test_a_singleton_never_runs_twice(tmp_path: Path) -> None:
-    """Over reloads, deaths of its keeper and of itself, and a master that was killed."""
+    """Over reloads, an upgrade, its death and its keeper's, and a master that was killed."""
     settings = """
         [group.clock]
         command = ["python3", "single.py"]
@@ -149,6 +149,13 @@ def test_a_singleton_never_runs_twice(tmp_path: Path) -> None:
             assert server.ask("reload")["ok"]
             server.event("rollout_finished", group="clock")
             assert running_now(diary, but=before) != before
+        before = running_now(diary)
+        assert server.ask("upgrade")["ok"]
+        server.event("upgraded")
+        assert running_now(diary) == before
+        assert server.ask("reload")["ok"]
+        server.event("rollout_finished", group="clock")
+        assert running_now(diary, but=before) != before
         for victim in ("program", "keeper"):
             before = running_now(diary)
             (keeper,) = pids_of(server, "clock")
@@ -165,7 +172,7 @@ def test_a_singleton_never_runs_twice(tmp_path: Path) -> None:
             assert successor.process.wait(LIMIT) == 0
     words = [line.split()[0] for line in diary.read_text().splitlines()]
     assert "twice" not in words
-    assert words.count("start") == 7
+    assert words.count("start") == 8
 
 
 def running_now(diary: Path, but: int = 0) -> int:
@@ -213,6 +220,9 @@ def test_whatever_a_program_does_the_cluster_stops(tmp_path: Path) -> None:
         command = ["python3", "deaf.py"]
         readiness = "notify"
 
+        [group.family]
+        command = "/bin/sh -c 'sleep 99 & echo $! > child.pid; echo $$ > parent.pid; wait'"
+
         [group.flood]
         command = ["yes", "a line that says nothing"]
         ready_after = 0
@@ -221,6 +231,13 @@ def test_whatever_a_program_does_the_cluster_stops(tmp_path: Path) -> None:
     with running(tmp_path, "") as server:
         server.event("ready")
         pids = [int((tmp_path / f"{name}.pid").read_text()) for name in ("daemon", "deaf")]
+        (keeper,) = pids_of(server, "family")
+        family = [int((tmp_path / f"{name}.pid").read_text()) for name in ("parent", "child")]
+        os.kill(keeper, signal.SIGKILL)
+        server.event("exited", group="family", pid=keeper)
+        assert all(is_gone(pid) for pid in family), "a keeper that is killed leaves nobody"
+        server.event("readied", group="family")
+        pids.append(int((tmp_path / "child.pid").read_text()))
         while "went into the background" not in server.log():
             pass  # it is given a second to end what it left
         server.signal(signal.SIGTERM)

@@ -112,6 +112,15 @@ def test_a_later_order_may_be_shorter_and_quit_is_at_once(tmp_path: Path) -> Non
             assert is_gone(program)
 
 
+def test_one_that_was_stopped_hears_that_it_is_to_end(tmp_path: Path) -> None:
+    with keeping(tmp_path, settings(WAIT, place=tmp_path)) as zygote:
+        keeper = zygote.keeper().ready()
+        program = keeper.program
+        os.kill(program, signal.SIGSTOP)
+        keeper.drain(within=3600.0)
+        assert is_gone(program)
+
+
 def test_it_ends_with_its_keeper(tmp_path: Path) -> None:
     with keeping(tmp_path, settings(WAIT, place=tmp_path)) as zygote:
         keeper = zygote.keeper().ready()

@@ -203,3 +203,23 @@ def test_groups_that_wait_for_each_other_are_refused() -> None:
         in_order(from_file)
     with pytest.raises(ConfigError, match="no such group"):
         in_order({"web": config(1, after=("tea",))})
+
+
+def test_a_program_that_fails_while_an_application_is_being_imported_ends_nothing() -> None:
+    """It has failed three times in a moment; nobody is ready, and yet somebody will be."""
+
+    def behave(generation: int) -> Behaviour:
+        dies = Behaviour(ready_time=None, dies_after=0.01)
+        return Behaviour(import_time=5.0) if generation == 1 else dies
+
+    with groups(behave, web=config(1), work=program(), job=program(after=("work",))) as sim:
+        sim.until(lambda: ready(sim, "web") == 1)
+        assert len(sim.find(Kind.EXITED, group="work")) > 3
+        assert not sim.cluster.stopping
+
+
+def test_programs_alone_that_all_fail_end_a_first_start() -> None:
+    dies = Behaviour(ready_time=None, dies_after=0.01)
+    with groups(lambda _: dies, one=program(), two=program(), job=program(after=("one",))) as sim:
+        sim.until(lambda: sim.loop.over)
+        assert sim.cluster.exit is Exit.NEVER_READY

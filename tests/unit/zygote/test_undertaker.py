@@ -116,3 +116,14 @@ def test_those_who_leave_by_themselves_are_waited_for(
         process.stdin.close()
     bury(board, [], 1e6, master)
     assert [process.wait() for process in processes] == [0, 0, 0]
+
+
+def test_what_a_stuck_keepers_program_started_is_killed_with_it(
+    board: Scoreboard, processes: list[Process], master: int
+) -> None:
+    keeper, *_ = processes
+    program = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    enter(board, 0, keeper.pid, start_ticks(keeper.pid))
+    board.row(0)[Cell.COMMAND] = program.pid
+    bury(board, [], 0.0, master)
+    assert keeper.wait() == program.wait() == -signal.SIGKILL
