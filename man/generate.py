@@ -15,10 +15,12 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from clusterd.cli.commands import COMMANDS  # noqa: E402  # found only through the line above
+from clusterd.cli import unit  # noqa: E402  # found only through the line above
+from clusterd.cli.commands import COMMANDS  # noqa: E402
 from clusterd.cli.options import metavar, shown_default  # noqa: E402
 from clusterd.config.convert import allowed  # noqa: E402
 from clusterd.config.kinds import Kind, Setting  # noqa: E402
+from clusterd.config.resolve import load_groups  # noqa: E402
 from clusterd.config.settings import SECTIONS, TABLE, title  # noqa: E402
 from clusterd.fleet.lifecycle import LEGAL, MOOT, Cue, Phase  # noqa: E402
 
@@ -163,10 +165,26 @@ def rendered(text: str, only: set[str] | None = None) -> str:
     return re.sub(marks, make, text, flags=re.DOTALL | re.MULTILINE)
 
 
+def units() -> dict[Path, str]:
+    """The units under examples/: what `clusterd systemd` prints for an application in /srv."""
+    options = ["shop.main:app", "--bind", "0.0.0.0:8000"]
+    (config,) = load_groups({"app": options[0], "bind": (options[2],)}, {}, "/srv/shop").values()
+    made_by = f"clusterd systemd {' '.join(options)} --socket"
+    command = ("/srv/shop/.venv/bin/clusterd", "run", *options)
+    plan = unit.Plan("shop", command, "/srv/shop", made_by, activated=True)
+    places = {options[2]: [options[2]]}
+    return {
+        ROOT / "examples/shop.service": unit.service(plan, config),
+        ROOT / "examples/shop.socket": unit.sockets(plan, config, places),
+    }
+
+
 def main() -> None:
     """Write every document anew."""
     for path in DOCUMENTS:
         path.write_text(rendered(path.read_text()))
+    for path, text in units().items():
+        path.write_text(text)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 SUITE, PYTHON = "trixie", (3, 13)
 PACKAGES = "systemd,systemd-sysv,dbus,python3"
-NEEDED = ("click", "psutil", "pytest", "pytest-timeout", "setproctitle", "uvloop", "websockets")
+NEEDED = ["click", "psutil", "setproctitle", "uvloop", "websockets"]
+NEEDED += ["pytest", "pytest-timeout", "pytest-xdist"]
 LIMIT = 180  # seconds from power on to power off
 POWER_OFF = 30  # seconds beyond that in which it may be slow to go
 

@@ -24,6 +24,12 @@ def test_a_document_has_not_drifted_from_the_code(path: Path) -> None:
     assert generate.rendered(text, FROM_THE_CODE) == text
 
 
+@pytest.mark.parametrize("path", generate.units(), ids=lambda path: path.name)
+def test_an_example_is_what_the_command_prints(path: Path) -> None:
+    """If this fails: `python man/generate.py`."""
+    assert path.read_text() == generate.units()[path]
+
+
 def test_every_part_is_used_and_every_setting_told() -> None:
     texts = {path.name: path.read_text() for path in generate.DOCUMENTS}
     whole = "\n".join(texts.values())
