@@ -65,6 +65,8 @@ def attempt(number: int) -> NoReturn:
     code = Exit.FAILED
     try:
         state, _ = take_over(number, Kernel())
+        if os.getppid() != state.cluster.pid:
+            os._exit(code)  # it ended before we asked to be ended with it
         state.cluster.reread()
         import clusterd.child
         import clusterd.worker.main  # noqa: F401  # what zygotes will need

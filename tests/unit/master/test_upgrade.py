@@ -185,6 +185,18 @@ def test_a_reload_that_is_to_follow_the_one_under_way_still_does(sim: Upgrading)
     assert [e.fields["generation"] for e in sim.find(Kind.ROLLOUT_FINISHED)] == [first, 3]
 
 
+def test_a_reload_that_begins_during_the_trial_is_carried(sim: Upgrading) -> None:
+    """What is carried is the state at the end of the trial, not at its beginning."""
+    sim.upgrade()
+    sim.turn()
+    sim.kernel.send(signal.SIGHUP)
+    sim.until(sim.over)
+    assert sim.group.goal.candidate == 2
+    sim.settle()
+    assert sim.find(Kind.ROLLOUT_FINISHED, generation=2)
+    assert sim.ready(2) == 3
+
+
 def test_a_stop_during_the_trial_wins(sim: Upgrading) -> None:
     sim.upgrade()
     sim.turn()
