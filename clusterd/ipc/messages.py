@@ -133,11 +133,12 @@ class Leaving:
 @dataclass(frozen=True, slots=True)
 class Unwell:
     """What a worker found at a beat: itself busy or stalled (`core.vitals`), with its stacks; or
-    "recovered", from that or from having stood still."""
+    "recovered", from that or from having stood still; or the sibling in that row "silent"."""
 
     kind: str
     reason: str
     text: str = ""
+    row: int = -1
 
 
 @dataclass(frozen=True, slots=True)

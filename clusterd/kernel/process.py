@@ -70,6 +70,15 @@ def start_ticks(pid: int) -> int:
         return 0
 
 
+def doing(pid: int) -> str:
+    """What a process does, in a letter (field 3 of its stat, proc(5)); '' for none."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0].decode()
+    except (OSError, IndexError):
+        return ""
+
+
 def is_alive(pid: int, ticks: int) -> bool:
     """Is this very process still there (a pid may have been given to another)?"""
     return pid > 0 and ticks > 0 and start_ticks(pid) == ticks

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
-from clusterd.kernel import become, child, threads
+from clusterd.kernel import become, child, process, threads
 from clusterd.kernel.oom import Killings, killings
 from clusterd.kernel.process import become_subreaper, signal_group
 from clusterd.kernel.signals import Wakeup
@@ -87,9 +87,9 @@ class Kernel:
         """Signals that arrived since the last call, in order."""
         return self._wakeup.drain()
 
-    def watch(self, source: Source, key: object, write: bool = False) -> None:
+    def watch(self, source: Source, key: object, write: bool = False, read: bool = True) -> None:
         """Have `wait` report `key` when `source` is readable (or writable, if asked)."""
-        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if write else 0)
+        events = (selectors.EVENT_READ if read else 0) | (selectors.EVENT_WRITE if write else 0)
         try:
             self._selector.modify(source, events, key)
         except KeyError:
@@ -168,6 +168,10 @@ class Kernel:
     def threads(self, pid: int) -> list[int]:
         """The ids of a child's threads, the main one first."""
         return threads.of(pid)
+
+    def doing(self, pid: int) -> str:
+        """What the kernel says a child does, in a letter (proc(5)); '' once it is gone."""
+        return process.doing(pid)
 
     def halts(self) -> list[Halt]:
         """Children that were stopped or continued since the last call; SIGCHLD tells of them."""

@@ -26,6 +26,7 @@ OVERSLEPT = 1.0  # seconds by which the master wakes late only if it stood still
 LAST_CHANCE = 1.0  # seconds to come round in, for one that stands still once it was replaced
 MOST_THREADS = 32  # beside the main one, whose stacks are asked for
 ANSWER = 1.0  # seconds that faulthandler has
+TRACED = "t"  # a debugger holds it
 BEATS = 2.5  # missed heartbeats after which a loop seems blocked to somebody who asks
 
 
@@ -87,9 +88,25 @@ def unwell(group: Group, worker: Worker, message: Unwell) -> None:
     if message.kind == "recovered":
         recovered(group, worker, message.reason)
         return
+    if message.kind == "silent":
+        silent(group, message.row)
+        return
     worker.condition = str(Condition(message.kind))
     why = {"reason": message.reason, "traceback": message.text}
     group.note(Kind(message.kind), **group.identity(worker), **why)
+
+
+def silent(group: Group, row: int) -> None:
+    """A sibling misses a worker's heartbeat: neither its timer nor the kernel told of it."""
+    worker = group.roster.workers.get(row)
+    if worker is None or worker.pid is None or worker.phase is not Phase.READY:
+        return
+    limit = marks(group, worker).dump
+    if worker.condition in STANDING or not limit or silence(group, worker) < limit:
+        return
+    if group.kernel.doing(worker.pid) != TRACED and row not in group.dumps:
+        group.dumps[row] = Dump(group.kernel.now() + ANSWER, faulted=True, asked=False)
+        group.kernel.kill(worker.pid, FAULT_SIGNAL)  # what it answers, or that, makes it blocked
 
 
 def recovered(group: Group, worker: Worker, reason: str) -> None:

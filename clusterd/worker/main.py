@@ -121,7 +121,7 @@ class Life:
         self.lifespan = Lifespan(app if self.interface == "asgi" else no_lifespan)
         self.handover = Handover(birth.handover) if birth.handover is not None else None
         self.server: Server = self._make_server(app)
-        self.vitals = vitals.attend(self.pulse, self.loop, self.server, self._say)
+        self.vitals = vitals.attend(self.pulse, self.loop, self.server, self._say, birth)
         self.acceptor = Acceptor(
             self.loop, self.server, lambda: Connection(self.server), self.gate, self._on_bug
         )

@@ -16,6 +16,8 @@ from clusterd.ipc.scoreboard import Stage
 from clusterd.kernel.signals import FAULT_SIGNAL
 from clusterd.kernel.timer import Timer
 from clusterd.worker import dump
+from clusterd.worker.birth import Birth
+from clusterd.worker.neighbours import Neighbours
 from clusterd.worker.pulse import Pulse
 from clusterd.worker.server import Server
 from clusterd.worker.symptoms import Busy, Stalled
@@ -25,6 +27,8 @@ logger = logging.getLogger("clusterd.worker")
 BEATS = 5  # in the time that is looked for, at least
 SHORTEST = 0.05  # s between two beats
 SWIFT = 0.4  # of a period: a block begins half a period after a beat, and the dump takes a moment
+
+LATER = 3  # periods in which a sibling that is blocked has told of it itself
 
 Say = Callable[[Message, bool], None]
 
@@ -83,17 +87,20 @@ class Vitals:
         settings: VitalsSettings,
         usual: float,
         say: Say,
+        neighbours: Neighbours,
         make_timer: Callable[[int], Timer] = Timer,
     ) -> None:
         self._loop = loop
         self._server = server
         self._say = say
+        self._neighbours = neighbours
         self._marks = marks(settings)
         self.period = beat_for(settings.hang_dump, usual)
         self._make_timer = make_timer
         self._timer: Timer | None = None
         self._on = False
         self._beat = 0.0
+        self._steady_since = 0.0
         self._busy, self._stalled = Busy(), Stalled()
         self._episodes = {
             condition: Episode(condition, self._marks)
@@ -114,7 +121,7 @@ class Vitals:
         except OSError as error:
             logger.warning("a blocked event loop will not be noticed: no timer: %s", error)
         self._on = True
-        self._beat = now
+        self._beat = self._steady_since = now
         self._wind_up()
 
     def _end(self) -> None:
@@ -136,6 +143,16 @@ class Vitals:
         self._judge(Condition.BUSY, self._busy.look(now, late))
         age = self._stalled.look(now, sum(server.answers), server.running)
         self._judge(Condition.STALLED, age)
+        self._look_around(now, late)
+
+    def _look_around(self, now: float, late: float) -> None:
+        """Miss a sibling only if our own heart has beaten all the time: else all were frozen."""
+        limit = self._marks.dump + LATER * self.period
+        if late > self.period:
+            self._steady_since = now
+        if now - self._steady_since > limit:
+            for row in self._neighbours.silent(now, limit):
+                self._say(Unwell("silent", "it shows no heartbeat", row=row), True)
 
     def _wind_up(self) -> None:
         if self._timer is not None:
@@ -164,9 +181,12 @@ class Vitals:
         self._say(Unwell(kind, reason, text), True)
 
 
-def attend(pulse: Pulse, loop: asyncio.AbstractEventLoop, server: Server, say: Say) -> Vitals:
-    """Have a worker look at itself at each beat. `say` tells the master."""
-    found = Vitals(loop, server, server.config.vitals, pulse.period, say)
+def attend(
+    pulse: Pulse, loop: asyncio.AbstractEventLoop, server: Server, say: Say, birth: Birth
+) -> Vitals:
+    """Have a worker look at itself and its siblings at each beat. `say` tells the master."""
+    neighbours = Neighbours(birth.board, birth.row)
+    found = Vitals(loop, server, server.config.vitals, pulse.period, say, neighbours)
     pulse.period = found.period
     pulse.every.append(found.look)
     return found

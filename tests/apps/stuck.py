@@ -7,6 +7,7 @@ shutdown.
 import asyncio
 import os
 import re
+import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -68,6 +69,9 @@ async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
         return
     match scope["path"]:
         case "/python":
+            spin(FOREVER)
+        case "/deaf":
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
             spin(FOREVER)
         case "/c":
             in_c()

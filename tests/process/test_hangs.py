@@ -71,6 +71,13 @@ def test_a_blocked_loop_is_dumped_where_it_stands_and_replaced(stuck: Server, pa
             assert client.recv(100) == b""
 
 
+def test_one_that_cannot_even_be_signalled_is_missed_by_its_sibling(stuck: Server) -> None:
+    """As in an uninterruptible sleep; here it blocks all signals."""
+    with asking(stuck, "/deaf"):
+        event = stuck.event("blocked", traceback="it did not even answer the signal")
+        assert replaced(stuck, event["pid"], "blocked")["cause"] == "SIGKILL"
+
+
 def test_a_thread_that_holds_the_interpreter_in_c_is_named_too(stuck: Server) -> None:
     """The loop's own stack is innocent: it waits for the interpreter wherever it was."""
     with asking(stuck, "/thread"):

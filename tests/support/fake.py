@@ -99,8 +99,9 @@ class FakeKernel(Kernel):
         self.dead: list[Death] = []
         self.halted: list[Halt] = []
         self.other_threads: list[int] = []
+        self.does = "S"
         self.pending: dict[signal.Signals, int] = {}
-        self.watched: dict[int, tuple[Source, object, bool]] = {}
+        self.watched: dict[int, tuple[Source, object, bool, bool]] = {}
         self.timers: list[tuple[float, int, Callable[[], None]]] = []
         self.order = itertools.count()
         self.killed: list[tuple[int, int]] = []
@@ -133,8 +134,8 @@ class FakeKernel(Kernel):
         pending, self.pending = self.pending, {}
         return pending
 
-    def watch(self, source: Source, key: object, write: bool = False) -> None:
-        self.watched[source.fileno()] = (source, key, write)
+    def watch(self, source: Source, key: object, write: bool = False, read: bool = True) -> None:
+        self.watched[source.fileno()] = (source, key, write, read)
 
     def unwatch(self, source: Source) -> None:
         self.watched.pop(source.fileno(), None)
@@ -208,6 +209,9 @@ class FakeKernel(Kernel):
         dead, self.dead = self.dead, []
         return dead
 
+    def doing(self, pid: int) -> str:
+        return self.does
+
     def halts(self) -> list[Halt]:
         halts, self.halted = self.halted, []
         return halts
@@ -247,8 +251,9 @@ class FakeKernel(Kernel):
         if self.pending:
             keys.append("signals")
         poll = select.poll()
-        for fd, (_, _, write) in self.watched.items():
-            poll.register(fd, select.POLLIN | (select.POLLOUT if write else 0))
+        for fd, (_, _, write, read) in self.watched.items():
+            wanted = (select.POLLIN if read else 0) | (select.POLLOUT if write else 0)
+            poll.register(fd, wanted)
         return keys + [self.watched[fd][1] for fd, _ in poll.poll(0)]
 
     # --- what tests call

@@ -206,6 +206,38 @@ def test_stopped_and_continued_it_serves_on(two: Simulation) -> None:
     assert two.kernel.idle
 
 
+def test_one_that_only_its_sibling_misses_is_asked_and_replaced(two: Simulation) -> None:
+    """As in an uninterruptible sleep: its timer's signal waits with it, and ours as well."""
+    began = two.kernel.time
+    worker, other = worker_of(two, 0), worker_of(two, 1)
+    beat(two, worker, ago=8.1)
+    vitals.unwell(two.group, other, Unwell("silent", "", row=worker.row))
+    two.loop.due = 0.0
+    assert (worker.pid, FAULT_SIGNAL) in two.kernel.killed
+    two.until(lambda: bool(two.find(Kind.READIED, slot=0)[1:]))
+    (event,) = two.find(Kind.BLOCKED)
+    assert event.fields["traceback"] == "it did not even answer the signal"
+    assert two.kernel.time - began == pytest.approx(26.0, abs=0.5)
+
+
+def test_a_debugger_is_not_disturbed(two: Simulation) -> None:
+    worker, other = worker_of(two, 0), worker_of(two, 1)
+    two.kernel.does = "t"
+    beat(two, worker, ago=8.1)
+    vitals.unwell(two.group, other, Unwell("silent", "", row=worker.row))
+    two.settle()
+    assert not two.find(Kind.BLOCKED)
+    assert not two.kernel.killed
+
+
+@pytest.mark.parametrize("row", [0, 77])
+def test_a_sibling_that_is_well_or_gone_is_no_news(two: Simulation, row: int) -> None:
+    beat(two, worker_of(two, 0))
+    vitals.unwell(two.group, worker_of(two, 1), Unwell("silent", "", row=row))
+    two.settle()
+    assert not two.find(Kind.BLOCKED)
+
+
 def test_what_a_worker_says_of_itself_is_told(two: Simulation) -> None:
     worker = worker_of(two, 0)
     vitals.unwell(two.group, worker, Unwell("busy", "thread burner", "the stacks"))

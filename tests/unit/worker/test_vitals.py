@@ -47,18 +47,25 @@ class Bench:
         self.timers: list[FakeTimer] = []
         self.server = FakeServer([0] * 10, {})
         self.now = 1000.0
+        self.missed: list[int] = []
         self.vitals = Vitals(
             loop,
             self.server,  # type: ignore[arg-type]  # as much of one as it looks at
             settings,
             1.0,
             lambda message, _keep: self.said.append(message),
+            self,  # type: ignore[arg-type]
             self._timer,  # type: ignore[arg-type]
         )
 
     def _timer(self, number: int) -> FakeTimer:
         self.timers.append(FakeTimer(number))
         return self.timers[-1]
+
+    def silent(self, _now: float, limit: float) -> list[int]:
+        """In place of the neighbours."""
+        assert limit == 8.0  # three beats after a blocked one told of itself
+        return self.missed
 
     def begin(self) -> "Bench":
         self.vitals.enter(Stage.BOOTING, self.now)
@@ -146,6 +153,25 @@ def test_a_stall_that_ends_is_told_too(bench: Bench) -> None:
     bench.beat()
     assert [type(each) for each in bench.said] == [Unwell, Unwell]
     assert bench.said[1] == Unwell("recovered", "it was stalled for 39.0 s")
+
+
+def test_a_silent_sibling_is_told_of(bench: Bench) -> None:
+    bench.missed = [3]
+    for _ in range(9):
+        bench.beat()
+    assert bench.said == [Unwell("silent", "it shows no heartbeat", row=3)]
+
+
+def test_after_a_freeze_siblings_have_time_to_show_that_they_live(bench: Bench) -> None:
+    bench.missed = [3]
+    for _ in range(100):
+        bench.beat(2.1)  # late each time
+    assert not bench.said
+    for _ in range(8):
+        bench.beat()
+    assert not bench.said
+    bench.beat()
+    assert bench.said
 
 
 def test_what_ended_by_itself_is_told_again_only_if_it_lasts_twice_as_long() -> None:
