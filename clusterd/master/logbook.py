@@ -3,6 +3,7 @@
 import logging
 from typing import Any
 
+from clusterd.config import internal
 from clusterd.config.kinds import MAIN
 from clusterd.core.events import Event, Kind
 from clusterd.core.log import LOGGER, fields
@@ -14,8 +15,8 @@ SUMMED_UP = frozenset({Kind.ROLLOUT_FAILED, Kind.GAVE_UP})
 
 def write(event: Event) -> None:
     """Log an event: its kind as the sentence, its fields after it, a traceback below."""
-    logger = logging.getLogger(LOGGER)
-    if not logger.isEnabledFor(event.level):
+    logger, level = logging.getLogger(LOGGER), level_of(event)
+    if not logger.isEnabledFor(level):
         return
     named: dict[str, Any] = {NAMES.get(key, key): value for key, value in event.fields.items()}
     if named.get("group") == MAIN:
@@ -25,8 +26,12 @@ def write(event: Event) -> None:
         trace = ""
     shown = {key: value for key, value in named.items() if value not in (None, "")}
     sentence = event.kind.replace("_", " ")
-    record = logger.makeRecord(
-        LOGGER, event.level, "", 0, sentence, (), None, extra=fields(**shown)
-    )
+    record = logger.makeRecord(LOGGER, level, "", 0, sentence, (), None, extra=fields(**shown))
     record.exc_text = trace or None
     logger.handle(record)
+
+
+def level_of(event: Event) -> int:
+    """How grave the line is: what groups of our own do as they should is nobody's concern."""
+    ours = event.fields.get("group") in internal.NAMES and event.kind != Kind.LISTENING
+    return logging.DEBUG if ours and event.level == logging.INFO else event.level

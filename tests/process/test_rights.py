@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pwd
+import select
 import signal
 import socket
 import stat
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.rights import opening
-from tests.support.server import Server, running, serving
+from tests.support.server import LIMIT, Server, running, serving
 
 superuser = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 LIMITS = ("--nice", "4", "--umask", "027", "--limit-nofile", "512", "--limit-core", "0")
@@ -159,3 +160,41 @@ def test_limits_change_with_a_reload(tmp_path: Path) -> None:
         server.event("rollout_finished")
         assert json.loads(server.get())["now"]["nofile"] == [300, 300]
     assert not pid_file.exists()
+
+
+@superuser
+def test_a_program_is_whom_its_group_says(tmp_path: Path) -> None:
+    """And who the others are is said once, for all."""
+    (tmp_path / "clusterd.toml").write_text(
+        "[group.clock]\n"
+        'directory = "/"\n'
+        'command = ["sh", "-c", "umask; id -un; exec sleep 1000"]\n'
+        'readiness = "line:daemon"\n'
+        'user = "daemon"\n'
+        'umask = "077"\n'
+        "[group.bell]\n"
+        'directory = "/"\n'
+        'command = ["sh", "-c", "echo bell; id -un; exec sleep 1000"]\n'
+        'readiness = "line:nobody"\n'
+    )
+    with serving_as_nobody(tmp_path, workers=1) as server:
+        found = {e["group"] for e in server.seen if e["kind"] == "readied"}
+        for group in {"clock", "bell"} - found:
+            server.event("readied", group=group)
+        names = {"web": "nobody", "clock": "daemon", "bell": "nobody"}
+        for worker in server.workers():
+            uid = str(pwd.getpwnam(names[worker["group"]]).pw_uid)
+            assert status(worker["pid"])["Uid"] == [uid] * 4
+            if worker["group"] == "clock":
+                assert status(worker["pid"])["Umask"] == ["0077"]
+
+
+@superuser
+def test_workers_of_another_user_do_not_outlive_a_killed_master(tmp_path: Path) -> None:
+    with serving_as_nobody(tmp_path, "--graceful-timeout", "0.2") as server:
+        [stuck, *_] = [worker["pid"] for worker in server.workers()]
+        os.kill(stuck, signal.SIGSTOP)
+        with open(os.pidfd_open(stuck), "rb") as end:
+            server.process.kill()
+            server.process.wait()
+            assert select.select([end], [], [], LIMIT)[0]
