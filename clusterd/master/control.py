@@ -72,6 +72,7 @@ class Control:
 
     def open(self) -> None:
         """Hear clients, and let them hear of events."""
+        self.commanded = True  # something that the loop has to see to came in
         found = reader(self.cluster)
         self._reader = found.uid if found is not None else NOBODY
         self._kernel.watch(self.file.sock, ("control", 0))
@@ -153,6 +154,7 @@ class Control:
         except (ValueError, RecursionError) as error:
             self._say(client, refused(f"this is no request: {error}"))
             return
+        self.commanded |= request.get("command") not in commands.READING
         if client.looks_only and request.get("command") not in commands.READING:
             self._say(client, refused("only who runs the cluster may command it"))
             return

@@ -3,12 +3,19 @@
 import json
 import random
 import signal
+import socket
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
 
 from clusterd.core.events import Kind
+from clusterd.fleet.plan import plan
 from clusterd.ipc.scoreboard import BUCKETS, TOTALS, Cell
-from clusterd.master import orders
+from clusterd.master import loop, orders
 from clusterd.master.commands import answer
+from clusterd.master.control import Control
 from clusterd.observe.metrics import exposition
 from tests.support.fake import Child
 from tests.support.scrape import counters, decreased, value
@@ -120,3 +127,39 @@ def test_asking_is_no_event() -> None:
         last = sim.cluster.journal.last
         scrape(sim)
         assert sim.cluster.journal.last == last
+
+
+def test_who_only_looks_has_nothing_planned_and_puts_nothing_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned: list[float] = []
+
+    def count(*args: Any) -> Any:
+        planned.append(sim.kernel.now())
+        return plan(*args)
+
+    with simulated(1) as sim, socket.socket(socket.AF_UNIX) as caller:
+        control = sim.loop.control = Control(sim.cluster, str(tmp_path / "sock"))
+        sim.start()
+        sim.settle()
+        caller.connect(control.path)
+        caller.settimeout(30)
+        sim.turn()
+        monkeypatch.setattr(loop, "plan", count)
+
+        def ask(command: str) -> bool:
+            """Whether a plan came of it."""
+            caller.sendall(json.dumps({"command": command}).encode() + b"\n")
+            before = len(planned)
+            sim.turn()
+            assert json.loads(caller.makefile("rb").readline())["ok"]
+            return len(planned) > before
+
+        assert not ask("metrics")
+        assert not ask("status")
+        assert ask("pause")
+        sim.settle()
+        assert not ask("metrics")
+        sim.loop.due = sim.kernel.now()
+        assert ask("metrics"), "what is due is not put off by those who look"
+        control.close()
