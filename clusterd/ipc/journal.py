@@ -5,12 +5,15 @@ it (`clusterd events`), and so do the tests.
 """
 
 import collections
+import itertools
 from collections.abc import Callable, Iterable
 from typing import Any, Self
 
 from clusterd.core.events import Event, Kind
 
 KEPT = 4096  # events; some ten reloads of a hundred workers
+MOST_TEXT = 8 * 1024 * 1024  # characters of stacks in all of them: a dump may be 60,000
+GONE = "no longer kept: there were others since\n"
 
 
 class Journal:
@@ -20,13 +23,16 @@ class Journal:
         self._wall = wall
         self._events: collections.deque[Event] = collections.deque(maxlen=KEPT)
         self._listeners: list[Callable[[Event], None]] = []
+        self._texts: collections.deque[Event] = collections.deque()  # those that have stacks
+        self._size = 0  # of their stacks
         self.last = 0
 
     @classmethod
     def restored(cls, events: Iterable[Event], last: int, wall: Callable[[], float]) -> Self:
         """The journal of an earlier life: numbers go on where they were."""
         journal = cls(wall)
-        journal._events.extend(events)
+        for event in events:
+            journal._keep(event)
         journal.last = last
         return journal
 
@@ -34,17 +40,30 @@ class Journal:
         """Write one event and tell the listeners."""
         self.last += 1
         event = Event(self.last, self._wall(), kind, fields)
-        self._events.append(event)
+        self._keep(event)
         for listener in self._listeners:
             listener(event)
         return event
 
-    def since(self, number: int) -> list[Event]:
-        """Events after `number`, oldest first; those no longer kept are missing."""
-        if number >= self.last:
+    def _keep(self, event: Event) -> None:
+        """Events are bounded by their number, and their stacks by their size: oldest first."""
+        self._events.append(event)
+        if not event.fields.get("traceback"):
+            return
+        self._texts.append(event)
+        self._size += len(event.fields["traceback"])
+        while self._size > MOST_TEXT and len(self._texts) > 1:
+            oldest = self._texts.popleft()
+            self._size -= len(oldest.fields["traceback"])
+            oldest.fields["traceback"] = GONE
+
+    def since(self, number: int, most: int = KEPT) -> list[Event]:
+        """The first events after `number`, oldest first; those no longer kept are missing."""
+        count = min(self.last - number, len(self._events))
+        if count <= 0:
             return []
-        skip = max(0, len(self._events) - (self.last - number))
-        return [event for index, event in enumerate(self._events) if index >= skip]
+        latest = itertools.islice(reversed(self._events), count)
+        return list(latest)[::-1][:most]
 
     def listen(self, listener: Callable[[Event], None]) -> None:
         """Have `listener` called with each new event. It must not block or raise."""

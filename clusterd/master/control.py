@@ -3,6 +3,8 @@
 Nobody here is waited for: what a client does not read is kept up to a limit, then it is dropped.
 """
 
+import contextlib
+import errno
 import json
 import os
 import socket
@@ -23,7 +25,9 @@ from clusterd.master.waiters import Reply, Waiter, refused
 
 MOST_CLIENTS = 64
 MOST_REQUEST = 64 * 1024  # bytes without a line's end
-MOST_UNREAD = 4 * 1024 * 1024  # bytes; the whole journal is some 1 MiB
+MOST_UNREAD = 16 * 1024 * 1024  # bytes, of all clients together: one dump of many workers
+MOST_EVENTS = 256  # that are looked at for that
+PIECE = 64 * 1024  # bytes of the journal that are made ready for a client at once
 NOBODY = -1  # a user whom nobody is
 _PEERCRED = struct.Struct("3i")  # pid, uid, gid: SO_PEERCRED, unix(7)
 
@@ -37,9 +41,17 @@ class Client:
     heard: bytearray = field(default_factory=bytearray)
     unread: bytearray = field(default_factory=bytearray)
     waiter: Waiter | None = None
-    follows: bool = False
+    since: int | None = None  # it is told events: the number of the last that was made ready
+    follows: bool = False  # and those to come
+    begun: bool = False  # it was told some
     closing: bool = False  # once what is unread has gone
     looks_only: bool = False  # it is another user, and may change nothing
+
+    @property
+    def ready(self) -> bool:
+        """May its next request be seen to? It has read all replies, and waits for none."""
+        waits = self.waiter is not None or self.since is not None
+        return not (self.closing or self.unread or waits)
 
 
 class Control:
@@ -100,31 +112,52 @@ class Control:
         client = self.clients.get(number)
         if client is not None:
             self._flush(client)
-            self._hear(client)
+            if not client.unread:
+                self._hear(client)
+            self._attend(client)
 
     def _accept(self) -> None:
         try:
             sock, _ = self.file.sock.accept()
         except (BlockingIOError, ConnectionAbortedError):
-            return  # any other error (too many open files, say) is lived through by the loop
+            return
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE) and self._make_room():
+                return  # the next turn tries again
+            raise  # is lived through by the loop
         _, uid, _ = _PEERCRED.unpack(
             sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEERCRED.size)
         )
         is_ours = uid in (0, os.geteuid())
-        if not (is_ours or uid == self._reader) or len(self.clients) >= MOST_CLIENTS:
+        if not (is_ours or uid == self._reader):
             sock.close()
             return
+        if len(self.clients) >= MOST_CLIENTS:
+            self._make_room()
         sock.setblocking(False)
         self._numbers += 1
         client = Client(self._numbers, sock, looks_only=not is_ours)
         self.clients[client.number] = client
         self._watch(client)
 
+    def _make_room(self) -> bool:
+        """Drop whom it hurts least, of those the one that was silent longest; False: nobody is
+        there.
+
+        Whoever is owed nothing comes again. So does a follower, with the last number it saw.
+        """
+        if not self.clients:
+            return False
+        self._drop(min(self.clients.values(), key=_worth))  # the first one of the least worth
+        return True
+
     def _watch(self, client: Client) -> None:
-        """Wait for what it says, and while something is unread, for room to write it."""
-        key = ("control", client.number)
+        """Wait for what it says; or while something is unread, for room to write that alone."""
+        key, is_stuck = ("control", client.number), bool(client.unread)
+        # What was said while it waited is seen to in a turn of its own.
+        is_due = bool(client.heard) and client.ready and b"\n" in client.heard
         try:
-            self._kernel.watch(client.sock, key, write=bool(client.unread))
+            self._kernel.watch(client.sock, key, write=is_stuck or is_due, read=not is_stuck)
         except OSError:  # events are told from anywhere in the master, and must not raise there
             self._drop(client)
 
@@ -138,13 +171,24 @@ class Control:
         if not data:
             self._drop(client)
             return
+        if client.number in self.clients:
+            self.clients[client.number] = self.clients.pop(client.number)  # it spoke last
         client.heard += data
-        while not client.closing and (end := client.heard.find(b"\n")) >= 0:
+
+    def _attend(self, client: Client) -> None:
+        """Obey line by line, as long as it reads the replies."""
+        while client.ready and (end := client.heard.find(b"\n")) >= 0:
             line = bytes(client.heard[:end])
             del client.heard[: end + 1]
             self._obey(client, line)
-        if len(client.heard) > MOST_REQUEST:
+            if client.number not in self.clients:
+                return
+        if client.number not in self.clients:
+            return
+        if len(client.heard) > MOST_REQUEST and not client.unread:
             self._drop(client)
+        else:
+            self._watch(client)
 
     def _obey(self, client: Client, line: bytes) -> None:
         try:
@@ -172,36 +216,44 @@ class Control:
         if not isinstance(since, int):
             self._say(client, refused("events: 'since' is a number"))
             return
-        for event in self.cluster.journal.since(since):
-            self._say(client, event.flat())
-        client.follows = bool(request.get("follow"))
-        if not client.follows:
-            client.closing = True
-            self._flush(client)
+        client.since, client.follows = since, bool(request.get("follow"))
+        self._flush(client)
 
     def _spread(self, event: Event) -> None:
         """Every event goes to those who follow, and to those who wait for just this."""
         for client in list(self.clients.values()):
-            if client.follows:
-                self._say(client, event.flat())
+            if client.since is not None:
+                if not client.unread:
+                    self._flush(client)
             elif client.waiter is not None:
                 reply = client.waiter(event)
                 if reply is not None:
                     client.waiter = None
                     self._say(client, reply)
+                    if client.heard and client.number in self.clients:
+                        self._watch(client)
 
     def _say(self, client: Client, reply: Reply) -> None:
         client.unread += json.dumps(reply, default=str).encode() + b"\n"
         self._flush(client)
-        if len(client.unread) > MOST_UNREAD:
-            self._drop(client)  # it does not read; it may come back with the last number it saw
+        self._economize(client)
+
+    def _economize(self, newest: Client) -> None:
+        """Keep what is unread within bounds: who has the most goes first, but not the newest."""
+        others = [each for each in reversed(self.clients.values()) if each is not newest]
+        others.sort(key=lambda client: len(client.unread))  # of equals, who spoke last first
+        left = sum(len(client.unread) for client in self.clients.values())
+        while others and left > MOST_UNREAD and others[-1].unread:
+            left -= len(others[-1].unread)
+            self._drop(others.pop())
 
     def _flush(self, client: Client) -> None:
+        """Send what there is, and of the journal what follows that."""
         if client.number not in self.clients:
             return
         was_stuck = bool(client.unread)
         try:
-            while client.unread:
+            while client.unread or self._refill(client):
                 sent = client.sock.send(client.unread, socket.MSG_NOSIGNAL)
                 del client.unread[:sent]
         except BlockingIOError:
@@ -209,12 +261,45 @@ class Control:
         except OSError:
             self._drop(client)
             return
-        if client.unread or was_stuck:
-            self._watch(client)
+        if client.number not in self.clients:
+            return
         if client.closing and not client.unread:
             self._drop(client)
+        elif client.unread or was_stuck:
+            self._watch(client)
+
+    def _refill(self, client: Client) -> bool:
+        """Make ready the events that follow; False where there are none.
+
+        The journal is the buffer: so a slow reader costs no more than a piece. One whose next
+        event is no longer kept is dropped; it may come back with the last number that it saw.
+        """
+        if client.since is None or client.closing:
+            return False
+        for event in self.cluster.journal.since(client.since, MOST_EVENTS):
+            if client.begun and event.number > client.since + 1:
+                client.closing = True
+                break
+            client.unread += json.dumps(event.flat(), default=str).encode() + b"\n"
+            client.since, client.begun = event.number, True
+            if len(client.unread) > PIECE:
+                break
+        if not client.follows and client.since >= self.cluster.journal.last:
+            client.closing = True
+        return bool(client.unread)
 
     def _drop(self, client: Client) -> None:
         if self.clients.pop(client.number, None) is not None:
             self._kernel.unwatch(client.sock)
+            with contextlib.suppress(OSError):  # it closed its end already
+                client.sock.shutdown(socket.SHUT_RDWR)  # though the trial of an upgrade has a copy
             client.sock.close()
+
+
+def _worth(client: Client) -> int:
+    """How much is lost with a client: nothing, what it does not read, its place, an answer."""
+    if client.waiter is not None:
+        return 3
+    if client.since is not None:
+        return 2
+    return 1 if client.unread else 0

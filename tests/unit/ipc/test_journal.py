@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clusterd.core.events import Event, Kind
-from clusterd.ipc.journal import KEPT, Journal
+from clusterd.ipc.journal import GONE, KEPT, MOST_TEXT, Journal
 
 
 def filled(count: int) -> Journal:
@@ -39,3 +39,21 @@ def test_listeners_hear_each_event_as_it_is_written() -> None:
     journal.listen(heard.append)
     event = journal.append(Kind.READY)
     assert heard == [event]
+
+
+def test_stacks_are_bounded_by_their_size_and_the_latest_stay() -> None:
+    """A dump of many workers, again and again, must not grow the master."""
+    journal = Journal(lambda: 0.0)
+    text = "x" * 60_000
+    count = 2 * MOST_TEXT // len(text)
+    for number in range(count):
+        journal.append(Kind.DUMPED, slot=number, traceback=text)
+    found = [event.fields["traceback"] for event in journal.since(0)]
+    assert len(found) == count
+    assert sum(map(len, found)) <= MOST_TEXT + count * len(GONE)
+    assert (found[0], found[-1]) == (GONE, text)
+    again = Journal.restored(journal.since(0), journal.last, lambda: 0.0)
+    again.append(Kind.DUMPED, traceback="y" * (MOST_TEXT // 2))
+    assert sum(len(event.fields["traceback"]) for event in again.since(0)) <= 1.1 * MOST_TEXT
+    again.append(Kind.DUMPED, traceback="z" * 2 * MOST_TEXT)
+    assert len(again.since(0)[-1].fields["traceback"]) == 2 * MOST_TEXT, "the latest is whole"
