@@ -10,7 +10,7 @@ ending = threading.Event()
 signal.signal(signal.SIGTERM, lambda *_: ending.set())
 print("waiting for work")
 while not ending.wait(0.2):
-    for job in JOBS.glob("*"):
+    for job in JOBS.glob("[!.]*"):
         mine = job.with_name(f".taken-{job.name}")
         try:
             job.rename(mine)  # of several that try, one succeeds

@@ -11,7 +11,7 @@ import pytest
 
 from clusterd.ipc.client import Refused
 from tests.support.keeping import is_gone
-from tests.support.server import LIMIT, Server, running
+from tests.support.server import LIMIT, ROOT, Server, running
 
 # Serves on what it was handed, with its pid as the answer.
 LISTENER = """
@@ -267,3 +267,22 @@ other: echo $PORT; exec sleep 99
     said = [json.loads(line) for line in server.log().splitlines()]
     ports = {one["message"] for one in said if one.get("stream")}
     assert ports == {"7000", "7001", "7100"}
+
+
+def test_the_example_works_as_it_is(tmp_path: Path) -> None:
+    for file in (ROOT / "examples" / "groups").iterdir():
+        if file.is_file():
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    options = ("--app-dir", ".", "-b", "127.0.0.1:0")
+    with running(tmp_path, "", *options) as server:
+        server.ready()
+        for _ in range(2):
+            connection = server.connect()
+            connection.request("POST", "/letters")
+            assert connection.getresponse().status == 202
+            connection.close()
+        while server.log().count("did /letters") < 2:
+            pass  # a process of the group jobs looks for work
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+        assert not server.find("killed")
