@@ -32,6 +32,7 @@ from clusterd.keeper.birth import Birth
 from clusterd.keeper.lock import Lock
 from clusterd.keeper.notify import NotifySocket
 from clusterd.keeper.output import PATIENCE, LogHandler, Outlet, Output, line_form
+from clusterd.keeper.recycle import Recycling
 from clusterd.keeper.stacks import whereabouts
 from clusterd.keeper.turns import Turns
 from clusterd.kernel import command
@@ -75,6 +76,7 @@ class Keeper:
         self.pattern = pattern(self.settings.readiness)
         self.notify = NotifySocket() if self.settings.readiness == "notify" else None
         self.lock = Lock(birth.place, birth.group) if self.settings.singleton else None
+        self.recycling = Recycling(birth.config.vitals, self.turns, self.row)
         self.main = 0  # the program's pid, while it runs
         self.code: int | None = None  # how the last of its processes ended
         self.began = 0.0
@@ -193,6 +195,7 @@ class Keeper:
         style, hue = birth.config.log.log_format, zlib.crc32(birth.group.encode())
         self.output.form = line_form(style, birth.log_fd, self._identity(self.main), name, hue)
         logger.debug("started", extra=log.fields(program=birth.program, process=self.main))
+        self.recycling.begin(lambda why: self._say(Leaving(why, recycle=True), keep=True))
         if settings.readiness == "up":
             self.turns.at("up", settings.ready_after, self._ready)
         elif self.stage is Stage.READY:  # the master does not wait for one that stood by

@@ -30,3 +30,27 @@ def of(pid: int | str = "self", proc: Path = Path("/proc")) -> Usage:
         raise ProcessLookupError(f"process {pid} has no memory any more")
     uss = fields[b"Private_Clean"] + fields[b"Private_Dirty"]
     return Usage(uss, fields[b"Pss"], fields[b"Rss"])
+
+
+def tree(pid: int, proc: Path = Path("/proc")) -> Usage:
+    """The memory of a process and all of its descendants, those that end meanwhile left out.
+
+    Raises OSError where that of the process itself cannot be read.
+    """
+    whole = of(pid, proc)
+    for child in _children(pid, proc):
+        try:
+            part = tree(child, proc)
+        except OSError:
+            continue
+        whole = Usage(whole.uss + part.uss, whole.pss + part.pss, whole.rss + part.rss)
+    return whole
+
+
+def _children(pid: int, proc: Path) -> list[int]:
+    """Those that any of its threads has started: /proc/PID/task/TID/children (proc(5))."""
+    try:
+        files = [task / "children" for task in (proc / str(pid) / "task").iterdir()]
+        return [int(child) for file in files for child in file.read_bytes().split()]
+    except OSError:
+        return []

@@ -48,3 +48,16 @@ def test_who_has_ended_and_is_not_reaped_has_none() -> None:
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
         with pytest.raises(ProcessLookupError):
             usage.of(child.pid)
+
+
+def test_a_tree_is_a_process_and_all_that_it_has_started(tmp_path: Path) -> None:
+    for pid, children in ((7, "8 9 "), (8, ""), (9, "10 11 "), (10, "")):  # 11 is gone already
+        (tmp_path / f"{pid}/task/{pid}").mkdir(parents=True)
+        (tmp_path / f"{pid}/task/{pid}/children").write_text(children)
+        (tmp_path / f"{pid}/smaps_rollup").write_text(ROLLUP)
+    assert usage.tree(7, tmp_path).uss == 4 * 176 * 1024
+
+
+def test_without_the_process_there_is_no_tree(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        usage.tree(7, tmp_path)

@@ -130,6 +130,12 @@ def leave(world: World, number: int) -> None:
         child.channel.send(Leaving("max requests"))
 
 
+def recycle(world: World, number: int) -> None:
+    ready = [child for child in world.sim.kernel.workers() if child.ready]
+    if child := pick(ready, number):
+        child.channel.send(Leaving("max_requests", recycle=True))
+
+
 def forks_fail(world: World, number: int) -> None:
     if child := pick(world.sim.kernel.zygotes(), number):
         child.behaviour.spawn_error = "" if child.behaviour.spawn_error else "no memory"
@@ -164,6 +170,7 @@ ACTS: dict[str, Act] = {
     "deploy": deploy,
     "deploy, HUP": deploy_and_reload,
     "leave": leave,
+    "recycle": recycle,
     "forks fail": forks_fail,
     "spawns fail": spawns_fail,
     "scale": ordered(lambda sim, n: orders.scale(sim.group, n % 6, "test")),

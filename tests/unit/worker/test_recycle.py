@@ -4,57 +4,12 @@ import logging
 
 import pytest
 
-from clusterd.config.running import VitalsSettings
+from clusterd.core.recycling import Limits
 from clusterd.ipc.scoreboard import Cell, Scoreboard, Stage
 from clusterd.kernel.usage import Usage
-from clusterd.worker.recycle import EVERY, IN_A_ROW, Limits, Recycling, verdict
+from clusterd.worker.recycle import EVERY, Recycling
 
 MIB = 2**20
-
-
-def vitals(requests: int = 0, jitter: int = 0, age: float = 0.0, memory: int = 0) -> VitalsSettings:
-    return VitalsSettings(
-        max_requests=requests, max_requests_jitter=jitter, max_age=age, max_memory=memory
-    )
-
-
-@pytest.mark.parametrize(
-    ("limits", "requests", "age", "heavy", "why"),
-    [
-        (Limits(), 10**9, 1e9, [], ""),
-        (Limits(requests=100), 99, 1e9, [], ""),
-        (Limits(requests=100), 100, 0, [], "max_requests: 100 served"),
-        (Limits(requests=100), 140, 0, [], "max_requests: 140 served, its limit was 100"),
-        (Limits(age=60), 10**9, 59.9, [], ""),
-        (Limits(age=60), 0, 60, [], "max_age: 1m00s old"),
-        (Limits(memory=MIB), 10**9, 1e9, [2 * MIB] * (IN_A_ROW - 1), ""),
-        (Limits(memory=MIB), 0, 0, [2 * MIB] * IN_A_ROW, "max_memory: 2 MiB, 2 MiB, 2 MiB in a"),
-        (Limits(100, 60, MIB), 100, 60, [2 * MIB] * IN_A_ROW, "max_requests"),
-    ],
-)
-def test_a_worker_is_to_go_when_a_limit_is_reached(
-    limits: Limits, requests: int, age: float, heavy: list[int], why: str
-) -> None:
-    assert verdict(limits, requests, age, heavy).startswith(why)
-    assert bool(verdict(limits, requests, age, heavy)) == bool(why)
-
-
-@pytest.mark.parametrize(
-    ("given", "chance", "limits"),
-    [
-        (vitals(), 1.0, Limits()),
-        (vitals(1000), 0.0, Limits(1000)),
-        (vitals(1000), 1.0, Limits(1100)),  # a tenth, where nobody says how much
-        (vitals(1000, jitter=500), 0.5, Limits(1250)),
-        (vitals(jitter=500), 1.0, Limits()),  # of a limit that there is not
-        (vitals(age=3600), 0.5, Limits(age=3780)),
-        (vitals(memory=MIB), 1.0, Limits(memory=MIB)),
-    ],
-)
-def test_chance_lengthens_a_life_so_that_workers_do_not_go_together(
-    given: VitalsSettings, chance: float, limits: Limits
-) -> None:
-    assert Limits.drawn(given, lambda: chance) == limits
 
 
 class Life:
