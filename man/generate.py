@@ -2,7 +2,8 @@
 
 The settings of the README and the man pages come from `clusterd.config.settings`, the commands
 from `clusterd.cli.commands`, the worker's life from `clusterd.fleet.lifecycle`, the README's
-figures from `benchmarks/results/`. A test fails when a document has drifted from the code.
+figures from `benchmarks/results/`, metrics from `clusterd.observe.catalogue`. A test fails when a
+document has drifted from the code.
 """
 
 import json
@@ -23,6 +24,13 @@ from clusterd.config.kinds import Kind, Setting  # noqa: E402
 from clusterd.config.resolve import load_groups  # noqa: E402
 from clusterd.config.settings import SECTIONS, TABLE, title  # noqa: E402
 from clusterd.fleet.lifecycle import LEGAL, MOOT, Cue, Phase  # noqa: E402
+from clusterd.observe.catalogue import (  # noqa: E402
+    CAUSES,
+    CLUSTER,
+    OF_GROUPS,
+    OF_SLOTS,
+    TALLIES,
+)
 
 BEGIN, END = "made by man/generate.py: ", "end of what man/generate.py made"
 
@@ -102,6 +110,26 @@ def _after(phase: Phase, cue: Cue) -> str:
     return "-" if (phase, cue) in MOOT else "bug"
 
 
+def metrics() -> str:
+    """The metrics of clusterd-metrics(7)."""
+    out: list[str] = []
+    tallies = tuple(TALLIES.values())
+    of = {"the cluster": CLUSTER + tallies, "each group": OF_GROUPS, "each slot": OF_SLOTS}
+    for whose, rows in of.items():
+        out.append(f".SS Of {whose}")
+        for row in rows:
+            labels = f" {{{', '.join(row.labels)}}}" if row.labels else ""
+            out += [".TP", f'.BR {row.full} "{labels}"' if labels else f".B {row.full}"]
+            out.append(f"{roff(row.help)} ({row.kind})")
+    return "\n".join(out)
+
+
+def causes() -> str:
+    """Why workers end, for clusterd-metrics(7)."""
+    lines = [(".TP", f".B {cause}", roff(why)) for cause, why in CAUSES.items()]
+    return "\n".join(part for line in lines for part in line)
+
+
 def settings() -> str:
     """The README's table of settings."""
     out: list[str] = []
@@ -146,6 +174,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "keys": keys,
     "commands": commands,
     "life": life,
+    "metrics": metrics,
+    "causes": causes,
     "settings": settings,
     "figures": figures,
 }

@@ -38,7 +38,7 @@ class Endpoint:
     """The admin endpoint, over one connection that is kept."""
 
     def __init__(self, server: Server, path: Path) -> None:
-        self.server = server
+        self.server, self.path = server, path
         self.http = http.client.HTTPConnection("admin", timeout=LIMIT)
         self.http.sock = socket.socket(socket.AF_UNIX)
         self.http.sock.settimeout(LIMIT)
@@ -122,7 +122,9 @@ def stop_is_seen(server: Server, endpoint: Endpoint, held: Gate) -> None:
     server.signal(signal.SIGTERM)
     server.event("stopping")
     assert endpoint.get("/readyz") == (503, "not ready: the cluster is stopping\n")
-    assert endpoint.get("/healthz")[0] == 200
+    with Endpoint(server, endpoint.path) as newcomer:  # as probes are
+        assert newcomer.get("/readyz") == (503, "not ready: the cluster is stopping\n")
+        assert newcomer.get("/healthz")[0] == 200
     assert value(endpoint.scrape(), "clusterd_state", state="stopping") == 1
     visitor.release()
     assert client.getresponse().status == 200
