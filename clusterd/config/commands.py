@@ -2,15 +2,33 @@
 
 import re
 
+from clusterd.config.kinds import DEFAULT
 from clusterd.config.settings import Config
 from clusterd.core.errors import ConfigError
 
+# Settings of any group that a program has no part in: nobody counts what it serves, and it has no
+# event loop. At the top of a file they are meant for applications.
+OF_APPLICATIONS = (
+    "min_workers",
+    "max_workers",
+    "max_requests",
+    "max_requests_jitter",
+    "hang_dump",
+    "hang_timeout",
+    "stall_timeout",
+)
 LINE = "line:"  # before the pattern of a line that tells of readiness
 
 
 def check(name: str, config: Config) -> None:
     """Raises ConfigError for settings that contradict each other, or cannot be used."""
     command = config.command
+    for key in OF_APPLICATIONS:
+        if config.origins.get(key, DEFAULT) != DEFAULT:
+            raise ConfigError(
+                f"{config.origins[key]}: is for groups that serve an application, and this one "
+                "runs a command"
+            )
     try:
         pattern(command.readiness)
     except ConfigError as error:

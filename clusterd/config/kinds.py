@@ -29,6 +29,7 @@ class Kind(enum.StrEnum):
     ADDRESS = "address"
 
 
+DEFAULT = "default"  # where a value comes from that nobody gave
 MAIN = "web"  # the group that the command line, the environment and top-level keys speak of
 PLURAL = frozenset({Kind.ADDRESSES, Kind.PATHS, Kind.PEERS, Kind.NAMES})
 

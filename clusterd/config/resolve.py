@@ -12,7 +12,7 @@ from clusterd.config import commands, http2, internal, procfile, scaling, tls, w
 from clusterd.config.address import Unix, parse_bind
 from clusterd.config.convert import AUTO, convert
 from clusterd.config.cpus import available_cpus
-from clusterd.config.kinds import MAIN, Kind, Scope
+from clusterd.config.kinds import DEFAULT, MAIN, Kind, Scope
 from clusterd.config.settings import SECTIONS, TABLE, Config, PlaceSettings
 from clusterd.config.sources import (
     Given,
@@ -23,7 +23,6 @@ from clusterd.config.sources import (
 )
 from clusterd.core.errors import ConfigError
 
-DEFAULT = "default"
 EVERYBODY = "user"  # who workers are is said for all groups that do not say otherwise
 # What a group has for itself, whatever the top of a file says.
 ITS_OWN = ("app", "bind", "workers", "min_workers", "max_workers")
@@ -85,7 +84,11 @@ def _for(own: Mapping[str, Given], shared: dict[str, Given]) -> dict[str, Given]
     application."""
     if "command" not in own:
         return shared
-    return {name: one for name, one in shared.items() if TABLE[name].scope is not Scope.APP}
+    return {
+        name: one
+        for name, one in shared.items()
+        if TABLE[name].scope is not Scope.APP and name not in commands.OF_APPLICATIONS
+    }
 
 
 def _check_group(name: str, config: Config) -> None:

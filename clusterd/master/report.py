@@ -130,6 +130,7 @@ def worker_status(group: Group, worker: Worker, now: float) -> Told:
         "heartbeat_age": round(max(0.0, now - heartbeat), 3) if heartbeat else None,
         "restarts": group.restarts.get(worker.slot, 0),
         "recycled": group.recycled.get(worker.slot, 0),
+        **({"program": row[Cell.COMMAND]} if group.is_command else {}),
     }
 
 

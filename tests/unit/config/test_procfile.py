@@ -76,6 +76,8 @@ def test_what_is_said_of_an_application_is_not_for_programs(tmp_path: Path) -> N
     (tmp_path / "clusterd.toml").write_text("""
 app = "shop:app"
 preload = "never"
+max_workers = 4
+hang_timeout = 9
 graceful_timeout = 7
 
 [group.job]
@@ -85,12 +87,16 @@ command = "work"
     assert found["web"].app.preload == "never"
     assert found["job"].app.preload == "auto"
     assert found["job"].fleet.graceful_timeout == 7
+    assert found["web"].fleet.max_workers == 4
+    assert found["job"].fleet.max_workers == 0
+    assert found["job"].vitals.hang_timeout == found["web"].vitals.hang_timeout + 21
 
 
 @pytest.mark.parametrize(
     ("lines", "complaint"),
     [
         ("singleton = true\nprocesses = 2", "job is a singleton and cannot have 2 processes"),
+        ("max_requests = 5", "max_requests: is for groups that serve an application"),
         ('readiness = "soon"', "'soon' is no readiness"),
         ('readiness = "line:"', "'line:' is no readiness"),
         ('readiness = "line:("', "not a regular expression"),
