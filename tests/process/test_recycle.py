@@ -7,7 +7,7 @@ import pytest
 
 from clusterd.config.cpus import available_cpus
 from tests.support.load import Load
-from tests.support.server import Event, Server, serving
+from tests.support.server import Event, Server, running, serving
 
 WORKERS = 4
 RECYCLES = 100
@@ -84,3 +84,30 @@ def test_a_group_grows_with_its_load_and_shrinks_after_it(tmp_path: Path) -> Non
         assert load.failed == []
         assert server.ask("scale", to=1)["size"] == 1
         assert server.ask("scale", to="auto")["size"] == 1
+
+
+ALONE = """
+import fcntl, pathlib, signal
+here = open("lock", "a")
+try:
+    fcntl.flock(here, fcntl.LOCK_EX | fcntl.LOCK_NB)
+except BlockingIOError:
+    pathlib.Path("twice").touch()
+print("up", flush=True)
+signal.pause()
+"""
+
+
+def test_a_singleton_that_is_recycled_never_runs_twice(tmp_path: Path) -> None:
+    """Its replacement stands by until it has ended."""
+    (tmp_path / "alone.py").write_text(ALONE)
+    (tmp_path / "clusterd.toml").write_text(
+        "[group.clock]\ncommand = ['python3', 'alone.py']\nsingleton = true\n"
+        "readiness = 'line:^up$'\nmax_age = '300ms'\n"
+    )
+    with running(tmp_path, "") as server:
+        until_recycled(server, 4)
+        assert server.ask("status")["workers"][0]["recycled"] >= 4
+        assert not server.find("exited", fault=True)
+        assert server.stop() == 0
+    assert not (tmp_path / "twice").exists()

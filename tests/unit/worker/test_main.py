@@ -383,3 +383,17 @@ def test_nonsense_on_the_channel_is_our_bug(start: Start, log: Path) -> None:
     assert "this is a bug in clusterd" in log.read_text()
     with contextlib.suppress(OSError):
         assert worker.channel.receive() is CLOSED
+
+
+def old_style(environ: Any, start_response: Any) -> list[bytes]:
+    start_response("200 OK", [("Content-Length", "4")])
+    return [b"open"]
+
+
+def test_it_says_how_many_requests_it_can_run_at_once(start: Start, board: Scoreboard) -> None:
+    """In threads so many and no more; as tasks there is no such number."""
+    start(old_style)
+    assert board.row(0)[Cell.SEATS] == Config().wsgi.threads
+    board.clear(0)
+    start()
+    assert board.row(0)[Cell.SEATS] == 0
