@@ -32,22 +32,19 @@ class Feed(threading.Thread):
         super().__init__(daemon=True)
         self._find = find
         self._interval = interval
-        self._orders: queue.SimpleQueue[Order] = queue.SimpleQueue()
+        self._soon = threading.Event()  # to look before the interval is over
         self._weighed = 0.0
         self.news: queue.SimpleQueue[News] = queue.SimpleQueue()
 
     def order(self, order: Order) -> None:
-        """Have something asked of the cluster; the answer is news."""
-        self._orders.put(order)
+        """Have something asked of the cluster; the answer is news. Some take their time."""
+        threading.Thread(target=self._obey, args=(order,), daemon=True).start()
 
     def run(self) -> None:
         while True:
             self._look()
-            try:
-                order = self._orders.get(timeout=self._interval)
-            except queue.Empty:
-                continue
-            self._obey(order)
+            self._soon.wait(self._interval)
+            self._soon.clear()
 
     def _look(self) -> None:
         try:
@@ -57,8 +54,7 @@ class Feed(threading.Thread):
             return
         self.news.put(News(shot=shot))
         if time.monotonic() - self._weighed >= WEIGH:
-            found = {worker.pid: pss(worker.pid) for worker in shot.workers}
-            self.news.put(News(memory={pid: size for pid, size in found.items() if size}))
+            self.news.put(News(memory=memory(shot)))
             self._weighed = time.monotonic()
 
     def _obey(self, order: Order) -> None:
@@ -71,17 +67,29 @@ class Feed(threading.Thread):
             self.news.put(News(dumps=list(reply.get("dumps", ()))))
         else:
             self.news.put(News(said=answered(order, reply)))
+            self._soon.set()
 
 
 def answered(order: Order, reply: dict[str, Any]) -> str:
     """What an order came to, in a few words."""
     if order.command == "scale":
         return f"{reply.get('size', '?')} workers wanted"
+    if order.command == "restart":
+        return f"slot {order.args['slot']} is served by process {reply.get('pid', '?')}"
     if reply.get("queued"):
         return f"generation {reply.get('generation')} follows the rollout under way"
     if "generation" in reply:
         return f"{order.command} to generation {reply['generation']} has begun"
     return f"{order.command}: done"
+
+
+def memory(shot: Snapshot) -> dict[int, int]:
+    """PSS of each worker in bytes, by pid; a program counts with its keeper."""
+    found = {
+        worker.pid: pss(worker.pid) + (pss(worker.program) if worker.program else 0)
+        for worker in shot.workers
+    }
+    return {pid: size for pid, size in found.items() if size}
 
 
 def pss(pid: int) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from clusterd.cli.feed import Feed, pss
+from clusterd.cli.feed import Feed, memory
 from clusterd.cli.here import client
 from clusterd.cli.options import which_cluster
 from clusterd.observe.snapshot import Snapshot
@@ -32,7 +32,7 @@ def top(once: bool, interval: float, **values: Any) -> None:
     \b
       up, down   choose a worker      s   sort        d   where workers are in the code
       + and -    scale                r   reload      h   what the columns mean
-      tab        choose a group       q   leave
+      tab        choose a group       R   restart     q   leave
 
     Colours are left out where NO_COLOR is set. Without a terminal, one page is printed.
     """
@@ -40,8 +40,7 @@ def top(once: bool, interval: float, **values: Any) -> None:
     if once or not is_terminal():
         time.sleep(interval)
         shot = Snapshot.of(client(values).ask("status", detail=True))
-        memory = {worker.pid: size for worker in shot.workers if (size := pss(worker.pid))}
-        click.echo(plain(Page((first, shot), memory), width()))
+        click.echo(plain(Page((first, shot), memory(shot)), width()))
         return
     from clusterd.cli import screen  # curses, which not everybody has
 

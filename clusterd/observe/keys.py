@@ -93,9 +93,20 @@ def _steered(view: View, key: str, shot: Snapshot) -> tuple[View, Order | None]:
     if key == "r":
         what = f"{group}: roll" if several else "roll"
         return _confirmed(view, Order("reload", several), f"{what} in new code and settings?")
+    if key == "R":
+        return _restarted(view, shot)
     if key == "d":
         return view._replace(message="asking the workers where they are"), Order("dump", several)
     return view, None
+
+
+def _restarted(view: View, shot: Snapshot) -> tuple[View, None]:
+    """The chosen worker is to be replaced."""
+    row = next((one for one in shot.workers if one.pid == view.selected), None)
+    if row is None:
+        return view._replace(message="choose a worker first: up, down"), None
+    order = Order("restart", {"slot": row.slot, "group": row.group})
+    return _confirmed(view, order, f"replace worker {row.slot} of {row.group}?")
 
 
 def _confirmed(view: View, order: Order, question: str) -> tuple[View, None]:
@@ -115,6 +126,7 @@ HELP = (
     "+   one worker more in the chosen group",
     "-   one worker fewer, once confirmed",
     "r   reload: roll in new code and settings, once confirmed",
+    "R   restart: replace the chosen worker, the new one first, once confirmed",
     "d   dump: where each worker is in the code right now, the chosen one first",
     "h   this help        q   leave",
     "",

@@ -27,6 +27,7 @@ class WorkerView(NamedTuple):
     loop_lag: float = 0.0  # seconds by which its last pulse was late
     heartbeat_age: float | None = None  # None: it has not pulsed yet
     restarts: int = 0  # of its slot, since the cluster started
+    program: int = 0  # pid of what a command's worker runs
     # Only in a detailed reply:
     cpu: float | None = None  # seconds of CPU time that it has used
     latency: Sequence[int] = ()  # answers by bucket, see `ipc.scoreboard`

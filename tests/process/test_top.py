@@ -92,7 +92,10 @@ def test_a_person_watches_scales_dumps_and_reloads(tmp_path: Path) -> None:
         chosen = terminal.shows("^worker=")[3]
         assert int(chosen.rpartition("pid=")[2]) in pids
         terminal.shows("thread MainThread")
-        terminal.press("q")
+        terminal.press("q", "R", "y")
+        old = int(chosen.rpartition("pid=")[2])
+        assert server.event("exited", pid=old)["asked"]
+        terminal.shows("slot . is served by process")
         terminal.press("r")
         terminal.shows("roll in new code")
         terminal.press("y")
