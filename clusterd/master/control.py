@@ -297,7 +297,10 @@ class Control:
 
 
 def _worth(client: Client) -> int:
-    """How much is lost with a client: nothing, what it does not read, its place, an answer."""
+    """How much is lost with a client: nothing, what it does not read, its place, an answer. Those
+    who only look are other users, who must not be in the way of ours."""
+    if client.looks_only:
+        return -1
     if client.waiter is not None:
         return 3
     if client.since is not None:

@@ -136,7 +136,8 @@ def what_runs(config: Config) -> str:
 def open_control(cluster: Cluster) -> Control | None:
     """The control socket, where there is a place for it.
 
-    A place that was asked for must do; one that we only found in the environment may not.
+    A place that was asked for must do; one that we only found in the environment may not, unless
+    the admin endpoint needs it.
     """
     path = control_path(cluster.config.place, os.environ)
     if path is None:
@@ -144,7 +145,8 @@ def open_control(cluster: Cluster) -> Control | None:
     try:
         return Control(cluster, path)
     except BindError as error:
-        if cluster.config.place.runtime_dir or "in use" in error.message:
+        place = cluster.config.place
+        if place.runtime_dir or place.admin or "in use" in error.message:
             raise
         cluster.note(Kind.TROUBLE, reason=error.message, next="serving without commands")
         return None

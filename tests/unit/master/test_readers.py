@@ -16,7 +16,7 @@ import pytest
 
 from clusterd.core.events import Kind
 from clusterd.kernel.privileges import Identity
-from clusterd.master.control import Control
+from clusterd.master.control import MOST_CLIENTS, Control
 from clusterd.master.readers import ADMIN, may_enter, reader
 from tests.support.simulated import Simulation, config
 
@@ -157,3 +157,37 @@ def test_the_first_class_that_fits_decides(
     os.chown(place, *owner)
     place.chmod(mode)
     assert may_enter(str(place), Identity(77, 77, "shop", "/")) is may
+
+
+def test_those_who_only_look_are_not_in_the_way_of_who_commands(place: Path) -> None:
+    """An application that is broken into may open as many lines as it likes."""
+    sim = administered()
+    desk = Desk(sim, place / "run" / "sock")
+    lookers = [socket.socket(socket.AF_UNIX) for _ in range(MOST_CLIENTS + 8)]
+    ours = socket.socket(socket.AF_UNIX)
+    try:
+        sim.start()
+        ours.connect(desk.control.path)
+        sim.turn()
+        entry = pwd.getpwnam("nobody")
+        os.setegid(entry.pw_gid)
+        os.seteuid(entry.pw_uid)
+        try:
+            for sock in lookers:
+                sock.connect(desk.control.path)
+                os.seteuid(0)
+                sim.turn()
+                os.seteuid(entry.pw_uid)
+        finally:
+            os.seteuid(0)
+            os.setegid(0)
+        assert len(desk.control.clients) == MOST_CLIENTS
+        ours.sendall(b'{"command": "status"}\n')
+        ours.settimeout(30)
+        sim.turn()
+        assert ours.recv(9) == b'{"ok": tr'
+    finally:
+        for sock in (*lookers, ours):
+            sock.close()
+        desk.control.close()
+        sim.close()
