@@ -68,7 +68,7 @@ class Load:
         response.read()
         assert response.status == 200, response.status
         self.answered += 1
-        self._over.wait(0.002)  # the two cores are for the upgrade too
+        self._over.wait(0.01)  # the two cores are for the upgrade too
 
 
 def masters(server: Server) -> list[str]:
@@ -101,6 +101,7 @@ def copy(tmp_path: Path) -> Path:
     return place
 
 
+@pytest.mark.timeout(180)  # of a second or two each, and slower where others test beside us
 def test_twenty_upgrades_under_load_lose_nothing(tmp_path: Path) -> None:
     with serving(tmp_path, workers=2) as server, Load(server) as load:
         workers = {each["pid"] for each in server.workers()}
