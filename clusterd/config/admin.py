@@ -40,8 +40,15 @@ def group(main: Config, environ: Mapping[str, str], has_it: bool | None = None) 
     return Config(
         app=AppSettings(app=APP, app_dir=HOME, interface="asgi", factory=True),
         listen=ListenSettings(bind=(main.place.admin,), backlog=128),
-        # It says that the cluster stops until the cluster has stopped, and then has nothing left.
-        fleet=replace(main.fleet, workers=1, max_workers=0, min_workers=1, after=(), min_ready=0.0),
+        fleet=replace(
+            main.fleet,
+            workers=1,
+            max_workers=0,
+            min_workers=1,
+            after=(),
+            min_ready=0.0,
+            rollback_keep=0.0,  # it is of clusterd's code, which a rollback does not bring back
+        ),
         vitals=VitalsSettings(
             hang_dump=main.vitals.hang_dump,
             hang_timeout=main.vitals.hang_timeout,

@@ -31,6 +31,7 @@ def test_it_is_one_plain_worker_whatever_the_others_are(tmp_path: Path) -> None:
     config = found["admin"]
     assert config.listen.bind == ("127.0.0.1:9000",)
     assert (config.fleet.workers, config.fleet.min_ready) == (1, 0.0)
+    assert config.fleet.rollback_keep == 0.0
     assert (config.vitals.max_requests, config.vitals.max_age) == (0, 0.0)
     assert (config.log.access_log, config.log.log_level) == (False, "debug")
     assert config.tls.tls_cert == ()
