@@ -1,0 +1,108 @@
+"""`clusterd why` and `clusterd check`, as people type them, beside a real cluster."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clusterd.core.exits import Exit
+from tests.support.rights import SUPERUSER
+from tests.support.server import APPS, LIMIT, ROOT, Server, serving
+
+SHORT = ("--hang-dump", "0.4", "--hang-timeout", "1", "--graceful-timeout", "1")
+
+
+def typed(place: Path, *args: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """A command, run to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "clusterd.cli.main", *args],
+        cwd=place,
+        env={**os.environ, **SUPERUSER, "PYTHONPATH": str(ROOT), "PWD": str(place), **more},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+
+
+def why(server: Server, *args: str) -> list[dict[str, Any]]:
+    """The stories, the latest first."""
+    done = typed(server.place, "why", "--json", "--runtime-dir", str(server.runtime), *args)
+    assert done.returncode == Exit.OK, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_every_end_is_told_with_its_cause_and_what_followed(tmp_path: Path) -> None:
+    with serving(tmp_path, "stuck:app", *SHORT) as server:
+        assert why(server) == []
+        victim = server.workers()[1]["pid"]
+        os.kill(victim, signal.SIGSEGV)
+        server.event("readied", slot=1)
+        (story,) = why(server)
+        assert (story["slot"], story["pid"], story["headline"]) == (1, victim, "died of SIGSEGV")
+        assert story["then"].startswith("Replaced by process ")
+
+        with socket.create_connection(server.address) as sock:
+            sock.sendall(b"GET /python HTTP/1.1\r\nHost: a\r\n\r\n")
+            blocked = server.event("leaving")
+            server.event("exited", pid=blocked["pid"])
+        story = why(server, "-n", "1")[0]
+        assert story["headline"] == "was replaced, since its event loop was blocked"
+        assert "stuck.py" in story["doing"]
+        assert "had taken its place" in story["then"]
+
+        done = typed(tmp_path, "why", "1", "-n", "9", "--runtime-dir", str(server.runtime))
+        assert f"(process {victim}, generation 1) died of SIGSEGV" in done.stdout
+        assert "To do: " in done.stdout
+        slots = {story["slot"] for story in why(server, "1", "-n", "9")}
+        assert slots == {1}
+
+
+def test_a_failed_rollout_and_the_last_log_lines_are_told(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(
+        "import os\n"
+        "async def app(scope, receive, send):\n"
+        "    if scope['type'] == 'http' and scope['path'] == '/die':\n"
+        "        os._exit(3)\n"
+        "    raise RuntimeError('sold out')\n"
+    )
+    options = ("--app-dir", str(tmp_path), "--log-file", str(tmp_path / "log"))
+    with serving(tmp_path, "shop:app", *options, workers=1) as server:
+        for path in ("/", "/die"):
+            with socket.create_connection(server.address, LIMIT) as sock:
+                sock.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+                sock.recv(1000)
+        died = server.event("exited")
+        server.event("readied", slot=0)
+        (story,) = why(server)
+        assert (story["pid"], story["headline"]) == (died["pid"], "ended with status 3")
+        assert any("sold out" in line for line in story["said"]), story
+        assert story["said"] == why(server, "--log-file", str(tmp_path / "log"))[0]["said"]
+
+        (tmp_path / "shop.py").write_text("import stock\n")
+        server.signal(signal.SIGHUP)
+        server.event("rollout_failed")
+        text = typed(tmp_path, "why", "-n1", "--runtime-dir", str(server.runtime)).stdout
+        assert "Generation 2 of web did not come up: import failed:" in text
+        assert "Generation 1 serves on." in text
+        assert "import stock" in text
+
+
+@pytest.mark.parametrize("app", ["tell:app", "nowhere:app"])
+def test_check_says_what_run_would_meet(app: str, tmp_path: Path) -> None:
+    with serving(tmp_path, "tell:app", workers=1) as server:
+        host, port = server.address
+        args = ["--app-dir", str(APPS), "--runtime-dir", str(server.runtime), "--json"]
+        done = typed(tmp_path, "check", app, "-b", f"{host}:{port}", *args)
+        found = {one["check"]: one for one in json.loads(done.stdout)}
+        assert "belongs to the running cluster" in found["bind"]["text"]
+        assert "a cluster runs there" in found["control"]["text"]
+        assert (found["app"]["level"] == "ok") == (app == "tell:app")
+        assert done.returncode == (Exit.OK if app == "tell:app" else Exit.FAILED)
