@@ -64,6 +64,7 @@ def test_dev_has_a_group_that_watches_where_the_application_is() -> None:
     assert (watcher.fleet.workers, watcher.listen.bind) == (1, ())
     fleet = web.fleet
     assert (fleet.workers, fleet.min_ready, fleet.stream_grace) == (1, 0.0, 0.0)
+    assert fleet.graceful_timeout == 2.0
     assert web.dev.reload
     elsewhere = load_groups(given | {"reload_dir": ("a", "b")}, {}, "/srv")
     assert elsewhere["watch"].command.command[6:] == ("/srv/a", "/srv/b")
