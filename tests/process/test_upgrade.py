@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import os
+import select
 import shutil
 import signal
 import socket
@@ -17,10 +18,11 @@ from typing import Any
 import pytest
 
 import clusterd
+from clusterd.core.errors import ClusterdError
 from clusterd.ipc.client import Refused
 from tests.support.authority import Authority
 from tests.support.secure import secure, told
-from tests.support.server import APPS, LIMIT, ROOT, Server, serving
+from tests.support.server import APPS, LIMIT, ROOT, Server, running, serving
 
 UPGRADES = 20
 
@@ -256,7 +258,7 @@ def waiting(ask: Callable[[], Any]) -> Iterator[list[Any]]:
     def run() -> None:
         try:
             answers.append(ask())
-        except Refused as error:
+        except ClusterdError as error:
             answers.append(error)
 
     thread = threading.Thread(target=run)
@@ -305,6 +307,35 @@ def test_whatever_is_open_is_of_use_afterwards(tmp_path: Path) -> None:
         assert server.log() == ""
     assert os.listdir(place) == []
     os.rmdir(place)
+
+
+def test_a_trial_that_hangs_holds_up_nothing_and_ends_with_its_master(
+    tmp_path: Path, copy: Path
+) -> None:
+    """It has a copy of all that the master has open."""
+    told = tmp_path / "told"
+    os.mkfifo(told)
+    hang = f"open({str(told)!r}, 'w').write('x')\nimport threading; threading.Event().wait()\n"
+    (copy / "clusterd" / "cli" / "successor.py").write_text(hang)
+    with running(tmp_path, "tell:app", "-w", "1", PYTHONPATH=str(copy)) as server:
+        server.ready()
+        client = socket.socket(socket.AF_UNIX)
+        client.connect(str(server.control))
+        client.sendall(b'{"command": "status"}\n')
+        while not client.recv(1 << 16).endswith(b"\n"):
+            pass
+        with waiting(lambda: server.ask("upgrade")) as answers, contextlib.closing(client):
+            assert told.read_text() == "x"
+            server.get()
+            client.sendall(b'{"command": "events"}\n')
+            while client.recv(1 << 16):
+                pass  # the master's close must reach it
+            ends = [os.pidfd_open(pid) for pid in server.family()]
+            server.signal(signal.SIGKILL)
+            for end in ends:
+                assert select.select([end], [], [], LIMIT)[0], "somebody outlived the master"
+                os.close(end)
+        assert "left before it answered" in str(answers[0])
 
 
 def test_a_stop_during_the_trial_wins(tmp_path: Path) -> None:
