@@ -1,13 +1,15 @@
 """Documents that say what the code says."""
 
+import json
 import re
 import subprocess
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from clusterd import __version__
-from clusterd.cli.commands import COMMANDS
+from clusterd.cli.commands import COMMANDS, clusterd
 from clusterd.config.settings import TABLE
 from clusterd.core.exits import Exit
 from man import generate
@@ -28,6 +30,17 @@ def test_a_document_has_not_drifted_from_the_code(path: Path) -> None:
 def test_an_example_is_what_the_command_prints(path: Path) -> None:
     """If this fails: `python man/generate.py`."""
     assert path.read_text() == generate.units()[path]
+
+
+@pytest.mark.parametrize("path", ["Dockerfile", "kubernetes.yaml"])
+def test_the_examples_say_what_clusterd_takes(path: str) -> None:
+    text = (ROOT / "examples" / path).read_text()
+    found = re.search(r"^ *(?:CMD|args:) (\[.*\])$", text, re.MULTILINE)
+    assert found is not None
+    words = ["config", "shop.main:app", *json.loads(found[1])]
+    result = CliRunner().invoke(clusterd, words)
+    assert result.exception is None
+    assert "0.0.0.0:9000" in result.output
 
 
 def test_every_part_is_used_and_every_setting_told() -> None:

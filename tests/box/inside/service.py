@@ -33,7 +33,11 @@ def call(*command: str, cwd: Path | None = None) -> subprocess.CompletedProcess[
 def systemctl(*words: str) -> str:
     """What systemctl says; it must succeed."""
     done = call("systemctl", "--no-pager", *words)
-    assert done.returncode == 0, (words, done.stderr, call("journalctl", "-o", "cat").stdout[-4000:])
+    assert done.returncode == 0, (
+        words,
+        done.stderr,
+        call("journalctl", "-o", "cat").stdout[-4000:],
+    )
     return done.stdout
 
 

@@ -110,6 +110,17 @@ def test_a_stopped_master_is_found_by_the_watchdog(shop: Service) -> None:
     assert int(shop.show("NRestarts")) == int(restarts) + 1
 
 
+def test_after_an_upgrade_in_place_systemd_hears_the_same_master(shop: Service) -> None:
+    before, signs = shop.pid, int(shop.show("WatchdogTimestampMonotonic"))
+    done = call(*CLUSTERD, "upgrade", "--runtime-dir", "/run/shop")
+    assert done.returncode == 0, done.stderr
+    shop.until(lambda: int(shop.show("WatchdogTimestampMonotonic")) > signs)
+    shop.write("four")
+    systemctl("reload", "shop")
+    assert (shop.version(), shop.pid) == ("four", before)
+    assert shop.show("NFileDescriptorStore") == "2"
+
+
 def test_a_restart_refuses_nobody(shop: Service) -> None:
     before, answers = shop.pid, 0
     restart = subprocess.Popen(["systemctl", "restart", "shop"])
