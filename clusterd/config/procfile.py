@@ -3,7 +3,8 @@
 A command of plain words runs as it is; one in which a shell would see more is given to `sh -c`,
 behind `exec` where it is a single command, so that no shell stays between. Every process finds a
 `PORT` of its own: the groups begin at 5000, or at the `PORT` that clusterd was started with, 100
-apart, and each slot has one more than the one before.
+apart, and each slot has one more than the one before. So the next one of a slot starts when the
+one before has ended.
 """
 
 import os
@@ -49,7 +50,11 @@ def groups(path: str, known: Mapping[str, object]) -> dict[str, dict[str, Given]
             table = name if name == MAIN else f"{GROUP}.{name}"
             raise ConfigError(f"{origin}: {name} is a group already, by [{table}]")
         variables = [f"PORT={port + APART * len(found)}"]
-        found[name] = {"command": Given(argv, origin), "environment": Given(variables, origin)}
+        found[name] = {
+            "command": Given(argv, origin),
+            "environment": Given(variables, origin),
+            "overlap": Given(False, origin),  # the next one in a slot has the same port
+        }
     return found
 
 

@@ -163,6 +163,12 @@ class CommandSettings:
         "Never run it twice at once: in a reload the new one starts when the old one has ended.",
         Kind.SWITCH,
     )
+    overlap: bool = setting(
+        True,
+        "In a reload, start the new one of a slot while the old one still runs; false where that "
+        "cannot be, since the program binds an address by itself.",
+        Kind.SWITCH,
+    )
     directory: str = setting(
         ".", "Working directory.", Kind.PATH, metavar="DIR", shown="current directory"
     )

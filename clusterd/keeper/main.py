@@ -75,7 +75,7 @@ class Keeper:
         self.output = Output(self.turns, self.outlet, lambda _, text: text, self._on_line)
         self.pattern = pattern(self.settings.readiness)
         self.notify = NotifySocket() if self.settings.readiness == "notify" else None
-        self.lock = Lock(birth.place, birth.group) if self.settings.singleton else None
+        self.lock = lock_of(birth)
         self.recycling = Recycling(birth.config.vitals, self.turns, self.row)
         self.main = 0  # the program's pid, while it runs
         self.code: int | None = None  # how the last of its processes ended
@@ -414,6 +414,14 @@ class Keeper:
             f"{birth.config.place.name}: {birth.group} keeper {birth.slot} g{birth.generation} "
             f"{self.stage.name.lower()}{said}"
         )
+
+
+def lock_of(birth: Birth) -> Lock | None:
+    """What the program must have before it starts: the group's lock, or that of its slot."""
+    settings = birth.config.command
+    if settings.singleton:
+        return Lock(birth.place, birth.group)
+    return None if settings.overlap else Lock(birth.place, f"{birth.group}#{birth.slot}")
 
 
 def cause(code: int) -> str:

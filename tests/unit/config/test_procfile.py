@@ -68,6 +68,7 @@ def test_each_line_is_a_group_with_a_port_of_its_own(tmp_path: Path) -> None:
     assert found["clock"].command.command == ("tick", "a b")
     assert found["clock"].command.environment == ("PORT=5100",)
     assert found["clock"].fleet.workers == 1
+    assert not found["clock"].command.overlap, "two in a slot would want the same port"
     assert found["clock"].listen.bind == ()
     assert found["web"].command.command == ("serve",)
 
