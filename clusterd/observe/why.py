@@ -1,8 +1,10 @@
 """What `clusterd why` tells: the journal's events put together to stories, newest first. Pure."""
 
+import re
 import textwrap
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from clusterd.core.units import show_seconds
@@ -13,6 +15,12 @@ from clusterd.observe.snapshot import MAIN
 Event = Mapping[str, Any]
 DOING = frozenset({"dumped", "blocked", "busy", "stalled", "worker_failed", "zygote_failed"})
 NEAR = 120.0  # seconds before its end within which a dump still tells what a worker was doing
+MOST_LINES = 40  # of stacks
+HOME = re.escape(str(Path(__file__).parents[1]))
+OWN = re.compile(
+    rf'  File "(<frozen runpy>|{HOME}/(child\.py|(zygote|kernel|worker|app|keeper|cli)/.*)|'
+    r'.*/asyncio/.*)"'
+)
 WIDTH = 80  # columns that sentences are wrapped to
 
 
@@ -258,20 +266,20 @@ def _short(seconds: float) -> str:
 
 
 def who(story: Story) -> str:
-    """`worker 3 of web (process 71, generation 2)`."""
+    """`worker 3 of web (process 71, generation 2, 3m10s old)`."""
     if story.kind == "cluster":
         return "the cluster"
     if story.kind == "rollout":
         return f"generation {story.generation} of {story.group}" if story.generation else ""
     name = "the zygote" if story.kind == "zygote" else f"worker {story.slot}"
-    return f"{name} of {story.group} (process {story.pid}, generation {story.generation})"
+    age = f", {show_seconds(story.lived)} old" if story.lived is not None else ""
+    return f"{name} of {story.group} (process {story.pid}, generation {story.generation}{age})"
 
 
 def told(story: Story, now: float) -> str:
     """A story for people."""
     at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(story.time))
-    lived = f" after {show_seconds(story.lived)}" if story.lived is not None else ""
-    headline = " ".join(filter(None, (who(story), story.headline))) + lived
+    headline = " ".join(filter(None, (who(story), story.headline)))
     lines = [f"#{story.n}  {at}, {show_seconds(max(0.0, now - story.time))} ago"]
     lines += _wrapped(headline[:1].upper() + headline[1:])
     lines += [line for text in (story.meaning, story.then) if text for line in _wrapped(text)]
@@ -282,8 +290,24 @@ def told(story: Story, now: float) -> str:
     if story.doing:
         age = f" {_short(story.doing_before)} before" if story.doing_before >= 0.1 else ""
         lines += [f"  What it was doing{age}:"]
-        lines += [f"    {line}" for line in story.doing.splitlines()]
+        lines += [f"    {line}" for line in trimmed(story.doing)]
     return "\n".join(lines)
+
+
+def trimmed(stacks: str) -> list[str]:
+    """Stacks without the frames that are the same in every worker: ours, on the way to the app.
+
+    Threads and tasks of which nothing else would be left go too. `--json` has all of it.
+    """
+    kept: list[str] = []
+    for block in re.split(r"\n(?=\S)", stacks.rstrip()):
+        head, *frames = re.split(r"\n(?=  File )", "\n" + block if block[:2] == "  " else block)
+        others = [frame.rstrip() for frame in frames if not OWN.match(frame)]
+        if others or not frames:
+            kept += "\n".join(filter(None, [head, *others])).splitlines()
+    kept = kept or stacks.rstrip().splitlines()
+    more = len(kept) - MOST_LINES
+    return kept if more <= 0 else [*kept[:MOST_LINES], f"… {more} lines more: --json has them"]
 
 
 def _wrapped(text: str) -> list[str]:

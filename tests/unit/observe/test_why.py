@@ -1,14 +1,15 @@
 """Ends of processes as stories: every cause has its own words, and what followed is told."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from clusterd.core.vitals import Condition
-from clusterd.observe import causes
+from clusterd.observe import causes, why
 from clusterd.observe.tail import last_lines
-from clusterd.observe.why import Story, page, stories
+from clusterd.observe.why import MOST_LINES, Story, page, stories, trimmed
 
 IT = {"group": "web", "slot": 3, "generation": 2, "pid": 71}
 NEXT = {**IT, "pid": 99}
@@ -218,7 +219,7 @@ def test_a_zygotes_death_a_refusal_and_a_start_that_failed_are_told() -> None:
         )
     )
     text = page(found, 2000.0)
-    assert "The zygote of web (process 50, generation 3) died of SIGSEGV after 1.0s" in text
+    assert "The zygote of web (process 50, generation 3, 1.0s old) died of SIGSEGV" in text
     assert "A reload was refused: workers: 'x' is not allowed" in text
     assert "To do: Say 3." in text
     assert "The cluster gave up: no worker ever became ready" in text
@@ -231,13 +232,57 @@ def test_a_page_is_readable_in_80_columns_but_for_stacks() -> None:
     lines = page([story], 1062.0).splitlines()
     assert lines[0].startswith("#2  ")
     assert lines[0].endswith(", 1m00s ago")
-    assert lines[1].startswith("  Worker 3 of web (process 71, generation 2) was killed by SIGKILL")
+    assert (
+        lines[1] == "  Worker 3 of web (process 71, generation 2, 1m30s old) was killed by SIGKILL"
+    )
     assert max(map(len, lines)) <= 80
     assert lines[-3:] == [
         "    19:00 ERROR it hurts",
         "  What it was doing 4.0s before:",
         "    File shop.py, line 7",
     ]
+
+
+HOME = Path(why.__file__).parents[1]
+STACKS = """\
+thread MainThread
+  File "<frozen runpy>", line 198, in _run_module_as_main
+  File "/x/clusterd/child.py", line 245, in <module>
+    leave(main())
+  File "/x/clusterd/worker/main.py", line 168, in run
+    return self.loop.run_until_complete(main)
+  File "/srv/shop/views.py", line 72, in app
+    while True:
+
+task Task-4
+  File "/x/clusterd/app/asgi.py", line 34, in run
+    await self.peer.app(self.scope, self.receive, self.send)
+
+task mailer
+  File "/srv/shop/mail.py", line 5, in send
+    await reply
+  waits for FutureIter
+""".replace("/x/clusterd", str(HOME))
+
+
+def test_frames_that_every_worker_has_are_left_out() -> None:
+    assert trimmed(STACKS) == [
+        "thread MainThread",
+        '  File "/srv/shop/views.py", line 72, in app',
+        "    while True:",
+        "task mailer",
+        '  File "/srv/shop/mail.py", line 5, in send',
+        "    await reply",
+        "  waits for FutureIter",
+    ]
+    faulthandler = (
+        '  File "/srv/shop/views.py", line 72 in app\n  File "/x/clusterd/app/asgi.py", l'
+    )
+    assert trimmed(faulthandler) == faulthandler.splitlines()[:1]
+    ours = f'  File "{HOME}/worker/main.py", line 1, in run\n    x'
+    assert trimmed(ours) == ours.splitlines(), "it is all there is"
+    assert len(trimmed("thread a\n" + '  File "/a.py", line 1 in b\n' * 99)) == MOST_LINES + 1
+    assert trimmed("it did not even answer the signal") == ["it did not even answer the signal"]
 
 
 def readings() -> Iterable[causes.Reading]:
