@@ -12,7 +12,8 @@ from clusterd.core.events import Event, Kind
 from clusterd.master import notify, orders
 from clusterd.master.notify import Line, Teller, View
 from tests.support.fake import Behaviour
-from tests.support.simulated import Simulation, simulated
+from tests.support.simulated import Simulation, config, simulated
+from tests.unit.master.test_groups import groups, program
 
 UP = View(ready=True, rolling=False, stopping=False, counts="2 of 2", patience=70)
 ROLLING = View(ready=True, rolling=True, stopping=False, counts="2 of 2", patience=70)
@@ -191,6 +192,28 @@ def test_broken_code_ends_the_reload_and_stays_in_the_status(sock: socket.socket
             "STATUS=2 of 2 workers ready, generation 1; generation 2 did not come up: "
             "import failed: no module named shop",
         ]
+
+
+def test_a_program_that_keeps_failing_does_not_keep_the_others_from_being_ready(
+    sock: socket.socket,
+) -> None:
+    """systemd would end them all when the time for a start is over."""
+
+    def failing(generation: int) -> Behaviour:
+        return Behaviour(dies_after=None if generation == 1 else 0.0)
+
+    with groups(failing, web=config(1), work=program(1)) as sim:
+        told = Told(sim, sock)
+        heard: list[str] = []
+
+        def is_ready() -> bool:
+            heard.extend(told.heard())
+            return "READY=1" in heard
+
+        sim.until(is_ready)
+        assert "1 of 1 workers ready" in heard[-1]
+        assert "web " in heard[-1]
+        assert "work " in heard[-1]
 
 
 def test_signs_of_life_come_from_the_loop_at_half_the_time_and_only_if_wanted(
