@@ -48,6 +48,7 @@ KNOWN: dict[str, Iterable[str]] = {"rollouts": OUTCOMES, "exits": CAUSES}
 SLOT, PHASE, BORN, CELLS = range(4)
 IN_FLIGHT, CONNECTIONS = CELLS + Cell.IN_FLIGHT, CELLS + Cell.CONNECTIONS
 OLDEST_REQUEST, HEARTBEAT = CELLS + Cell.OLDEST_REQUEST, CELLS + Cell.HEARTBEAT
+REQUESTS, ACCEPTED, CPU = CELLS + Cell.REQUESTS, CELLS + Cell.ACCEPTED, CELLS + Cell.CPU
 LOOP_LAG, MEMORY = CELLS + Cell.LOOP_LAG, CELLS + Cell.MEMORY
 
 # Of the scoreboard's buckets those that end between 64 µs and 67 s; bucket i ends at 2^i µs.
@@ -107,8 +108,8 @@ def _of_groups(groups: "list[Group]", openmetrics: bool) -> str:
     phases = tuple(tuple(group.phases) for group in groups)
     text = form_of_groups(tuple(group.name for group in groups), phases, openmetrics)
     found = [group.numbers() for group in groups]
-    columns = ([one[metric.name] for one in found] for metric in OF_GROUPS)
-    return text % tuple(number for column in columns for of_one in column for number in of_one)
+    columns = [one[metric.name] for metric in OF_GROUPS for one in found]
+    return text % tuple(itertools.chain.from_iterable(columns))
 
 
 def _of_slots(groups: "list[Group]", openmetrics: bool) -> str:
@@ -182,7 +183,7 @@ def _escaped(value: str) -> str:
 # Numbers.
 
 TALLIED = operator.itemgetter(*(CELLS + cell for cell in TOTALS))
-COUNTED = operator.itemgetter(*(CELLS + cell for cell in SLOTTED))
+OF_REQUESTS, OF_ACCEPTED, OF_CPU = map(SLOTTED.index, (Cell.REQUESTS, Cell.ACCEPTED, Cell.CPU))
 NOTHING = (0,) * len(TOTALS)
 NONE_LEFT = (0,) * len(SLOTTED)
 IN_ORDER = operator.itemgetter(*(metric.name for metric in OF_SLOTS))
@@ -243,7 +244,7 @@ class Group:
     @property
     def balance(self) -> float:
         """Most by mean of what the ready workers accepted; 1 while nobody accepted anything."""
-        accepted = [w[CELLS + Cell.ACCEPTED] for w in self.workers if w[PHASE] == "ready"]
+        accepted = [w[ACCEPTED] for w in self.workers if w[PHASE] == "ready"]
         return max(accepted) * len(accepted) / sum(accepted) if sum(accepted) else 1.0
 
     def of_slot(self, slot: int) -> dict[str, float]:
@@ -251,12 +252,10 @@ class Group:
         counters also of its dead. Ages are those of the worst."""
         rows = self._by_slot.get(slot, ())
         left = self.reply["slots"].get(str(slot)) or NONE_LEFT
-        counts = map(sum, zip(left, *map(COUNTED, rows), strict=True))
-        counted = dict(zip(SLOTTED, counts, strict=True))
         return {
-            "worker_requests": counted[Cell.REQUESTS],
-            "worker_connections_accepted": counted[Cell.ACCEPTED],
-            "worker_cpu_seconds": counted[Cell.CPU] / 1e6,
+            "worker_requests": left[OF_REQUESTS] + sum([row[REQUESTS] for row in rows]),
+            "worker_connections_accepted": left[OF_ACCEPTED] + sum([row[ACCEPTED] for row in rows]),
+            "worker_cpu_seconds": (left[OF_CPU] + sum([row[CPU] for row in rows])) / 1e6,
             "worker_restarts": self.reply["restarts"].get(str(slot), 0),
             "worker_processes": len(rows),
             "worker_connections": sum([row[CONNECTIONS] for row in rows]),
@@ -268,6 +267,8 @@ class Group:
             "worker_uptime_seconds": self._age([row[BORN] for row in rows]),
         }
 
-    def _age(self, times: Iterable[int]) -> float:
+    def _age(self, times: list[int]) -> float:
         """Seconds since the earliest of them; 0 means none."""
-        return max(0, self.now - min(filter(None, times), default=self.now)) / 1e6
+        if 0 in times:
+            times = [one for one in times if one]
+        return max(0, self.now - min(times, default=self.now)) / 1e6
