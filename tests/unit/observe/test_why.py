@@ -276,7 +276,7 @@ def test_frames_that_every_worker_has_are_left_out() -> None:
         "  waits for FutureIter",
     ]
     faulthandler = (
-        '  File "/srv/shop/views.py", line 72 in app\n  File "/x/clusterd/app/asgi.py", l'
+        f'  File "/srv/clusterd/app/views.py", line 7 in app\n  File "{HOME}/child.py", l'
     )
     assert trimmed(faulthandler) == faulthandler.splitlines()[:1]
     ours = f'  File "{HOME}/worker/main.py", line 1, in run\n    x'
