@@ -204,13 +204,16 @@ def _finish(values: dict[str, Any], origins: dict[str, str], cwd: Path) -> None:
 
 
 def _for_development(values: dict[str, Any], origins: dict[str, str]) -> None:
-    """What `--dev` means where nobody said otherwise. A reload waits for nothing that is open."""
+    """What `--dev` means where nobody said otherwise. A reload waits for nothing that is open, and
+    who sits at a debugger's prompt is not replaced."""
     wanted = {
         "workers": 1,
         "access_log": True,
         "min_ready": 0.0,
         "graceful_timeout": 2.0,
         "stream_grace": 0.0,
+        "hang_timeout": 0.0,
+        "stall_timeout": 0.0,
         "reload": watch.is_installed(),
     }
     for name, value in wanted.items():

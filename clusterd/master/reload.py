@@ -51,9 +51,18 @@ def begin(cluster: Cluster, why: str, only: str = "") -> dict[str, int | None]:
     for name, group in due.items():
         if group.goal.candidate is not None:
             group.again, begun[name] = True, None
+            if configs[name].dev.reload:
+                give_up(group, "superseded by what was saved since")
         else:
             begun[name] = roll(group, configs[name], bundles[name], why)
     return begun
+
+
+def give_up(group: Group, why: str) -> None:
+    """Turn a rollout back that nothing has come of yet: its import may take long, or for ever."""
+    goal = group.goal
+    if goal.candidate is not None and not goal.proven:
+        group.roster.faults.setdefault(goal.candidate, why)
 
 
 def due_groups(cluster: Cluster, configs: dict[str, Config], only: str) -> list[str]:

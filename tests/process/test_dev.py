@@ -81,7 +81,11 @@ def test_what_is_saved_serves_and_what_is_broken_does_not(tmp_path: Path) -> Non
         assert '\n      File "' + str(tmp_path / "shop.py") in log
         assert "shop.py changed" in log
 
+        # Whatever hangs in its import is given up for the next save.
+        save(tmp_path, "import threading\nthreading.Event().wait()\n")
+        hung = server.event("zygote_spawned", group="web")["generation"]
         save(tmp_path, CODE.format(version="7"))
+        assert "superseded" in server.event("rollout_failed", generation=hung)["reason"]
         server.event("rollout_finished", group="web")
         assert version(server) == "7"
         assert server.pid == master
