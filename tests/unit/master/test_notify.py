@@ -200,7 +200,7 @@ def test_a_program_that_keeps_failing_does_not_keep_the_others_from_being_ready(
     """systemd would end them all when the time for a start is over."""
 
     def failing(generation: int) -> Behaviour:
-        return Behaviour(dies_after=None if generation == 1 else 0.0)
+        return Behaviour() if generation == 1 else Behaviour(ready_time=None, dies_after=0.1)
 
     with groups(failing, web=config(1), work=program(1)) as sim:
         told = Told(sim, sock)
