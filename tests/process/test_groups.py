@@ -118,6 +118,7 @@ def test_web_and_background_processes_from_one_file(tmp_path: Path) -> None:
 
         assert server.ask("reload", group="crew")["ok"]
         server.event("rollout_finished", group="crew")
+        server.event("exited", group="crew", generation=1, slot=2)  # it drops what it has in hand
         status = {one["name"]: one for one in server.ask("status")["groups"]}
         assert status["crew"]["kind"] == "command"
         assert (status["crew"]["size"], status["crew"]["ready"]) == (3, 3)
