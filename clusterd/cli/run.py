@@ -14,7 +14,7 @@ from clusterd import __version__
 from clusterd.cli.deciding import ACTIVATED, decide
 from clusterd.cli.here import directory
 from clusterd.cli.options import Grouped, every_setting
-from clusterd.config import watch
+from clusterd.config import internal, watch
 from clusterd.config.place import identity
 from clusterd.config.settings import TABLE, Config
 from clusterd.core import log
@@ -86,7 +86,12 @@ def greet(groups: dict[str, Config]) -> None:
         for config in groups.values()
         if config.app.app
     ]
-    what += [f"{name} runs {counted(c)}" for name, c in groups.items() if c.command.command]
+    what += [
+        f"{name} runs {counted(config)}"
+        for name, config in groups.items()
+        if config.command.command and name not in internal.NAMES
+    ]
+    what += ["reloading when files change"] if "watch" in groups else []
     print(f"clusterd {__version__}: {'; '.join(what)}; Ctrl-C stops", file=sys.stderr)
 
 
