@@ -120,7 +120,8 @@ def metrics() -> str:
         for row in rows:
             labels = f" {{{', '.join(row.labels)}}}" if row.labels else ""
             out += [".TP", f'.BR {row.full} "{labels}"' if labels else f".B {row.full}"]
-            out.append(f"{roff(row.help)} ({row.kind})")
+            apps = ", of applications" if row.of_apps else ""
+            out.append(f"{roff(row.help)} ({row.kind}{apps})")
     return "\n".join(out)
 
 

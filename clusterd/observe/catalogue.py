@@ -17,6 +17,7 @@ class Metric(NamedTuple):
     kind: str
     help: str
     labels: tuple[str, ...] = ()
+    of_apps: bool = False  # and not of groups that run a program
 
     @property
     def full(self) -> str:
@@ -48,6 +49,7 @@ CAUSES = {
 }
 
 GROUP = ("group",)
+APPS = True
 SLOT = ("group", "slot")
 
 CLUSTER = (
@@ -77,45 +79,64 @@ OF_GROUPS = (
     Metric("group_workers", GAUGE, "Worker processes, by phase.", ("group", "phase")),
     Metric("group_generation", GAUGE, "Number of the generation that serves.", GROUP),
     Metric("group_rolling", GAUGE, "1 while another generation rolls in.", GROUP),
-    Metric("requests", COUNTER, "Requests answered, by class of status.", ("group", "code")),
+    Metric("requests", COUNTER, "Requests answered, by class of status.", ("group", "code"), APPS),
     Metric(
         "application_errors",
         COUNTER,
         "Requests whose application raised, or broke its protocol.",
         GROUP,
+        APPS,
     ),
     Metric(
         "request_duration_seconds",
         HISTOGRAM,
         "Time from a request's head to the end of its answer.",
         GROUP,
+        APPS,
     ),
-    Metric("requests_in_flight", GAUGE, "Requests begun and not answered.", GROUP),
-    Metric("received_bytes", COUNTER, "Bytes read from clients.", GROUP),
-    Metric("sent_bytes", COUNTER, "Bytes of answers.", GROUP),
-    Metric("connections", GAUGE, "Open connections.", GROUP),
-    Metric("connections_accepted", COUNTER, "Connections accepted.", GROUP),
+    Metric("requests_in_flight", GAUGE, "Requests begun and not answered.", GROUP, APPS),
+    Metric("received_bytes", COUNTER, "Bytes read from clients.", GROUP, APPS),
+    Metric("sent_bytes", COUNTER, "Bytes of answers.", GROUP, APPS),
+    Metric("connections", GAUGE, "Open connections.", GROUP, APPS),
+    Metric("connections_accepted", COUNTER, "Connections accepted.", GROUP, APPS),
     Metric(
-        "connections_handed_over", COUNTER, "Idle connections passed on by leaving workers.", GROUP
+        "connections_handed_over",
+        COUNTER,
+        "Idle connections passed on by leaving workers.",
+        GROUP,
+        APPS,
     ),
     Metric(
-        "connections_taken_over", COUNTER, "Connections taken over from leaving workers.", GROUP
+        "connections_taken_over",
+        COUNTER,
+        "Connections taken over from leaving workers.",
+        GROUP,
+        APPS,
     ),
     Metric(
-        "accepts_held_back", COUNTER, "Times a worker let a less busy sibling accept first.", GROUP
+        "accepts_held_back",
+        COUNTER,
+        "Times a worker let a less busy sibling accept first.",
+        GROUP,
+        APPS,
     ),
     Metric(
         "accept_balance_ratio",
         GAUGE,
         "What the busiest ready worker accepted, by the mean of all; 1 is even.",
         GROUP,
+        APPS,
     ),
 )
 
 OF_SLOTS = (
-    Metric("worker_requests", COUNTER, "Requests answered by workers of the slot.", SLOT),
+    Metric("worker_requests", COUNTER, "Requests answered by workers of the slot.", SLOT, APPS),
     Metric(
-        "worker_connections_accepted", COUNTER, "Connections accepted by workers of the slot.", SLOT
+        "worker_connections_accepted",
+        COUNTER,
+        "Connections accepted by workers of the slot.",
+        SLOT,
+        APPS,
     ),
     Metric(
         "worker_cpu_seconds", COUNTER, "CPU time of workers of the slot, user and system.", SLOT
@@ -124,15 +145,20 @@ OF_SLOTS = (
     Metric(
         "worker_processes", GAUGE, "Processes of the slot: two while it is being replaced.", SLOT
     ),
-    Metric("worker_connections", GAUGE, "Open connections of the slot.", SLOT),
+    Metric("worker_connections", GAUGE, "Open connections of the slot.", SLOT, APPS),
     Metric(
-        "worker_requests_in_flight", GAUGE, "Requests of the slot begun and not answered.", SLOT
+        "worker_requests_in_flight",
+        GAUGE,
+        "Requests of the slot begun and not answered.",
+        SLOT,
+        APPS,
     ),
     Metric(
         "worker_oldest_request_seconds",
         GAUGE,
         "Age of the slot's oldest request in flight; 0 for none.",
         SLOT,
+        APPS,
     ),
     Metric(
         "worker_loop_lag_seconds", GAUGE, "Time by which the event loop's last beat was late.", SLOT

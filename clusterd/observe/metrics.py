@@ -60,6 +60,7 @@ END = "# EOF\n"  # of what is OpenMetrics
 def exposition(reply: Reply, openmetrics: bool = False) -> str:
     """Every metric of the catalogue, in its order. With OpenMetrics `END` is still to follow."""
     groups = [Group(one, reply["now"]) for one in reply["groups"]]
+    groups.sort(key=lambda group: not group.is_app)  # so that applications are the first of all
     return (
         _of_the_cluster(reply, openmetrics)
         + _tallies(reply, openmetrics)
@@ -106,17 +107,29 @@ def _tallies(reply: Reply, openmetrics: bool) -> str:
 
 def _of_groups(groups: "list[Group]", openmetrics: bool) -> str:
     phases = tuple(tuple(group.phases) for group in groups)
-    text = form_of_groups(tuple(group.name for group in groups), phases, openmetrics)
+    apps = sum(group.is_app for group in groups)
+    text = form_of_groups(tuple(group.name for group in groups), apps, phases, openmetrics)
     found = [group.numbers() for group in groups]
-    columns = [one[metric.name] for metric in OF_GROUPS for one in found]
+    columns = [
+        one[metric.name]
+        for metric in OF_GROUPS
+        for one in found[: apps if metric.of_apps else None]
+    ]
     return text % tuple(itertools.chain.from_iterable(columns))
 
 
 def _of_slots(groups: "list[Group]", openmetrics: bool) -> str:
     slots = [(group.name, str(slot)) for group in groups for slot in group.slots]
-    rows = [IN_ORDER(group.of_slot(slot)) for group in groups for slot in group.slots]
-    text = form_of_slots(tuple(slots), openmetrics)
-    return text % tuple(itertools.chain.from_iterable(zip(*rows, strict=True)))
+    apps = sum(len(group.slots) for group in groups if group.is_app)
+    rows = [group.of_slot(slot) for group in groups for slot in group.slots]
+    text = form_of_slots(tuple(slots), apps, openmetrics)
+    return text % tuple(
+        [
+            row[metric.name]
+            for metric in OF_SLOTS
+            for row in rows[: apps if metric.of_apps else None]
+        ]
+    )
 
 
 # Forms.
@@ -135,18 +148,21 @@ def form(
 
 
 @functools.lru_cache(maxsize=64)
-def form_of_slots(slots: tuple[Labels, ...], openmetrics: bool) -> str:
-    """The metrics of slots, which have no label but the group and the slot."""
-    return form(OF_SLOTS, (slots,) * len(OF_SLOTS), openmetrics)
+def form_of_slots(slots: tuple[Labels, ...], apps: int, openmetrics: bool) -> str:
+    """The metrics of slots, which have no label but the group and the slot. `apps`: how many of
+    them, the first, have an application."""
+    series = tuple(slots[:apps] if metric.of_apps else slots for metric in OF_SLOTS)
+    return form(OF_SLOTS, series, openmetrics)
 
 
 @functools.lru_cache(maxsize=64)
-def form_of_groups(names: Labels, phases: tuple[Labels, ...], openmetrics: bool) -> str:
-    """The metrics of groups, some of which have a second label."""
+def form_of_groups(names: Labels, apps: int, phases: tuple[Labels, ...], openmetrics: bool) -> str:
+    """The metrics of groups, some of which have a second label; `apps` as with slots."""
     pieces: list[str] = []
     for metric in OF_GROUPS:
         pieces.append(heading(metric, openmetrics))
-        for name, own_phases in zip(names, phases, strict=True):
+        shown = apps if metric.of_apps else None
+        for name, own_phases in zip(names[:shown], phases[:shown], strict=True):
             if metric.kind == HISTOGRAM:
                 bucket, with_bound = metric.full + "_bucket", (*metric.labels, "le")
                 pieces += [line(bucket, with_bound, (name, bound)) for bound in BOUNDS]
@@ -186,7 +202,6 @@ TALLIED = operator.itemgetter(*(CELLS + cell for cell in TOTALS))
 OF_REQUESTS, OF_ACCEPTED, OF_CPU = map(SLOTTED.index, (Cell.REQUESTS, Cell.ACCEPTED, Cell.CPU))
 NOTHING = (0,) * len(TOTALS)
 NONE_LEFT = (0,) * len(SLOTTED)
-IN_ORDER = operator.itemgetter(*(metric.name for metric in OF_SLOTS))
 BASE = TOTALS[0]  # totals are cells in a row, so that a cell's place is told by its number
 
 
@@ -197,6 +212,7 @@ class Group:
         self.reply = reply
         self.now = now
         self.name = str(reply["name"])
+        self.is_app = reply["kind"] == "app"
         self.workers: list[Sequence[Any]] = reply["workers"]
         living = map(TALLIED, self.workers)
         self._totals = list(map(sum, zip(reply["totals"] or NOTHING, *living, strict=True)))

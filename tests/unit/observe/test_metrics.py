@@ -109,6 +109,18 @@ def test_counters_are_those_of_the_living_and_the_dead() -> None:
     assert 'slot="7"' not in page, "a slot that the group no longer has"
 
 
+def test_a_program_has_no_requests_and_no_connections() -> None:
+    web, jobs = group("web", worker(0, REQUESTS=3)), group("jobs", worker(0), kind="command")
+    page = exposition(reply(jobs, web))
+    found = {family.name: family.samples for family in families(page)}
+    for metric in METRICS:
+        samples = found[metric.full.removesuffix("_total")]
+        groups = {sample.labels.get("group") for sample in samples}
+        assert ("jobs" in groups) == (groups != {None} and not metric.of_apps) or not samples
+    assert value(page, "clusterd_worker_requests_total", group="web", slot="0") == 3
+    assert value(page, "clusterd_worker_processes", group="jobs", slot="0") == 1
+
+
 def test_a_slot_without_a_process_keeps_its_counters() -> None:
     """It is wanted, and its worker has just died."""
     left = [5 if cell == Cell.REQUESTS else 0 for cell in SLOTTED]
