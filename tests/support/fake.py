@@ -109,7 +109,7 @@ class FakeKernel(Kernel):
         self.spawned: list[str] = []
         self.spawn_errors: list[OSError] = []
         self.trial = Tried()
-        self.trials: list[int] = []  # pids
+        self.trials: dict[int, int] = {}  # pid → where it writes
         self.become_errors: list[OSError] = []
         self.state = b""  # of a master that became another
         self.named: list[int] = []  # descriptors that it passed on
@@ -156,24 +156,22 @@ class FakeKernel(Kernel):
     def try_out(self, argv: Sequence[str], keep: Iterable[int], output: int, directory: str) -> int:
         if self.spawn_errors:
             raise self.spawn_errors.pop(0)
-        how, pid, said = self.trial, next(self.pids), os.dup(output)
-        self.trials.append(pid)
+        how, pid = self.trial, next(self.pids)
+        self.trials[pid] = os.dup(output)
 
         def end() -> None:
-            os.write(said, how.says.encode())
-            os.close(said)
-            self._over(pid, how.code)
+            if pid in self.trials:
+                os.write(self.trials[pid], how.says.encode())
+                self._over(pid, how.code)
 
-        if how.time is None:
-            os.close(said)
-        else:
+        if how.time is not None:
             self.after(how.time, end)
         return pid
 
     def _over(self, pid: int, code: int) -> None:
         """A child that speaks through no channel dies, once."""
         if pid in self.trials:
-            self.trials.remove(pid)
+            os.close(self.trials.pop(pid))
             self.dead.append(Death(pid, code))
             self.pending[signal.SIGCHLD] = 1
 

@@ -15,7 +15,7 @@ from clusterd.fleet.goal import Mode
 from clusterd.fleet.lifecycle import Phase
 from clusterd.ipc.messages import Leaving
 from clusterd.master import orders, reload
-from tests.support.fake import Behaviour, Child
+from tests.support.fake import Behaviour, Child, Tried
 from tests.support.simulated import Simulation, simulated
 
 MOST_TURNS = 3000  # to reach a goal; some two hundred are the rule
@@ -145,6 +145,21 @@ def spawns_fail(world: World, number: int) -> None:
     world.sim.kernel.spawn_errors += [OSError(errno.EAGAIN, "again")] * (1 + number % 3)
 
 
+def upgrade(world: World, number: int) -> None:
+    """Fit, broken or hanging; the next one is like this, too."""
+    world.sim.kernel.trial = TRIALS[number % len(TRIALS)]
+    world.sim.kernel.send(signal.SIGUSR2)
+
+
+TRIALS = [
+    Tried(time=0.0),
+    Tried(),
+    Tried(time=2.0),
+    Tried(says="no tea", code=1),
+    Tried(time=None),
+]
+
+
 def ordered(act: Callable[[Simulation, int], object]) -> Act:
     """A control command: what is refused is refused politely."""
 
@@ -173,6 +188,7 @@ ACTS: dict[str, Act] = {
     "recycle": recycle,
     "forks fail": forks_fail,
     "spawns fail": spawns_fail,
+    "upgrade": upgrade,
     "scale": ordered(lambda sim, n: orders.scale(sim.group, n % 6, "test")),
     "rollback": ordered(lambda sim, _: reload.rollback(sim.group)),
     "resume": ordered(lambda sim, _: orders.resume(sim.group)),
@@ -184,7 +200,7 @@ ACTS: dict[str, Act] = {
 }
 # What happens, to whom, and how many turns until the next thing does.
 FACTS = st.tuples(
-    st.sampled_from([*ACTS, *["deploy, HUP"] * 3, *["kill worker"] * 2, "HUP"]),
+    st.sampled_from([*ACTS, *["deploy, HUP"] * 3, *["kill worker"] * 2, "HUP", "upgrade"]),
     st.integers(0, 20),
     st.sampled_from([0, 0, 1, 1, 2, 3, 5, 8, 20]),
 )

@@ -140,7 +140,7 @@ def test_a_trial_that_fails_changes_nothing_and_says_why(
     assert sim.cluster is before
     sim.kernel.trial = Tried()
     sim.settle()
-    assert sim.kernel.trials == []
+    assert not sim.kernel.trials
     sim.upgrade()
     sim.until(lambda: bool(sim.find(Kind.UPGRADED)))
 
