@@ -49,6 +49,7 @@ def command(running: Running, python: str, *words: str) -> str:
             "XDG_RUNTIME_DIR": running.folder.name,
             "RUNTIME_DIRECTORY": "",
             "PYTHONPATH": str(servers.REPOSITORY),
+            "PYTHONDONTWRITEBYTECODE": "",
         },
         stdout=subprocess.PIPE,
         text=True,
