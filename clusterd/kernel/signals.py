@@ -10,6 +10,8 @@ from typing import Self
 # The signal that makes faulthandler write the stack of the running thread into the dump pipe.
 # A real-time one, since applications use the named ones; above SIGRTMIN, which debuggers like.
 FAULT_SIGNAL = signal.SIGRTMIN + 1
+# The signal whose handler, in Python, tells all stacks; if Python runs at all in the main thread.
+LOOK_SIGNAL = signal.SIGRTMIN + 2
 
 
 class Wakeup:

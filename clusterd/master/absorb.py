@@ -163,7 +163,9 @@ def draining(_group: Group, worker: Worker, _message: Draining) -> None:
 
 
 def dumped(group: Group, worker: Worker, message: Dumped) -> None:
-    group.dumps.pop(worker.row, None)
+    dump = group.dumps.pop(worker.row, None)
+    if vitals.dumped(group, worker, message.text) and (dump is None or not dump.asked):
+        return
     group.note(Kind.DUMPED, **group.identity(worker), by="worker", traceback=message.text)
 
 
@@ -382,6 +384,8 @@ def dump_over(group: Group, row: int) -> None:
         return  # its other threads run nothing of Python's
     text = dump.text.decode("utf-8", "replace") or "it did not even answer the signal"
     is_blocked = vitals.dumped(group, worker, text)
+    if is_blocked:
+        vitals.ask_threads(group, worker)
     if not dump.asked and (is_blocked or vitals.is_at_rest(text)):
         return
     group.note(Kind.DUMPED, **group.identity(worker), by="faulthandler", traceback=text)

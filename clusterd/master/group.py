@@ -37,7 +37,8 @@ class Dump:
     """Stacks that were asked for: of the worker, and past the deadline of faulthandler."""
 
     deadline: float = 0.0
-    faulted: bool = False  # the signal was sent
+    looked: bool = False  # the signal to Python was sent
+    faulted: bool = False  # that to faulthandler was sent
     asked: bool = True  # else it came by itself
     text: bytearray = field(default_factory=bytearray)
     threads: list[int] = field(default_factory=list)  # to be asked one after another, by their ids

@@ -8,7 +8,7 @@ from clusterd.core.exits import Exit
 from clusterd.fleet.goal import Mode
 from clusterd.fleet.plan import plan
 from clusterd.fleet.rollout import hopeless
-from clusterd.kernel.signals import FAULT_SIGNAL
+from clusterd.kernel.signals import FAULT_SIGNAL, LOOK_SIGNAL
 from clusterd.master import (
     absorb,
     certificates,
@@ -181,6 +181,10 @@ class Loop:
                 continue
             if dump.faulted or worker.pid is None:
                 absorb.dump_over(group, row)
+                continue
+            if not dump.looked:
+                dump.looked, dump.deadline = True, now + absorb.QUIET
+                group.kernel.kill(worker.pid, LOOK_SIGNAL)
                 continue
             dump.faulted, dump.deadline = True, now + orders.DUMP_PATIENCE
             group.kernel.kill(worker.pid, FAULT_SIGNAL)

@@ -16,8 +16,8 @@ from clusterd.fleet.lifecycle import Phase
 from clusterd.fleet.roster import Worker
 from clusterd.ipc.messages import Unwell
 from clusterd.ipc.scoreboard import Cell
+from clusterd.kernel import threads
 from clusterd.kernel.real import Halt
-from clusterd.kernel.signals import FAULT_SIGNAL
 from clusterd.master.cluster import Cluster
 from clusterd.master.group import Dump, Group
 
@@ -25,7 +25,6 @@ STANDING = frozenset({Condition.BLOCKED, Condition.HALTED})
 OVERSLEPT = 1.0  # seconds by which the master wakes late only if it stood still itself
 LAST_CHANCE = 1.0  # seconds to come round in, for one that stands still once it was replaced
 MOST_THREADS = 32  # beside the main one, whose stacks are asked for
-ANSWER = 1.0  # seconds that faulthandler has
 TRACED = "t"  # a debugger holds it
 BEATS = 2.5  # missed heartbeats after which a loop seems blocked to somebody who asks
 
@@ -43,7 +42,7 @@ def silence(group: Group, worker: Worker) -> float:
 
 
 def dumped(group: Group, worker: Worker, text: str) -> bool:
-    """A stack came from faulthandler. Whether its news is that the loop is blocked."""
+    """A stack came. Whether its news is that the loop is blocked."""
     limits = marks(group, worker)
     still = silence(group, worker)
     if worker.phase is not Phase.READY or worker.condition in STANDING:
@@ -58,7 +57,6 @@ def dumped(group: Group, worker: Worker, text: str) -> bool:
         replaced_in=replaced_in,
         traceback=text,
     )
-    _ask_threads(group, worker)
     return True
 
 
@@ -105,8 +103,7 @@ def silent(group: Group, row: int) -> None:
     if worker.condition in STANDING or not limit or silence(group, worker) < limit:
         return
     if group.kernel.doing(worker.pid) != TRACED and row not in group.dumps:
-        group.dumps[row] = Dump(group.kernel.now() + ANSWER, faulted=True, asked=False)
-        group.kernel.kill(worker.pid, FAULT_SIGNAL)  # what it answers, or that, makes it blocked
+        group.dumps[row] = Dump(group.kernel.now(), asked=False)  # its answer tells that it is
 
 
 def recovered(group: Group, worker: Worker, reason: str) -> None:
@@ -149,14 +146,14 @@ def suspect(group: Group, worker: Worker) -> None:
     worker.condition = str(Condition.BLOCKED)
     worker.heartbeat = group.board.row(worker.row)[Cell.HEARTBEAT]
     if worker.pid is not None:
-        group.dumps[worker.row] = Dump(group.kernel.now() + ANSWER, faulted=True)
-        group.kernel.kill(worker.pid, FAULT_SIGNAL)
+        group.dumps[worker.row] = Dump(group.kernel.now())
 
 
 def time_to_drain(group: Group, worker: Worker, usual: float) -> float:
     """The deadline of one that is retired: it cannot drain while it stands still."""
     if worker.condition not in STANDING:
         return usual
+    ask_threads(group, worker, at_last=True)
     chance = group.kernel.now() + LAST_CHANCE
     if not worker.leaving:  # a reload or a stop: it may still come round within hang_timeout
         chance = max(chance, worker.verdict_at)
@@ -177,9 +174,12 @@ def _stands(group: Group, worker: Worker, condition: Condition) -> float | None:
     return round(max(0.0, left), 1)
 
 
-def _ask_threads(group: Group, worker: Worker) -> None:
-    """Where another thread holds the interpreter in C, the loop's own stack is innocent."""
-    if worker.pid is not None:
+def ask_threads(group: Group, worker: Worker, at_last: bool = False) -> None:
+    """Where another thread holds the interpreter in C, the loop's own stack is innocent.
+
+    Where a dump may crash a thread that runs, they are asked `at_last`, when it costs nothing.
+    """
+    if worker.pid is not None and threads.CAN_DUMP_RUNNING is not at_last:
         others = group.kernel.threads(worker.pid)[1 : 1 + MOST_THREADS]
         if others:
             group.dumps[worker.row] = Dump(group.kernel.now(), faulted=True, threads=others)

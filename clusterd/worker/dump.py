@@ -1,8 +1,10 @@
 """Where a worker is: stacks of its threads and tasks, from Python; from C when it is silent.
 
-Two stages. A worker that still runs Python answers by itself, with everything. One that is silent
-gets `FAULT_SIGNAL`, and faulthandler writes the stack of the interrupted thread alone: dumping
-all threads of a *running* process crashed it after 11 to 5,000 dumps on 3.11-3.13 (measured).
+Three stages. A worker whose loop turns answers by itself, with everything. One that is silent gets
+`LOOK_SIGNAL`, whose handler answers from wherever Python is. Where that does not run either, as in
+C or at a lock, `FAULT_SIGNAL` follows, and faulthandler writes the stack of the interrupted thread
+alone: dumping all threads of a *running* process crashed it after 11 to 5,000 dumps on 3.11-3.13
+(measured), and even one that runs is not safe on all of them (`kernel.threads`).
 """
 
 import asyncio

@@ -39,6 +39,7 @@ from clusterd.ipc.messages import (
     Uncover,
 )
 from clusterd.ipc.scoreboard import Cell, Stage
+from clusterd.kernel.signals import LOOK_SIGNAL
 from clusterd.worker import drain, dump, recycle, vitals
 from clusterd.worker.accept import Acceptor, Listener, Queue
 from clusterd.worker.birth import Birth
@@ -358,6 +359,8 @@ class Life:
         signal.signal(signal.SIGTERM, self._on_term)
         signal.signal(signal.SIGQUIT, lambda _number, _frame: self._quit())
         signal.signal(signal.SIGUSR2, self._on_usr2)
+        signal.signal(LOOK_SIGNAL, self.vitals.on_look)
+        signal.siginterrupt(LOOK_SIGNAL, False)  # C libraries may not know of it
 
     def _on_term(self, _number: int, _frame: FrameType | None) -> None:
         self.loop.call_soon_threadsafe(self._ask_to_leave)

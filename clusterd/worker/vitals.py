@@ -1,19 +1,23 @@
 """A worker's vitals: at each beat it shows that its loop turns, and looks how it fares.
 
-That it stands still it cannot tell: so it has the kernel do it. Each beat winds up a timer whose
-signal, should no other beat come in time, makes faulthandler write the stack of the loop's thread
-into the pipe that the master reads. The master need not wake for workers that are well.
+That it stands still it cannot tell: so it has the kernel do it. Each beat winds up two timers. The
+first one's signal, should no other beat come in time, has a handler in Python, which tells the
+master all stacks. Where Python does not run, in C or at a lock, the second goes off, whose signal
+makes faulthandler write the stack of the loop's thread into the pipe that the master reads. The
+master need not wake for workers that are well.
 """
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
+from types import FrameType
 
 from clusterd.config.running import VitalsSettings
 from clusterd.core.vitals import Condition, Marks, Verdict, judge
-from clusterd.ipc.messages import Leaving, Message, Unwell
+from clusterd.ipc.messages import Dumped, Leaving, Message, Unwell
 from clusterd.ipc.scoreboard import Stage
-from clusterd.kernel.signals import FAULT_SIGNAL
+from clusterd.kernel.signals import FAULT_SIGNAL, LOOK_SIGNAL
 from clusterd.kernel.timer import Timer
 from clusterd.worker import dump
 from clusterd.worker.birth import Birth
@@ -28,9 +32,16 @@ BEATS = 5  # in the time that is looked for, at least
 SHORTEST = 0.05  # s between two beats
 SWIFT = 0.4  # of a period: a block begins half a period after a beat, and the dump takes a moment
 
+SOON = 0.05  # s that Python has to answer before faulthandler does
 LATER = 3  # periods in which a sibling that is blocked has told of it itself
 
 Say = Callable[[Message, bool], None]
+
+
+def is_the_loop(frame: FrameType) -> bool:
+    """Whether it is where the loop is run, and so nothing of Python runs in the loop."""
+    is_run = frame.f_code.co_name == "run"
+    return is_run and frame.f_globals.get("__name__") == "clusterd.worker.main"
 
 
 def beat_for(hang_dump: float, usual: float) -> float:
@@ -89,15 +100,18 @@ class Vitals:
         say: Say,
         neighbours: Neighbours,
         make_timer: Callable[[int], Timer] = Timer,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._loop = loop
+        self._clock = clock
+        self._turned = loop.time  # of uvloop: monotonic seconds at which its turn began
         self._server = server
         self._say = say
         self._neighbours = neighbours
         self._marks = marks(settings)
         self.period = beat_for(settings.hang_dump, usual)
         self._make_timer = make_timer
-        self._timer: Timer | None = None
+        self._timers: list[Timer] = []  # for Python, and for faulthandler
         self._on = False
         self._beat = 0.0
         self._steady_since = 0.0
@@ -117,7 +131,7 @@ class Vitals:
 
     def _begin(self, now: float) -> None:
         try:
-            self._timer = self._make_timer(FAULT_SIGNAL)
+            self._timers = [self._make_timer(LOOK_SIGNAL), self._make_timer(FAULT_SIGNAL)]
         except OSError as error:
             logger.warning("a blocked event loop will not be noticed: no timer: %s", error)
         self._on = True
@@ -126,9 +140,9 @@ class Vitals:
 
     def _end(self) -> None:
         self._on = False
-        if self._timer is not None:
-            self._timer.close()
-            self._timer = None
+        for timer in self._timers:
+            timer.close()
+        self._timers = []
 
     def look(self, now: float) -> None:
         """At each beat."""
@@ -155,8 +169,23 @@ class Vitals:
                 self._say(Unwell("silent", "it shows no heartbeat", row=row), True)
 
     def _wind_up(self) -> None:
-        if self._timer is not None:
-            self._timer.arm(self._marks.dump + SWIFT * self.period)
+        seconds = self._marks.dump + SWIFT * self.period
+        for timer in self._timers:
+            timer.arm(seconds)
+            seconds += SOON
+
+    def on_look(self, _number: int, frame: FrameType | None) -> None:
+        """From the handler itself: whatever holds up the loop is right below in the stack."""
+        if frame is None or is_the_loop(frame):
+            return  # at rest: our process was stopped, or a callback in C holds it up
+        if self._clock() - self._turned() < self._marks.dump / 2:
+            return  # this turn of the loop has just begun: it goes on after a stop
+        try:
+            self._say(Dumped(dump.fit(dump.stacks(self._loop, frame))), False)
+        except Exception:  # must not surface in what was interrupted; faulthandler follows
+            return
+        if self._timers:
+            self._timers[-1].disarm()
 
     def _judge(self, condition: Condition, age: float) -> None:
         episode = self._episodes[condition]

@@ -78,7 +78,7 @@ async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
         case "/lock":
             in_lock()
         case "/thread":
-            threading.Thread(target=thread_in_c, daemon=True).start()
+            threading.Thread(target=thread_in_c, daemon=True).start()  # LINE start
         case "/burn":
             threading.Thread(target=burn, daemon=True, name="burner").start()
         case "/pool":

@@ -81,8 +81,10 @@ def test_one_that_cannot_even_be_signalled_is_missed_by_its_sibling(stuck: Serve
 def test_a_thread_that_holds_the_interpreter_in_c_is_named_too(stuck: Server) -> None:
     """The loop's own stack is innocent: it waits for the interpreter wherever it was."""
     with asking(stuck, "/thread"):
-        event = told(stuck, "dumped", "thread")
-        assert replaced(stuck, event["pid"], "blocked")["cause"] == "SIGKILL"
+        pid = told(stuck, "blocked", "start")["pid"]
+        assert replaced(stuck, pid, "blocked")["cause"] == "SIGKILL"
+        (dumped,) = stuck.find("dumped", pid=pid)
+        assert names(dumped, "thread")
 
 
 def test_a_deadlock_of_a_pool_is_reported_with_tasks_and_threads(stuck: Server) -> None:
@@ -147,8 +149,8 @@ def test_a_stopped_worker_is_found_and_a_stopped_cluster_is_not_blamed(tmp_path:
                 os.kill(pid, signal.SIGCONT)
             client.settimeout(LIMIT)
             assert client.recv(100)
-        for pid in before:
-            server.event("recovered", pid=pid)
+        while not before <= {each["pid"] for each in server.find("recovered")}:
+            server.event("recovered")
         assert {each["pid"] for each in server.workers()} == before
         assert not server.find("leaving")
 

@@ -10,7 +10,7 @@ from clusterd.core.exits import Exit
 from clusterd.fleet.lifecycle import Phase
 from clusterd.ipc.messages import Drain, Leaving
 from clusterd.kernel.real import Death
-from clusterd.kernel.signals import FAULT_SIGNAL
+from clusterd.kernel.signals import FAULT_SIGNAL, LOOK_SIGNAL
 from clusterd.master import orders
 from tests.support.fake import Behaviour
 from tests.support.simulated import Simulation, simulated
@@ -340,10 +340,10 @@ def test_a_worker_that_answers_a_dump_is_left_alone() -> None:
         assert sim.find(Kind.DUMPED, by="worker")
 
 
-def test_a_worker_that_is_silent_for_a_second_gets_the_fault_signal() -> None:
+def test_a_worker_that_is_silent_for_a_second_is_signalled_python_first_then_faulthandler() -> None:
     with simulated(1) as sim:
         dumped(sim, answers=False)
-        assert [number for _, number in sim.kernel.killed] == [FAULT_SIGNAL]
+        assert [number for _, number in sim.kernel.killed] == [LOOK_SIGNAL, FAULT_SIGNAL]
         assert sim.ready() == 1
 
 

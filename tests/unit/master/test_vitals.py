@@ -10,11 +10,12 @@ from clusterd.core.errors import ConfigError
 from clusterd.core.events import Kind
 from clusterd.fleet.lifecycle import Phase
 from clusterd.fleet.roster import Worker
-from clusterd.ipc.messages import Unwell
+from clusterd.ipc.messages import Dumped, Unwell
 from clusterd.ipc.scoreboard import Cell
+from clusterd.kernel import threads
 from clusterd.kernel.real import Halt
-from clusterd.kernel.signals import FAULT_SIGNAL
-from clusterd.master import commands, orders, report, vitals
+from clusterd.kernel.signals import FAULT_SIGNAL, LOOK_SIGNAL
+from clusterd.master import absorb, commands, orders, report, vitals
 from clusterd.master.group import Pipe
 from tests.support.fake import Behaviour
 from tests.support.simulated import Simulation, simulated
@@ -152,7 +153,10 @@ def test_startup_and_leaving_are_not_judged(two: Simulation, phase: Phase) -> No
     assert worker.condition == ""
 
 
-def test_other_threads_are_asked_one_after_another(two: Simulation) -> None:
+def test_other_threads_are_asked_one_after_another(
+    two: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads, "CAN_DUMP_RUNNING", True)
     two.kernel.other_threads = [901, 902, 903]
     worker = worker_of(two, 0)
     beat(two, worker, ago=5.4)
@@ -168,6 +172,31 @@ def test_other_threads_are_asked_one_after_another(two: Simulation) -> None:
     text = two.find(Kind.DUMPED)[0].fields["traceback"]
     assert text == "thread 901\nStack of the one\nthread 903\nStack of the other\n"
     assert len(two.find(Kind.BLOCKED)) == 1
+
+
+def test_where_that_may_crash_them_threads_are_asked_at_the_very_last(
+    two: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads, "CAN_DUMP_RUNNING", False)
+    two.kernel.other_threads = [901]
+    worker = block(two)
+    two.until(lambda: worker.phase is Phase.DRAINING)
+    assert (901, FAULT_SIGNAL) not in two.kernel.killed
+    two.until(lambda: (901, FAULT_SIGNAL) in two.kernel.killed)
+    dump_of(two, worker)
+    two.until(lambda: bool(two.find(Kind.EXITED)))
+    assert two.find(Kind.DUMPED)[0].fields["traceback"] == "thread 901\n" + STACK.decode()
+
+
+def test_what_a_blocked_worker_tells_in_python_is_the_news(two: Simulation) -> None:
+    worker = worker_of(two, 0)
+    beat(two, worker, ago=5.4)
+    absorb.dumped(two.group, worker, Dumped("all stacks"))
+    (event,) = two.find(Kind.BLOCKED)
+    assert event.fields["traceback"] == "all stacks"
+    assert not two.find(Kind.DUMPED)
+    two.settle()
+    assert not any(number == FAULT_SIGNAL for _, number in two.kernel.killed)
 
 
 def test_a_dump_that_was_asked_for_is_answered_also_where_it_tells_of_a_block(
@@ -213,7 +242,7 @@ def test_one_that_only_its_sibling_misses_is_asked_and_replaced(two: Simulation)
     beat(two, worker, ago=8.1)
     vitals.unwell(two.group, other, Unwell("silent", "", row=worker.row))
     two.loop.due = 0.0
-    assert (worker.pid, FAULT_SIGNAL) in two.kernel.killed
+    two.until(lambda: (worker.pid, FAULT_SIGNAL) in two.kernel.killed)
     two.until(lambda: bool(two.find(Kind.READIED, slot=0)[1:]))
     (event,) = two.find(Kind.BLOCKED)
     assert event.fields["traceback"] == "it did not even answer the signal"
@@ -271,7 +300,8 @@ def test_a_restart_of_a_blocked_worker_has_its_stack_and_does_not_wait_for_it(
     old, began = worker_of(two, 1), two.kernel.time
     beat(two, old, ago=3.0)
     two.order(lambda: orders.restart(two.group, 1, "test"))
-    assert (old.pid, FAULT_SIGNAL) in two.kernel.killed
+    two.until(lambda: (old.pid, LOOK_SIGNAL) in two.kernel.killed)
+    two.until(lambda: (old.pid, FAULT_SIGNAL) in two.kernel.killed)
     dump_of(two, old)
     two.until(lambda: bool(two.find(Kind.EXITED, slot=1)))
     assert two.find(Kind.DUMPED, slot=1)[0].fields["traceback"] == STACK.decode()

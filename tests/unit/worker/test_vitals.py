@@ -2,15 +2,17 @@
 
 import asyncio
 import dataclasses
+import sys
 from collections.abc import Iterator
+from types import FunctionType
 
 import pytest
 
 from clusterd.config.running import VitalsSettings
 from clusterd.core.vitals import Condition, Marks, Verdict
-from clusterd.ipc.messages import Leaving, Message, Unwell
+from clusterd.ipc.messages import Dumped, Leaving, Message, Unwell
 from clusterd.ipc.scoreboard import Stage
-from clusterd.kernel.signals import FAULT_SIGNAL
+from clusterd.kernel.signals import FAULT_SIGNAL, LOOK_SIGNAL
 from clusterd.worker.vitals import Episode, Vitals, beat_for
 from tests.unit.worker.test_symptoms import Request
 
@@ -22,12 +24,16 @@ class FakeTimer:
     """Remembers for how long it was wound up, and whether it is there at all."""
 
     def __init__(self, number: int) -> None:
-        assert number == FAULT_SIGNAL
+        assert number in (LOOK_SIGNAL, FAULT_SIGNAL)
+        self.number = number
         self.armed: list[float] = []
         self.closed = False
 
     def arm(self, seconds: float) -> None:
         self.armed.append(seconds)
+
+    def disarm(self) -> None:
+        self.armed.clear()
 
     def close(self) -> None:
         self.closed = True
@@ -47,6 +53,7 @@ class Bench:
         self.timers: list[FakeTimer] = []
         self.server = FakeServer([0] * 10, {})
         self.now = 1000.0
+        self.turn = 5.4  # seconds that the turn of the loop takes already
         self.missed: list[int] = []
         self.vitals = Vitals(
             loop,
@@ -56,6 +63,7 @@ class Bench:
             lambda message, _keep: self.said.append(message),
             self,  # type: ignore[arg-type]
             self._timer,  # type: ignore[arg-type]
+            lambda: loop.time() + self.turn,
         )
 
     def _timer(self, number: int) -> FakeTimer:
@@ -92,14 +100,50 @@ def bench(loop: asyncio.AbstractEventLoop) -> Bench:
 
 def test_the_timer_is_wound_up_at_each_beat_between_ready_and_drain(bench: Bench) -> None:
     bench.beat()
-    (timer,) = bench.timers
+    timer, fault = bench.timers
     # A block begins half a period after a beat, on average: so the dump is 5 s later, ± 0.5.
     assert timer.armed == [pytest.approx(5.4)] * 2
     bench.vitals.enter(Stage.DRAINING, bench.now)
+    assert fault.armed == [pytest.approx(5.45)] * 2  # if Python did not answer
     assert timer.closed
+    assert fault.closed
     bench.beat(60.0)
     assert len(timer.armed) == 2
     assert not bench.said
+
+
+def test_python_answers_the_signal_with_all_stacks_and_then_faulthandler_need_not(
+    bench: Bench,
+) -> None:
+    bench.vitals.on_look(LOOK_SIGNAL, sys._getframe())
+    (told,) = bench.said
+    assert isinstance(told, Dumped)
+    assert "test_python_answers_the_signal" in told.text
+    assert bench.timers[1].number == FAULT_SIGNAL
+    assert not bench.timers[1].armed
+
+
+def test_a_turn_that_has_just_begun_is_no_block(bench: Bench) -> None:
+    """The process was stopped, and the signal waited with it."""
+    bench.turn = 0.0
+    bench.vitals.on_look(LOOK_SIGNAL, sys._getframe())
+    assert not bench.said
+    assert bench.timers[1].armed
+
+
+def test_a_loop_at_rest_leaves_the_answer_to_faulthandler(bench: Bench) -> None:
+    """A callback in C may hold it up, and Python would say that nothing does."""
+    seen = []
+
+    def run() -> None:
+        seen.append(sys._getframe())
+
+    names = {**globals(), "__name__": "clusterd.worker.main"}
+    FunctionType(run.__code__, names, closure=run.__closure__)()
+    bench.vitals.on_look(LOOK_SIGNAL, seen[0])
+    bench.vitals.on_look(LOOK_SIGNAL, None)
+    assert not bench.said
+    assert bench.timers[1].armed
 
 
 def test_nobody_looks_where_hang_dump_is_zero(loop: asyncio.AbstractEventLoop) -> None:
