@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from clusterd.core.events import Kind
 from clusterd.fleet.goal import Mode
+from clusterd.fleet.lifecycle import Phase
 from clusterd.fleet.roster import ZygotePhase
 from clusterd.ipc.messages import Sockets
 from clusterd.master.cluster import Cluster
@@ -23,7 +24,9 @@ def stop_group(group: Group) -> None:
     # Nobody accepts while paused: a last worker answers those who wait in the queues.
     zygote = group.roster.zygote(group.goal.stable)
     loaded = zygote is not None and zygote.phase is ZygotePhase.LOADED
-    sweep = group.goal.mode is Mode.PAUSED and loaded
+    # (One that the pause has not yet reached does so as it leaves.)
+    serving = any(worker.phase is Phase.READY for worker in group.roster.workers.values())
+    sweep = group.goal.mode is Mode.PAUSED and loaded and not serving
     group.goal = replace(group.goal, mode=Mode.STOPPING, candidate=None, why="stop", sweep=sweep)
     refuse_newcomers(group, group.sockets)
 

@@ -260,6 +260,13 @@ def heal(world: World) -> None:
     settle=True,
     last=(signal.SIGTERM,),
 )
+@example(  # a pause and a stop in one turn: who is still ready empties the queues
+    workers=1,
+    started=True,
+    facts=[("WINCH", 0, 0)],
+    settle=False,
+    last=(signal.SIGTERM,),
+)
 @given(
     workers=st.integers(1, 4),
     started=st.booleans(),
