@@ -30,11 +30,11 @@ def test_reads_the_sums_that_the_kernel_keeps(tmp_path: Path) -> None:
 
 def test_memory_that_is_ours_alone_counts() -> None:
     before = usage.of()
-    size = 8 << 20
+    size = 32 << 20
     with mmap.mmap(-1, size) as block:
         block.write(b"x" * size)
         after = usage.of(os.getpid())
-    assert size <= after.uss - before.uss < 2 * size
+    assert 0.9 * size <= after.uss - before.uss < 1.1 * size, "but for what the test itself frees"
     assert after.uss <= after.pss <= after.rss
 
 
