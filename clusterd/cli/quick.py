@@ -28,13 +28,16 @@ def status(args: Sequence[str], environ: Mapping[str, str]) -> str | None:
     answer = _ask(path) if path else b""
     if not answer.startswith(b'{"ok": true, '):
         return None
-    reply = json.loads(answer)
-    if "--json" in wanted:
-        return json.dumps(reply, indent=2)
-    from clusterd.observe.snapshot import Snapshot
-    from clusterd.observe.table import table
+    try:
+        reply = json.loads(answer)
+        if "--json" in wanted:
+            return json.dumps(reply, indent=2)
+        from clusterd.observe.snapshot import Snapshot
+        from clusterd.observe.table import table
 
-    return table(Snapshot.of(reply))
+        return table(Snapshot.of(reply))
+    except (ValueError, TypeError):  # that is no reply to a status
+        return None
 
 
 def _options(args: Sequence[str]) -> dict[str, str] | None:

@@ -1,6 +1,7 @@
 """What the end of a process usually means, and what to do about it: tables. Pure."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 
 class Reading(NamedTuple):
@@ -152,6 +153,22 @@ def ended(code: int, cause: str) -> Reading:
         "The log says more, just before.",
     )
     return STATUSES.get(code, usual)
+
+
+def failed(event: Mapping[str, Any]) -> Reading:
+    """What it said itself of its failure: an event `worker_failed` or `zygote_failed`."""
+    stage, reason = str(event.get("stage", "")), str(event.get("reason", ""))
+    if stage == "command":  # of a program, by its keeper
+        return Reading(
+            f"has lost its program: {reason}",
+            "Below is what the program printed last." if event.get("traceback") else "",
+            "Run it by hand, as its user and in its directory, to see why.",
+        )
+    return Reading(
+        f"failed at {stage}: {reason}",
+        "It said so itself before it left; below is where.",
+        str(event.get("remedy") or "Repair it, then 'clusterd reload --wait'."),
+    )
 
 
 def killed(reason: str) -> Reading:

@@ -92,12 +92,7 @@ def _reading(event: Event, before: Sequence[Event]) -> Reading | None:
     if "killed" in last:
         return causes.killed(str(last["killed"].get("reason", "")))
     if "worker_failed" in last:
-        failed = last["worker_failed"]
-        return Reading(
-            f"failed at {failed.get('stage')}: {failed.get('reason')}",
-            "The application said so itself before it left; below is where.",
-            "Repair it, then 'clusterd reload --wait'.",
-        )
+        return causes.failed(last["worker_failed"])
     if not event.get("asked"):
         return causes.ended(code, cause)
     return None
@@ -115,11 +110,7 @@ def _zygote(event: Event, events: Sequence[Event], place: int) -> Story | None:
     elif failed is not None:
         if any(_is_end_of(one, event) for one in events):
             return None  # the story of the whole rollout says it all
-        reading = Reading(
-            f"failed at {failed.get('stage')}: {failed.get('reason')}",
-            "New code could not be loaded.",
-            str(failed.get("remedy") or "Repair it, then 'clusterd reload --wait'."),
-        )
+        reading = causes.failed(failed)
     elif event.get("asked"):
         return None
     else:

@@ -101,6 +101,15 @@ BACK = ("readied", NEXT)
             "said so itself",
         ),
         (
+            [
+                ("worker_failed", {**IT, "stage": "command", "traceback": "no luck",
+                                   "reason": "mailer ended by itself with status 9"}),
+                exited(9, "status 9"),
+            ],
+            "has lost its program: mailer ended by itself with status 9",
+            "printed last",
+        ),
+        (
             [("leaving", {**IT, "reason": "max_requests", "recycle": True}),
              exited(-11, "SIGSEGV")],
             "died of SIGSEGV",
