@@ -63,6 +63,8 @@ class Facts:
     unit: str = ""
     kubernetes: bool = False
     log_error: str = ""
+    has_h2: bool = True
+    remark: str = ""  # on developing without what reloads need
     now: float = 0.0  # wall clock, seconds
 
 
@@ -310,6 +312,19 @@ def logs(facts: Facts) -> Iterator[Finding]:
         yield Finding("log_file", FAIL, facts.log_error, "Make the directory, or give the right.")
 
 
+def extras(facts: Facts) -> Iterator[Finding]:
+    """Packages that are looked for where something would use them."""
+    secured = [name for name, config in _apps(facts) if config.tls.tls_cert]
+    if secured and not facts.has_h2:
+        text = "over TLS only HTTP/1.1 is spoken: the package h2 is not installed"
+        wanted = any(facts.groups[name].http.http2 == "auto" for name in secured)
+        if wanted:
+            yield Finding("extras", WARN, text, "pip install 'clusterd[h2]', or http2 = off.")
+    if facts.remark:
+        text, _, remedy = facts.remark.partition("; ")
+        yield Finding("extras", WARN, text, remedy)
+
+
 def tls(facts: Facts) -> Iterator[Finding]:
     for name, config in _apps(facts):
         told = facts.probes.get(name, {}).get("tls", {})
@@ -351,6 +366,7 @@ CHECKS: dict[str, Check] = {
     "timeouts": stopping,
     "keep_alive": keep_alive,
     "tls": tls,
+    "extras": extras,
     "control": control,
     "log_file": logs,
 }

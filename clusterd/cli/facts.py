@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from clusterd.cli.checks import Bind, Facts
+from clusterd.config import http2, watch
 from clusterd.config.address import Tcp, Unix, parse_bind
 from clusterd.config.cpus import available_cpus
 from clusterd.config.internal import NAMES as INTERNAL
@@ -56,6 +57,8 @@ def gather(values: Mapping[str, object], home: Path, unit: str = "") -> Facts:
         },
         user_errors=users,
         log_error=_log(groups),
+        has_h2=http2.is_installed(),
+        remark=next((text for one in groups.values() if (text := watch.remark(one))), ""),
     )
 
 

@@ -46,6 +46,12 @@ def said(of: Facts, check: str) -> list[Finding]:
     return [finding for finding in judged(of) if finding.check == check]
 
 
+def test_what_nobody_would_use_is_not_missed() -> None:
+    assert not said(facts(has_h2=False), "extras")
+    assert not said(facts(config(tls={"tls_cert": ("/c",)}, http={"http2": "off"}), has_h2=False),
+                    "extras")  # fmt: skip
+
+
 def test_all_is_well_where_all_is_well() -> None:
     assert {finding.level for finding in judged(facts())} == {OK}
     assert len({finding.check for finding in judged(facts())}) >= 9
@@ -94,6 +100,8 @@ TLS = config(tls={"tls_cert": ("/c",)})
          "for a.b: expires in 1d00h"),
         ("tls", OK, facts(TLS, probes={"web": {"tls": {"expires": 9e9, "names": ["a.b"]}}}),
          "for a.b"),
+        ("extras", WARN, facts(TLS, has_h2=False), "h2 is not installed"),
+        ("extras", WARN, facts(remark="--dev does not reload; pip install it"), "not reload"),
         ("control", WARN, facts(control=""), "no runtime directory"),
         ("control", FAIL, facts(control_error="/run may not be written to"), "may not"),
         ("control", OK, facts(running=True), "a cluster runs there"),
