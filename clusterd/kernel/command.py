@@ -69,8 +69,9 @@ def _become(program: Program, parent: int) -> None:
     os.setsid()
     _place(program)
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-        if signal.getsignal(number) is signal.SIG_IGN:  # the interpreter's; exec would keep it
-            signal.signal(number, signal.SIG_DFL)
+        # What we handle would be reset by exec, but what is ignored stays ignored: by the
+        # interpreter (SIGPIPE), or by whoever started the cluster (nohup, say).
+        signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.chdir(program.directory)
     environ = dict(program.environ)
