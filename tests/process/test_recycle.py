@@ -55,7 +55,7 @@ def test_a_hundred_recycles_under_load_lose_nothing_and_no_capacity(tmp_path: Pa
 
 def test_a_leak_is_recycled_before_it_hurts(tmp_path: Path) -> None:
     """With a hard limit on its address space, a worker that grew on would fail its requests."""
-    options = ("--max-memory", "64MiB", "--limit-as", "4GiB")
+    options = ("--max-memory", "64MiB", "--limit-as", "1GiB")
     with serving(tmp_path, "grow:app", *options, workers=2, **PACE) as server:
         with Load(server, "/leak") as load:
             until_recycled(server, 4)
