@@ -33,6 +33,7 @@ from clusterd.ipc.messages import (
     Spawn,
     Unspawned,
 )
+from clusterd.kernel.child import AHEAD
 from clusterd.kernel.memory import stored
 from clusterd.kernel.oom import Killings
 from clusterd.kernel.real import Death, Halt, Kernel, Source
@@ -150,6 +151,7 @@ class FakeKernel(Kernel):
         pid, role = next(self.pids), argv[-2]
         self.spawned.append(role)
         channel = Channel(socket.socket(fileno=os.dup(fd)))
+        role = "zygote" if role == AHEAD else role  # which it will be
         self.children[pid] = Child(pid, channel, Behaviour(), role)
         return pid
 

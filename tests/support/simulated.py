@@ -144,6 +144,8 @@ class Simulation:
         if self.loop.manager is not None:
             self.loop.manager.stopped()
         self.kernel.close()
+        if self.cluster.ahead is not None:
+            self.cluster.ahead.died()
         for group in self.cluster.groups.values():
             for channel in group.zygote_channels.values():
                 channel.close()
