@@ -73,6 +73,16 @@ def pids_of(server: Server, group: str) -> set[int]:
     return {one["pid"] for one in server.workers() if one["group"] == group}
 
 
+def it_is_backed_off(server: Server) -> None:
+    """The group that ends whenever it is started, and says why."""
+    failed = server.event("worker_failed", group="unlucky")
+    assert "ended by itself with status 9" in failed["reason"]
+    assert failed["traceback"] == "no luck"
+    server.event("exited", group="unlucky", cause="status 9")
+    waits = [server.event("backed_off", group="unlucky")["retry_in"] for _ in range(3)]
+    assert waits[2] > waits[0]
+
+
 def test_web_and_background_processes_from_one_file(tmp_path: Path) -> None:
     settings = """
         [web]
@@ -108,12 +118,7 @@ def test_web_and_background_processes_from_one_file(tmp_path: Path) -> None:
         server.event("readied", group="crew")
         assert ask(where) != program
 
-        failed = server.event("worker_failed", group="unlucky")
-        assert "ended by itself with status 9" in failed["reason"]
-        assert failed["traceback"] == "no luck"
-        server.event("exited", group="unlucky", cause="status 9")
-        waits = [server.event("backed_off", group="unlucky")["retry_in"] for _ in range(3)]
-        assert waits[2] > waits[0]
+        it_is_backed_off(server)
         assert server.get("/")
 
         assert server.ask("reload", group="crew")["ok"]
