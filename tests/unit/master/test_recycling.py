@@ -169,14 +169,14 @@ def test_hours_of_recycling_reloads_and_deaths_never_cost_capacity(drain: float 
         until = -inf
         for hour in range(2):
             sim.reload()
-            follow(sim, 1700, follow_closely)
+            follow(sim, 800, follow_closely)
             ready = [w for w in sim.group.roster.live() if w.phase is Phase.READY and w.pid]
             victim = ready[hour % len(ready)].pid
             assert victim is not None
             until = sim.kernel.time + 120
             sim.kernel.kill(victim, signal.SIGKILL)
             killed += 1
-            follow(sim, 1900, follow_closely)
+            follow(sim, 900, follow_closely)
         assert sum(sim.group.restarts.values()) <= killed
         assert sum(sim.group.recycled.values()) > 100
         assert sim.group.goal.stable == 3
