@@ -70,7 +70,7 @@ def test_what_a_dead_master_left_with_the_manager_goes_on_with_its_queues(tmp_pa
             assert server.process.wait(LIMIT) == -signal.SIGABRT
             gone(left)
             assert "Fatal Python error: Aborted" in server.log()
-            assert "in wait" in server.log(), "where the master was"
+            assert "master/loop.py" in server.log(), "where the master was"
         clients = [connect(where) for _ in range(5)] + [connect(f"{short}/s")]
         options = (*QUICK, "-b", f"127.0.0.1:{where[1]}", *place)
         kept = tuple(manager.kept.values())
