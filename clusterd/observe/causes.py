@@ -161,12 +161,12 @@ def failed(event: Mapping[str, Any]) -> Reading:
     if stage == "command":  # of a program, by its keeper
         return Reading(
             f"has lost its program: {reason}",
-            "Below is what the program printed last." if event.get("traceback") else "",
+            "",
             "Run it by hand, as its user and in its directory, to see why.",
         )
     return Reading(
         f"failed at {stage}: {reason}",
-        "It said so itself before it left; below is where.",
+        "It said so itself before it left.",
         str(event.get("remedy") or "Repair it, then 'clusterd reload --wait'."),
     )
 

@@ -31,7 +31,7 @@ def table(shot: Snapshot) -> str:
         growth = _growth(shot.groups[0]) if shot.groups else []
         lines += [*_details(shot), *growth, "", *_rows(shot.workers)]
     if shot.totals:
-        lines += ["", _totals(shot.totals)]
+        lines += ["", served(shot.totals)]
     return "\n".join(lines)
 
 
@@ -110,7 +110,7 @@ def _line(cells: list[str]) -> str:
     return " ".join(parts).rstrip()
 
 
-def _totals(totals: Mapping[str, int]) -> str:
+def served(totals: Mapping[str, int]) -> str:
     """What was served since the start, by workers that are gone too."""
     parts = [
         f"{show_count(totals.get('requests', 0))} requests "

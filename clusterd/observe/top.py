@@ -9,6 +9,7 @@ from clusterd.observe import rates
 from clusterd.observe.keys import HELP, View, chosen
 from clusterd.observe.rates import NOTHING, Rates
 from clusterd.observe.snapshot import GroupView, Snapshot, WorkerView
+from clusterd.observe.table import served
 
 
 class Style(enum.Enum):
@@ -140,28 +141,27 @@ def plain(page: Page, width: int) -> str:
 def _head(page: Page, shot: Snapshot) -> list[Line]:
     """What the cluster is and what it does as a whole."""
     rate = rates.whole(rates.since(page.history), shot)
-    one = "" if len(shot.groups) > 1 else f", generation {shot.generation}"
+    several = len(shot.groups) > 1
+    one = "" if several else f", generation {shot.generation}"
+    what = f"{len(shot.groups)} groups are " if several else f"{shot.app or '-'} is "
     busy = sum(worker.in_flight for worker in shot.workers)
     conns = sum(worker.connections for worker in shot.workers)
     memory = sum(page.memory.get(worker.pid, 0) for worker in shot.workers)
     first = [
         Span(shot.name, Style.STRONG),
-        Span(": " if not shot.app else f": {shot.app} is "),
+        Span(f": {what}"),
         Span(shot.state, STATES.get(shot.state, Style.WARN)),
         Span(f", {shot.ready} of {shot.size} ready{one}, up {show_seconds(shot.uptime)}"),
     ]
     told = [
         f"{_count(rate.requests)} req/s",
         f"{show_count(busy)} in flight",
-        f"{show_count(conns)} connections",
+        f"{show_count(conns)} conns",
         f"p50 {short_time(rate.p50)} p99 {short_time(rate.p99)}",
         f"CPU {_percent(rate.cpu)}",
         f"PSS {short_bytes(memory or None)}",
-        f"{show_count(shot.totals.get('requests', 0))} requests in all",
     ]
-    if wrong := shot.totals.get("answered_5xx", 0):
-        told.append(f"{show_count(wrong)} of them 5xx")
-    lines = [first, [Span("  ".join(told))]]
+    lines = [first, [Span("  ".join(told))], [Span(served(shot.totals), Style.DIM)]]
     if shot.rollout is not None and len(shot.groups) < 2:
         lines.append([Span(_rolling(shot), Style.WARN)])
     return lines

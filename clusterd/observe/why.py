@@ -14,6 +14,7 @@ from clusterd.observe.snapshot import MAIN
 
 Event = Mapping[str, Any]
 DOING = frozenset({"dumped", "blocked", "busy", "stalled", "worker_failed", "zygote_failed"})
+DOING_NOW = "What it was doing"
 NEAR = 120.0  # seconds before its end within which a dump still tells what a worker was doing
 MOST_LINES = 40  # of stacks
 HOME = re.escape(str(Path(__file__).parents[1]))
@@ -39,6 +40,7 @@ class Story(NamedTuple):
     meaning: str = ""
     then: str = ""  # what the cluster did
     doing: str = ""  # stacks or a traceback
+    doing_is: str = DOING_NOW  # what that shows
     doing_before: float = 0.0  # seconds that they are older than the end
     said: Sequence[str] = ()  # its last log lines
     remedy: str = ""
@@ -65,7 +67,7 @@ def _worker(event: Event, events: Sequence[Event], place: int) -> Story | None:
     reading = _reading(event, before)
     if reading is None:
         return None
-    doing, age = _doing(event, before)
+    doing, age, what = _doing(event, before)
     return Story(
         **_common(event, "worker"),
         headline=reading.headline,
@@ -73,6 +75,7 @@ def _worker(event: Event, events: Sequence[Event], place: int) -> Story | None:
         meaning=reading.meaning,
         then=_then(event, events, place),
         doing=doing,
+        doing_is=what,
         doing_before=age,
         remedy=str(event.get("remedy") or reading.remedy),
     )
@@ -116,7 +119,7 @@ def _zygote(event: Event, events: Sequence[Event], place: int) -> Story | None:
     else:
         reading = causes.ended(int(event.get("code") or 0), str(event.get("cause", "")))
     born = next((one for one in before if one["kind"] == "zygote_spawned"), None)
-    doing, age = _doing(event, before)
+    doing, age, what = _doing(event, before)
     return Story(
         **_common(event, "zygote"),
         headline=reading.headline,
@@ -124,6 +127,7 @@ def _zygote(event: Event, events: Sequence[Event], place: int) -> Story | None:
         meaning=reading.meaning,
         then="Workers that run are not touched by it; another is started when one is needed.",
         doing=doing,
+        doing_is=what,
         doing_before=age,
         remedy=str(event.get("remedy") or reading.remedy),
     )
@@ -145,6 +149,7 @@ def _rollout(event: Event, events: Sequence[Event], place: int) -> Story | None:
         headline=f"did not come up: {reason}",
         then=f"Generation {serving} serves on." if serving is not None else "",
         doing=str(event.get("traceback") or ""),
+        doing_is="Where it failed",
         remedy=str(event.get("remedy") or "Repair it, then 'clusterd reload --wait'."),
     )
 
@@ -164,6 +169,7 @@ def _gave_up(event: Event, events: Sequence[Event], place: int) -> Story:
         headline=f"gave up: {event.get('reason', '')}",
         meaning="No worker ever became ready, so there was nothing to keep up.",
         doing=str(event.get("traceback") or ""),
+        doing_is="Where it failed",
         remedy="Repair it and start again; 'clusterd check' looks at app and settings.",
     )
 
@@ -189,15 +195,22 @@ def _of_process(event: Event, earlier: Sequence[Event]) -> list[Event]:
     return [one for one in earlier if all(one.get(key) == event.get(key) for key in same)]
 
 
-def _doing(event: Event, before: Sequence[Event]) -> tuple[str, float]:
-    """The last stacks of it, and how much older than its end they are."""
+def _doing(event: Event, before: Sequence[Event]) -> tuple[str, float, str]:
+    """The last stacks of it, how much older than its end they are, and what they show."""
     for one in reversed(before):
-        age = _between(one, event)
-        if age > NEAR and one["kind"] not in ("worker_failed", "zygote_failed"):
+        age, said = _between(one, event), one["kind"] in ("worker_failed", "zygote_failed")
+        if age > NEAR and not said:
             break
         if one["kind"] in DOING and one.get("traceback"):
-            return str(one["traceback"]).rstrip(), age
-    return "", 0.0
+            return str(one["traceback"]).rstrip(), age, _shows(one)
+    return "", 0.0, DOING_NOW
+
+
+def _shows(event: Event) -> str:
+    """What the text of an event is."""
+    if event["kind"] not in ("worker_failed", "zygote_failed"):
+        return DOING_NOW
+    return "What it printed last" if event.get("stage") == "command" else "Where it failed"
 
 
 def _then(event: Event, events: Sequence[Event], place: int) -> str:
@@ -280,7 +293,7 @@ def told(story: Story, now: float) -> str:
         lines += ["  Its last log lines:", *(f"    {line}" for line in story.said)]
     if story.doing:
         age = f" {_short(story.doing_before)} before" if story.doing_before >= 0.1 else ""
-        lines += [f"  What it was doing{age}:"]
+        lines += [f"  {story.doing_is}{age}:"]
         lines += [f"    {line}" for line in trimmed(story.doing)]
     return "\n".join(lines)
 

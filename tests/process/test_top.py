@@ -89,7 +89,7 @@ def test_a_person_watches_scales_dumps_and_reloads(tmp_path: Path) -> None:
         assert server.event("scaled")["size"] == 2
 
         terminal.press("Down", "d")
-        chosen = terminal.shows("^worker=")[3]
+        chosen = terminal.shows("^worker=")[4]
         assert int(chosen.rpartition("pid=")[2]) in pids
         terminal.shows("thread MainThread")
         terminal.press("q", "R", "y")

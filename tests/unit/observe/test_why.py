@@ -107,7 +107,7 @@ BACK = ("readied", NEXT)
                 exited(9, "status 9"),
             ],
             "has lost its program: mailer ended by itself with status 9",
-            "printed last",
+            "",
         ),
         (
             [("leaving", {**IT, "reason": "max_requests", "recycle": True}),
