@@ -73,18 +73,7 @@ def pids_of(server: Server, group: str) -> set[int]:
     return {one["pid"] for one in server.workers() if one["group"] == group}
 
 
-def it_is_backed_off(server: Server) -> None:
-    """The group that ends whenever it is started, and says why."""
-    failed = server.event("worker_failed", group="unlucky")
-    assert "ended by itself with status 9" in failed["reason"]
-    assert failed["traceback"] == "no luck"
-    server.event("exited", group="unlucky", cause="status 9")
-    waits = [server.event("backed_off", group="unlucky")["retry_in"] for _ in range(3)]
-    assert waits[2] > waits[0]
-
-
-def test_web_and_background_processes_from_one_file(tmp_path: Path) -> None:
-    settings = """
+TOGETHER = """
         [web]
         app = "tell:app"
         workers = 1
@@ -98,8 +87,21 @@ def test_web_and_background_processes_from_one_file(tmp_path: Path) -> None:
 
         [group.unlucky]
         command = "/bin/sh -c 'echo no luck; exit 9'"
-    """
-    write(tmp_path, settings, listener=LISTENER)
+"""
+
+
+def it_is_backed_off(server: Server) -> None:
+    """The group that ends whenever it is started, and says why."""
+    failed = server.event("worker_failed", group="unlucky")
+    assert "ended by itself with status 9" in failed["reason"]
+    assert failed["traceback"] == "no luck"
+    server.event("exited", group="unlucky", cause="status 9")
+    waits = [server.event("backed_off", group="unlucky")["retry_in"] for _ in range(3)]
+    assert waits[2] > waits[0]
+
+
+def test_web_and_background_processes_from_one_file(tmp_path: Path) -> None:
+    write(tmp_path, TOGETHER, listener=LISTENER)
     with running(tmp_path, "", "--min-ready", "0", PATH=os.environ["PATH"]) as server:
         server.event("readied", group="web")
         crew = server.find("readied", group="crew")
