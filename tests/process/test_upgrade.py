@@ -203,11 +203,16 @@ def test_a_broken_version_changes_nothing_and_the_command_says_why(
             shutil.rmtree(code)
             shutil.copytree(spare, code)
         change(code / "__init__.py", '"0.', '"7.')
+        asked = "    asked: bool = False"
+        change(code / "fleet" / "roster.py", asked, f'    colour: str = "red"\n{asked}')
         server.signal(signal.SIGUSR2)
         upgraded = server.event("upgraded", pid=server.pid, previous=clusterd.__version__)
         assert upgraded["version"].startswith("7.")
         assert [each["pid"] for each in server.workers()] == [worker["pid"]]
-    assert load.failed == []
+        assert load.failed == []
+        os.kill(worker["pid"], signal.SIGKILL)
+        server.event("readied")
+        assert server.ask("status")["version"] == upgraded["version"]
 
 
 def command(server: Server, *words: str) -> subprocess.CompletedProcess[str]:
