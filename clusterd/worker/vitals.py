@@ -9,7 +9,6 @@ master need not wake for workers that are well.
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 from types import FrameType
 
@@ -30,7 +29,7 @@ logger = logging.getLogger("clusterd.worker")
 
 BEATS = 5  # in the time that is looked for, at least
 SHORTEST = 0.05  # s between two beats
-SWIFT = 0.4  # of a period: a block begins half a period after a beat, and the dump takes a moment
+MEAN = 0.5  # of a period: when after a beat a block begins
 
 SOON = 0.05  # s that Python has to answer before faulthandler does
 LATER = 3  # periods in which a sibling that is blocked has told of it itself
@@ -100,11 +99,8 @@ class Vitals:
         say: Say,
         neighbours: Neighbours,
         make_timer: Callable[[int], Timer] = Timer,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._loop = loop
-        self._clock = clock
-        self._turned = loop.time  # of uvloop: monotonic seconds at which its turn began
         self._server = server
         self._say = say
         self._neighbours = neighbours
@@ -114,6 +110,7 @@ class Vitals:
         self._timers: list[Timer] = []  # for Python, and for faulthandler
         self._on = False
         self._beat = 0.0
+        self._looked_at = -1.0  # the beat since which nothing happened when we were asked to look
         self._steady_since = 0.0
         self._busy, self._stalled = Busy(), Stalled()
         self._episodes = {
@@ -169,7 +166,7 @@ class Vitals:
                 self._say(Unwell("silent", "it shows no heartbeat", row=row), True)
 
     def _wind_up(self) -> None:
-        seconds = self._marks.dump + SWIFT * self.period
+        seconds = self._marks.dump + MEAN * self.period - SOON
         for timer in self._timers:
             timer.arm(seconds)
             seconds += SOON
@@ -178,14 +175,18 @@ class Vitals:
         """From the handler itself: whatever holds up the loop is right below in the stack."""
         if frame is None or is_the_loop(frame):
             return  # at rest: our process was stopped, or a callback in C holds it up
-        if self._clock() - self._turned() < self._marks.dump / 2:
-            return  # this turn of the loop has just begun: it goes on after a stop
+        if self._timers and self._looked_at != self._beat:
+            # Our process may have been stopped, and goes on: then a beat comes before this again.
+            self._looked_at = self._beat
+            self._timers[0].arm(SOON)
+            self._timers[1].arm(2 * SOON)
+            return
         try:
             self._say(Dumped(dump.fit(dump.stacks(self._loop, frame))), False)
         except Exception:  # must not surface in what was interrupted; faulthandler follows
             return
         if self._timers:
-            self._timers[-1].disarm()
+            self._timers[1].disarm()
 
     def _judge(self, condition: Condition, age: float) -> None:
         episode = self._episodes[condition]

@@ -83,6 +83,8 @@ async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
             threading.Thread(target=burn, daemon=True, name="burner").start()
         case "/pool":
             await asyncio.get_running_loop().run_in_executor(pool, outer)
+        case "/sort":  # C that calls Python, over and over
+            sorted(range(1 << 20), key=lambda number: -number)
         case "/while":
             spin(float(scope["query_string"]))
     await send({"type": "http.response.start", "status": 200, "headers": []})

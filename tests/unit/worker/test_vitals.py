@@ -53,7 +53,6 @@ class Bench:
         self.timers: list[FakeTimer] = []
         self.server = FakeServer([0] * 10, {})
         self.now = 1000.0
-        self.turn = 5.4  # seconds that the turn of the loop takes already
         self.missed: list[int] = []
         self.vitals = Vitals(
             loop,
@@ -63,7 +62,6 @@ class Bench:
             lambda message, _keep: self.said.append(message),
             self,  # type: ignore[arg-type]
             self._timer,  # type: ignore[arg-type]
-            lambda: loop.time() + self.turn,
         )
 
     def _timer(self, number: int) -> FakeTimer:
@@ -102,9 +100,9 @@ def test_the_timer_is_wound_up_at_each_beat_between_ready_and_drain(bench: Bench
     bench.beat()
     timer, fault = bench.timers
     # A block begins half a period after a beat, on average: so the dump is 5 s later, ± 0.5.
-    assert timer.armed == [pytest.approx(5.4)] * 2
+    assert timer.armed == [pytest.approx(5.45)] * 2
     bench.vitals.enter(Stage.DRAINING, bench.now)
-    assert fault.armed == [pytest.approx(5.45)] * 2  # if Python did not answer
+    assert fault.armed == [pytest.approx(5.5)] * 2  # if Python did not answer
     assert timer.closed
     assert fault.closed
     bench.beat(60.0)
@@ -116,6 +114,8 @@ def test_python_answers_the_signal_with_all_stacks_and_then_faulthandler_need_no
     bench: Bench,
 ) -> None:
     bench.vitals.on_look(LOOK_SIGNAL, sys._getframe())
+    assert not bench.said
+    bench.vitals.on_look(LOOK_SIGNAL, sys._getframe())
     (told,) = bench.said
     assert isinstance(told, Dumped)
     assert "test_python_answers_the_signal" in told.text
@@ -123,12 +123,23 @@ def test_python_answers_the_signal_with_all_stacks_and_then_faulthandler_need_no
     assert not bench.timers[1].armed
 
 
-def test_a_turn_that_has_just_begun_is_no_block(bench: Bench) -> None:
-    """The process was stopped, and the signal waited with it."""
-    bench.turn = 0.0
+def test_one_that_was_stopped_has_a_moment_to_beat(bench: Bench) -> None:
+    """The signal waited with it, and comes first."""
+    bench.beat()
+    bench.vitals.on_look(LOOK_SIGNAL, sys._getframe())
+    bench.beat(3.0)
     bench.vitals.on_look(LOOK_SIGNAL, sys._getframe())
     assert not bench.said
-    assert bench.timers[1].armed
+    assert [timer.armed[-1] for timer in bench.timers] == [0.05, 0.1]  # to look again
+
+
+def test_where_no_timer_is_wound_up_it_answers_at_once(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    """Somebody wants to know where it starts up, or drains."""
+    bench = Bench(loop, VitalsSettings())
+    bench.vitals.on_look(LOOK_SIGNAL, sys._getframe())
+    assert bench.said
 
 
 def test_a_loop_at_rest_leaves_the_answer_to_faulthandler(bench: Bench) -> None:
