@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+from pathlib import Path
 
 
 def state():
@@ -28,8 +29,7 @@ async def app(scope, receive, send):
             if message["type"] == "lifespan.shutdown":
                 return
     if scope["path"] == "/write":
-        with open(os.environ["RIGHTS_FILE"], "w") as file:
-            file.write("written")
+        Path(os.environ["RIGHTS_FILE"]).write_text("written")  # noqa: ASYNC240  # nobody waits
     body = json.dumps({"import": AT_IMPORT, "now": state()}).encode()
     headers = [(b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})

@@ -102,7 +102,10 @@ def test_web_may_be_a_program_too(tmp_path: Path) -> None:
         ("group = 3", "groups are written as"),
         ('[group.a]\ncommand = "it\'s"', "is no command: No closing quotation"),
         ('[group.a]\ncommand = "x"\nenvironment = { A = [1] }', "is no value of a variable"),
-        ('[group.a]\ncommand = "x"\nafter = "b"', "a is to start after 'b', and there is no such group"),
+        (
+            '[group.a]\ncommand = "x"\nafter = "b"',
+            "a is to start after 'b', and there is no such group",
+        ),
         ('[web]\napp = "a:b"\n[group.web]\napp = "a:b"', "are the same group"),
     ],
 )
