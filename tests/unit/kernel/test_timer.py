@@ -48,14 +48,14 @@ def drain(pipe: int) -> None:
             pass
 
 
-def stand_still(lock: threading.Lock) -> None:
+def stand_still(lock: threading.Lock, timer: Timer) -> None:
+    timer.arm(0.01)
     lock.acquire(timeout=20.0)
 
 
 def test_a_thread_that_stands_still_is_dumped(pipe: int, timer: Timer) -> None:
     lock = threading.Lock()
     lock.acquire()
-    timer.arm(0.01)
     got: list[bytes] = []
 
     def let_go() -> None:
@@ -64,7 +64,7 @@ def test_a_thread_that_stands_still_is_dumped(pipe: int, timer: Timer) -> None:
 
     watcher = threading.Thread(target=let_go)
     watcher.start()
-    stand_still(lock)
+    stand_still(lock, timer)
     watcher.join()
     assert got
 
@@ -77,6 +77,7 @@ def test_armed_again_it_waits_anew_and_disarmed_for_ever(pipe: int, timer: Timer
     drain(pipe)
     timer.arm(0.005)
     timer.disarm()
+    drain(pipe)  # on a busy machine it may have gone off
     wait_for_tick()
     with pytest.raises(BlockingIOError):
         os.read(pipe, 4096)
@@ -89,7 +90,7 @@ def wait_for_tick() -> None:
         pass
 
 
-def test_a_child_has_no_timer(timer: Timer) -> None:
+def test_a_child_has_no_timer(pipe: int, timer: Timer) -> None:
     timer.arm(0.01)
     pid = os.fork()
     if pid == 0:
