@@ -9,6 +9,7 @@ from clusterd.cli.facts import gather
 from clusterd.cli.here import directory
 from clusterd.cli.options import Grouped, every_setting
 from clusterd.core.exits import Exit
+from clusterd.core.log import clean
 
 COLOURS = {OK: "green", WARN: "yellow", FAIL: "red"}
 NAMES = 12  # columns of the check's name
@@ -42,10 +43,10 @@ def shown(finding: Finding) -> str:
     """A finding as people read it; colours are left out where the output is no terminal."""
     level = click.style(f"{finding.level:<4}", fg=COLOURS[finding.level])
     indent = " " * (len("warn") + NAMES + 2)
-    lines = [f"{level} {finding.check:<{NAMES}} {finding.text}"]
+    lines = [f"{level} {finding.check:<{NAMES}} {clean(finding.text)}"]
     if finding.remedy:
-        lines.append(f"{indent}{finding.remedy}")
-    lines += [f"{indent}{line}" for line in finding.below.rstrip().splitlines()]
+        lines.append(f"{indent}{clean(finding.remedy)}")
+    lines += [f"{indent}{clean(line)}" for line in finding.below.expandtabs().splitlines()]
     return "\n".join(lines)
 
 

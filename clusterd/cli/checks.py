@@ -255,7 +255,7 @@ def stopping(facts: Facts) -> Iterator[Finding]:
     needed = max((c.fleet.graceful_timeout for c in facts.groups.values()), default=0.0) + OVERTIME
     if not facts.groups:
         return
-    limits = [(facts.stop_timeout, f"TimeoutStopSec of {facts.unit}")] if facts.unit else []
+    limits = [(facts.stop_timeout, f"TimeoutStopSec of {facts.unit}")] if facts.stop_timeout else []
     if facts.kubernetes:
         limits.append((KUBERNETES_GRACE, "Kubernetes' terminationGracePeriodSeconds, unless set"))
     for limit, whose in limits:
@@ -274,6 +274,22 @@ def stopping(facts: Facts) -> Iterator[Finding]:
             f"a stop takes up to {show_seconds(needed)}; whoever stops "
             "clusterd must wait that long",
         )
+
+
+def vitals(facts: Facts) -> Iterator[Finding]:
+    """The limits of a worker that stands still, in their order."""
+    for name, config in _apps(facts):
+        one = config.vitals
+        for sooner, later in (("hang_dump", "hang_timeout"), ("hang_timeout", "stall_timeout")):
+            first, second = getattr(one, sooner), getattr(one, later)
+            if 0 < second < first:
+                yield Finding(
+                    "timeouts",
+                    WARN,
+                    f"{sooner} {show_seconds(first)} is longer than {later} "
+                    f"{show_seconds(second)}{_of(facts, name)}",
+                    f"Shorten {sooner}, or raise {later}: the one is to come before the other.",
+                )
 
 
 def keep_alive(facts: Facts) -> Iterator[Finding]:
@@ -364,6 +380,7 @@ CHECKS: dict[str, Check] = {
     "workers": workers,
     "memory": memory,
     "timeouts": stopping,
+    "vitals": vitals,
     "keep_alive": keep_alive,
     "tls": tls,
     "extras": extras,

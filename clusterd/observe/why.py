@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from clusterd.core.log import clean
 from clusterd.core.units import show_seconds
 from clusterd.observe import causes
 from clusterd.observe.causes import Reading
@@ -295,7 +296,8 @@ def told(story: Story, now: float) -> str:
         age = f" {_short(story.doing_before)} before" if story.doing_before >= 0.1 else ""
         lines += [f"  {story.doing_is}{age}:"]
         lines += [f"    {line}" for line in trimmed(story.doing)]
-    return "\n".join(lines)
+    # What an exception says may come from a peer, and must not drive a terminal.
+    return "\n".join(clean(line.expandtabs()) for line in lines)
 
 
 def trimmed(stacks: str) -> list[str]:

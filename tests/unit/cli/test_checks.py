@@ -46,6 +46,11 @@ def said(of: Facts, check: str) -> list[Finding]:
     return [finding for finding in judged(of) if finding.check == check]
 
 
+def test_limits_that_are_off_or_unknown_are_no_matter() -> None:
+    off = config(vitals={"hang_dump": 0.0, "hang_timeout": 0.0, "stall_timeout": 0.0})
+    assert {finding.level for finding in said(facts(off, unit="a.service"), "timeouts")} == {OK}
+
+
 def test_what_nobody_would_use_is_not_missed() -> None:
     assert not said(facts(has_h2=False), "extras")
     assert not said(facts(config(tls={"tls_cert": ("/c",)}, http={"http2": "off"}), has_h2=False),
@@ -92,6 +97,8 @@ TLS = config(tls={"tls_cert": ("/c",)})
          "1m03s"),
         ("timeouts", WARN, facts(config(fleet={"graceful_timeout": 5.0, "stream_grace": 5.0})),
          "stream_grace"),
+        ("timeouts", WARN, facts(config(vitals={"hang_dump": 40.0})), "hang_dump 40s is longer"),
+        ("timeouts", WARN, facts(config(vitals={"stall_timeout": 20.0})), "than stall_timeout"),
         ("keep_alive", WARN, facts(config(http={"keep_alive": 5.0})), "5.0s"),
         ("tls", FAIL, facts(TLS, probes={"web": {"tls": {"error": "no key"}}}), "no key"),
         ("tls", FAIL, facts(TLS, probes={"web": {"tls": {"expires": 900.0, "names": []}}}),

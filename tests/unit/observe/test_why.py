@@ -200,6 +200,13 @@ def test_a_pid_that_was_given_out_again_is_another_process() -> None:
     assert story.headline == "died of SIGSEGV"
 
 
+def test_a_terminal_is_not_driven_by_what_an_exception_says() -> None:
+    bad = {**IT, "stage": "startup", "reason": "\x1b[2Jboo", "traceback": "T\tx\n\x1b]0;boo\x07"}
+    text = page([only(("worker_failed", bad), exited(1, "status 1"))], 2000.0)
+    assert "\x1b" not in text
+    assert "\\x1b[2Jboo" in text
+
+
 def test_a_failed_rollout_is_one_story_with_its_traceback() -> None:
     zygote = {"group": "web", "generation": 3, "pid": 50}
     broken = {"stage": "import", "reason": "NameError: oops", "traceback": "Traceback"}
