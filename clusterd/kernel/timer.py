@@ -9,6 +9,7 @@ whether the thread has gone on since.
 """
 
 import ctypes
+import functools
 import os
 import threading
 import time
@@ -64,13 +65,21 @@ class Timer:
             )
         )
         self._spec = _TimerSpec()
+        # What is done at each beat is one call with what is there already.
+        self._wind_up = functools.partial(
+            self._lib.timer_settime, self._id, 0, ctypes.byref(self._spec), None
+        )
 
     def arm(self, seconds: float) -> None:
         """Start anew; 0 means never."""
         value = self._spec.value
         value.seconds = int(seconds)
         value.nanoseconds = int(seconds % 1 * 1e9)
-        self._check(self._lib.timer_settime(self._id, 0, ctypes.byref(self._spec), None))
+        self._check(self._wind_up())
+
+    def again(self) -> None:
+        """Start anew, with the time that it was armed with last."""
+        self._wind_up()
 
     def disarm(self) -> None:
         """Do not signal."""

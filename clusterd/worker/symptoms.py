@@ -15,7 +15,9 @@ from clusterd.app.exchange import WAITING
 from clusterd.kernel import threads
 
 SHARE = 0.3  # of a CPU that other threads must use to be worth a closer look
-LATE = 0.4  # of the switch interval by which the beat is late when a thread holds the interpreter
+# By how much the beat is late, at least, when a thread holds the interpreter: part of the time
+# after which it is asked to let go.
+LATE = 0.4 * sys.getswitchinterval()  # seconds
 # Where a thread waits for its next job: frames of these files at its bottom say nothing.
 MACHINERY = (
     "/threading.py",
@@ -92,12 +94,20 @@ class Busy:
         self._misses = 0
         self._calls: dict[int, tuple[float, list[FrameType]]] = {}  # as they were, by thread
 
+    @property
+    def is_suspected(self) -> bool:
+        """Whether to ask at the next beat, however that comes."""
+        return bool(self._calls)
+
     def look(self, now: float, late: float) -> float:
-        """Seconds for which it has been so; `late`: by how much the beat is."""
+        """Seconds for which it has been so; `late`: by how much the beat is.
+
+        To be called at beats that are late by `LATE`, and while `is_suspected`.
+        """
         elapsed, self._now = now - self._now, now
         before, self._others = self._others, self._spent() - self._own()
         share = (self._others - before) / elapsed if elapsed > 0 else 0.0
-        if share < SHARE or late < LATE * sys.getswitchinterval():
+        if share < SHARE or late < LATE:
             return self._well(now)
         if not self._in_one_call((self._others - before) / 2):
             return self._well(now, forget=False)

@@ -23,7 +23,7 @@ from clusterd.worker.birth import Birth
 from clusterd.worker.neighbours import Neighbours
 from clusterd.worker.pulse import Pulse
 from clusterd.worker.server import Server
-from clusterd.worker.symptoms import Busy, Stalled
+from clusterd.worker.symptoms import LATE, Busy, Stalled
 
 logger = logging.getLogger("clusterd.worker")
 
@@ -32,6 +32,7 @@ SHORTEST = 0.05  # s between two beats
 MEAN = 0.5  # of a period: when after a beat a block begins
 
 SOON = 0.05  # s that Python has to answer before faulthandler does
+GLANCES = 3  # beats from one look at the siblings to the next
 LATER = 3  # periods in which a sibling that is blocked has told of it itself
 
 Say = Callable[[Message, bool], None]
@@ -111,6 +112,8 @@ class Vitals:
         self._on = False
         self._beat = 0.0
         self._looked_at = -1.0  # the beat since which nothing happened when we were asked to look
+        self._beats = 0
+        self._is_unwell = False  # or was at the last beat
         self._steady_since = 0.0
         self._busy, self._stalled = Busy(), Stalled()
         self._episodes = {
@@ -145,22 +148,35 @@ class Vitals:
         """At each beat."""
         if not self._on:
             return
-        self._wind_up()
+        if self._looked_at == self._beat:
+            self._wind_up()
+        else:
+            for timer in self._timers:
+                timer.again()
         gap, self._beat = now - self._beat, now
+        late = gap - self.period
+        # In the cold, as in an idle worker, every line costs: most have nothing more to do.
+        if late > LATE or self._server.running or self._is_unwell:
+            self._examine(now, gap, late)
+        self._beats += 1
+        if self._beats % GLANCES == 0:
+            self._look_around(now)
+
+    def _examine(self, now: float, gap: float, late: float) -> None:
         if gap >= self._marks.dump:
             self._report("recovered", f"its event loop stood still for {gap:.1f} s")
-        late = max(0.0, gap - self.period)
-        server = self._server
-        self._judge(Condition.BUSY, self._busy.look(now, late))
-        age = self._stalled.look(now, sum(server.answers), server.running)
-        self._judge(Condition.STALLED, age)
-        self._look_around(now, late)
-
-    def _look_around(self, now: float, late: float) -> None:
-        """Miss a sibling only if our own heart has beaten all the time: else all were frozen."""
-        limit = self._marks.dump + LATER * self.period
         if late > self.period:
             self._steady_since = now
+        server = self._server
+        busy = self._busy.look(now, late)
+        stalled = self._stalled.look(now, sum(server.answers), server.running)
+        self._judge(Condition.BUSY, busy)
+        self._judge(Condition.STALLED, stalled)
+        self._is_unwell = self._busy.is_suspected or busy > 0.0 or stalled > 0.0
+
+    def _look_around(self, now: float) -> None:
+        """Miss a sibling only if our own heart has beaten all the time: else all were frozen."""
+        limit = self._marks.dump + LATER * self.period
         if now - self._steady_since > limit:
             for row in self._neighbours.silent(now, limit):
                 self._say(Unwell("silent", "it shows no heartbeat", row=row), True)
