@@ -38,6 +38,9 @@ def answer(cluster: Cluster, request: dict[str, Any]) -> Reply | Waiter:
         return refused(error.message, error.remedy)
     except (TypeError, ValueError, OverflowError) as error:
         return refused(f"{name}: {error}")
+    except Exception as error:  # our own fault, but whoever asked must not wait for ever
+        cluster.trouble(error)
+        return refused(f"{name} failed: {error!r}", "clusterd's log has more; it serves on")
 
 
 def stop(cluster: Cluster, request: dict[str, Any]) -> Reply:
@@ -118,6 +121,8 @@ def scale(cluster: Cluster, request: dict[str, Any]) -> Reply:
 def restart(cluster: Cluster, request: dict[str, Any]) -> Waiter:
     """Answers when the slot's new worker is ready, or with why there is none."""
     group = chosen(cluster, request)[0] if "group" in request else cluster.main
+    if "slot" not in request:
+        raise ConfigError("restart: 'slot' is wanted")
     slot = int(request["slot"])
     orders.restart(group, slot, "clusterd restart")
     return Restarted(group.name, slot)

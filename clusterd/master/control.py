@@ -27,6 +27,7 @@ MOST_CLIENTS = 64
 MOST_REQUEST = 64 * 1024  # bytes without a line's end
 MOST_UNREAD = 16 * 1024 * 1024  # bytes, of all clients together: one dump of many workers
 MOST_EVENTS = 256  # that are looked at for that
+MOST_AT_ONCE = 16  # requests of a client that are seen to in a turn: others wait meanwhile
 PIECE = 64 * 1024  # bytes of the journal that are made ready for a client at once
 NOBODY = -1  # a user whom nobody is
 _PEERCRED = struct.Struct("3i")  # pid, uid, gid: SO_PEERCRED, unix(7)
@@ -52,6 +53,11 @@ class Client:
         """May its next request be seen to? It has read all replies, and waits for none."""
         waits = self.waiter is not None or self.since is not None
         return not (self.closing or self.unread or waits)
+
+    @property
+    def due(self) -> bool:
+        """Is there a whole request that may be seen to?"""
+        return self.ready and b"\n" in self.heard
 
 
 class Control:
@@ -112,7 +118,7 @@ class Control:
         client = self.clients.get(number)
         if client is not None:
             self._flush(client)
-            if not client.unread:
+            if not client.unread and not client.due:
                 self._hear(client)
             self._attend(client)
 
@@ -154,10 +160,8 @@ class Control:
     def _watch(self, client: Client) -> None:
         """Wait for what it says; or while something is unread, for room to write that alone."""
         key, is_stuck = ("control", client.number), bool(client.unread)
-        # What was said while it waited is seen to in a turn of its own.
-        is_due = bool(client.heard) and client.ready and b"\n" in client.heard
-        try:
-            self._kernel.watch(client.sock, key, write=is_stuck or is_due, read=not is_stuck)
+        try:  # what is due is seen to in a turn of its own, for which no more need be said
+            self._kernel.watch(client.sock, key, write=is_stuck or client.due, read=not is_stuck)
         except OSError:  # events are told from anywhere in the master, and must not raise there
             self._drop(client)
 
@@ -176,11 +180,12 @@ class Control:
         client.heard += data
 
     def _attend(self, client: Client) -> None:
-        """Obey line by line, as long as it reads the replies."""
-        while client.ready and (end := client.heard.find(b"\n")) >= 0:
-            line = bytes(client.heard[:end])
-            del client.heard[: end + 1]
-            self._obey(client, line)
+        """Obey line by line, as long as it reads the replies and it is nobody else's turn."""
+        for _ in range(MOST_AT_ONCE):
+            if not client.due:
+                break
+            line, _, client.heard = client.heard.partition(b"\n")
+            self._obey(client, bytes(line))
             if client.number not in self.clients:
                 return
         if client.number not in self.clients:
@@ -198,10 +203,11 @@ class Control:
         except (ValueError, RecursionError) as error:
             self._say(client, refused(f"this is no request: {error}"))
             return
-        self.commanded |= request.get("command") not in commands.READING
-        if client.looks_only and request.get("command") not in commands.READING:
+        is_command = request.get("command") not in commands.READING
+        if client.looks_only and is_command:
             self._say(client, refused("only who runs the cluster may command it"))
             return
+        self.commanded |= is_command
         if request.get("command") == "events":
             self._events(client, request)
             return

@@ -1,16 +1,19 @@
 """The control socket: whatever a client sends or does not read, the master goes on."""
 
 import errno
+import gc
 import os
 import resource
 import stat
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from clusterd.core.errors import BindError
 from clusterd.core.events import Kind
-from clusterd.master.control import MOST_REQUEST, Control
+from clusterd.master import commands
+from clusterd.master.control import MOST_AT_ONCE, MOST_REQUEST, Control
 from tests.support.desk import Caller, Desk
 from tests.support.fake import Behaviour
 from tests.support.simulated import simulated
@@ -73,6 +76,7 @@ def test_a_request_without_an_end_is_dropped(desk: Desk) -> None:
         ('{"command": "scale", "by": NaN}', "scale: "),
         ('{"command": "rollback"}', "no previous generation"),
         ('{"command": "resume"}', "not paused"),
+        ('{"command": "restart"}', "'slot' is wanted"),
         ('{"command": "events", "since": "now"}', "'since' is a number"),
     ],
 )
@@ -182,6 +186,7 @@ def test_a_place_that_cannot_be_had_is_refused_and_nothing_is_left_of_the_try(
         other = Control(sim.cluster, str(path)) if what == "a live socket" else None
         if other is None:
             path.touch()
+        gc.collect()  # what earlier tests left open is closed now, not between two looks
         before = sorted(os.listdir("/proc/self/fd")), sorted(tmp_path.iterdir())
         with pytest.raises(BindError):
             Control(sim.cluster, str(path))
@@ -207,3 +212,33 @@ def test_a_client_that_cannot_be_waited_for_is_dropped_and_hurts_nobody(desk: De
     assert desk.dropped(follower)
     assert desk.dropped(late)
     assert not desk.control.clients
+
+
+def test_a_command_that_fails_by_our_own_fault_is_answered_and_journaled(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_cluster: object, _request: object) -> NoReturn:
+        raise OSError(errno.EMFILE, "no descriptor left")
+
+    monkeypatch.setitem(commands.TABLE, "reload", fails)
+    caller = desk.call()
+    caller.say('{"command": "reload"}\n{"command": "status"}\n')
+    desk.sim.loop.turn()
+    refusal, status = caller.replies()
+    assert not refusal["ok"]
+    assert "no descriptor left" in refusal["error"]
+    assert status["ok"]
+    (event,) = desk.sim.find(Kind.TROUBLE, fault=True)
+    assert "no descriptor left" in event.fields["reason"]
+    assert "in fails" in event.fields["traceback"]
+
+
+def test_a_client_with_a_thousand_requests_does_not_keep_the_master_to_itself(desk: Desk) -> None:
+    many = 4 * MOST_AT_ONCE
+    caller = desk.call()
+    caller.say('{"command": "tea"}\n' * many)
+    desk.sim.turn()
+    assert len(caller.replies()) == MOST_AT_ONCE
+    for _ in range(3):
+        desk.sim.turn()
+    assert len(caller.replies()) == many
