@@ -10,7 +10,6 @@ from tests.support.load import Load
 from tests.support.server import Event, Server, running, serving
 
 WORKERS = 4
-RECYCLES = 100
 MIB = 2**20
 PACE = {"CLUSTERD_TEST_PACE": "20"}  # twenty looks a second, and autoscaling as much faster
 
@@ -36,18 +35,19 @@ def until_recycled(server: Server, count: int) -> None:
         server.event("retired")
 
 
-def test_a_hundred_recycles_under_load_lose_nothing_and_no_capacity(tmp_path: Path) -> None:
+@pytest.mark.parametrize("recycles", [25, pytest.param(100, marks=pytest.mark.slow)])
+def test_recycles_under_load_lose_nothing_and_no_capacity(tmp_path: Path, recycles: int) -> None:
     options = ("--max-requests", "20")
     with serving(tmp_path, "tell:app", *options, workers=WORKERS, **PACE) as server:
         with Load(server) as load:
-            until_recycled(server, RECYCLES)
+            until_recycled(server, recycles)
         assert load.failed == []
-        assert load.answered > RECYCLES * 20
+        assert load.answered > recycles * 20
         assert fewest_ready(server.rest_so_far()) == WORKERS
         assert not server.find("exited", fault=True)
         assert not server.find("backed_off")
         workers = server.workers()
-        assert sum(each["recycled"] for each in workers) >= RECYCLES
+        assert sum(each["recycled"] for each in workers) >= recycles
         assert sum(each["restarts"] for each in workers) == 0
     for event in server.find("leaving"):
         assert event["reason"].startswith("max_requests: "), event

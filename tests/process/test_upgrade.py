@@ -24,8 +24,6 @@ from tests.support.authority import Authority
 from tests.support.secure import secure, told
 from tests.support.server import APPS, LIMIT, ROOT, Server, running, serving
 
-UPGRADES = 20
-
 
 class Load:
     """Clients that ask without a pause, on kept connections and on fresh ones."""
@@ -104,11 +102,12 @@ def copy(tmp_path: Path) -> Path:
 
 
 @pytest.mark.timeout(180)  # of a second or two each, and slower where others test beside us
-def test_twenty_upgrades_under_load_lose_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("upgrades", [4, pytest.param(20, marks=pytest.mark.slow)])
+def test_upgrades_under_load_lose_nothing(tmp_path: Path, upgrades: int) -> None:
     with serving(tmp_path, workers=2) as server, Load(server) as load:
         workers = {each["pid"] for each in server.workers()}
         requests, opened, journal = 0, 0, 0
-        for _ in range(UPGRADES):
+        for _ in range(upgrades):
             answer = server.ask("upgrade")
             assert answer["version"] == clusterd.__version__
             status = server.ask("status")
@@ -122,11 +121,11 @@ def test_twenty_upgrades_under_load_lose_nothing(tmp_path: Path) -> None:
         assert {each["pid"] for each in server.workers()} == workers
         seen = server.rest_so_far()
         assert [event["n"] for event in seen] == list(range(1, len(seen) + 1))
-        assert len(server.find("upgraded", pid=server.pid)) == UPGRADES
+        assert len(server.find("upgraded", pid=server.pid)) == upgrades
         assert not server.find("exited")
         assert not server.find("trouble"), server.history()
     assert load.failed == []
-    assert load.answered > UPGRADES
+    assert load.answered > upgrades
 
 
 def change(path: Path, old: str, new: str) -> None:
