@@ -15,12 +15,13 @@ from typing import Any, Self
 
 from clusterd.config.address import Unix
 from clusterd.core.errors import BindError
-from clusterd.core.events import Event
+from clusterd.core.events import Event, Kind
+from clusterd.kernel.privileges import Identity
 from clusterd.kernel.real import Kernel
 from clusterd.master import commands
 from clusterd.master.cluster import Cluster
 from clusterd.master.listener import Listener, listen
-from clusterd.master.readers import let_in, reader
+from clusterd.master.readers import ADMIN, let_in, reader
 from clusterd.master.waiters import Reply, Waiter, refused
 
 MOST_CLIENTS = 64
@@ -29,7 +30,7 @@ MOST_UNREAD = 16 * 1024 * 1024  # bytes, of all clients together: one dump of ma
 MOST_EVENTS = 256  # that are looked at for that
 MOST_AT_ONCE = 16  # requests of a client that are seen to in a turn: others wait meanwhile
 PIECE = 64 * 1024  # bytes of the journal that are made ready for a client at once
-NOBODY = -1  # a user whom nobody is
+ADMITTING = (Kind.GROUP_ADDED, Kind.GROUP_REMOVED, Kind.ROLLOUT_FINISHED)  # may change who looks
 _PEERCRED = struct.Struct("3i")  # pid, uid, gid: SO_PEERCRED, unix(7)
 
 
@@ -68,7 +69,7 @@ class Control:
         self.path = path
         self.clients: dict[int, Client] = {}
         self._numbers = 0
-        is_new = not os.path.isdir(os.path.dirname(path))
+        self._is_new = not os.path.isdir(os.path.dirname(path))
         try:
             os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         except OSError as error:
@@ -76,7 +77,6 @@ class Control:
             raise BindError(reason) from error
         (self.file,) = listen(Unix(path, 0o600), MOST_CLIENTS)
         cluster.control_file = [(self.file.path, self.file.inode)]
-        cluster.guard(let_in, cluster, path, is_new)
         self.open()
 
     @classmethod
@@ -86,17 +86,27 @@ class Control:
         control.path, control.file = file.path, file
         control.clients = {client.number: client for client in clients}
         control._numbers = max(control.clients, default=0)
+        control._is_new = False
         return control
 
     def open(self) -> None:
         """Hear clients, and let them hear of events."""
         self.commanded = True  # something that the loop has to see to came in
-        found = reader(self.cluster)
-        self._reader = found.uid if found is not None else NOBODY
+        self._reader: Identity | None = None
+        self.cluster.guard(self._admit)
         self._kernel.watch(self.file.sock, ("control", 0))
         for client in list(self.clients.values()):
             self._watch(client)
         self.cluster.journal.listen(self._spread)
+
+    def _admit(self) -> None:
+        """Let the admin endpoint in, as whoever it is by now, and nobody who it was before."""
+        before, self._reader = self._reader, reader(self.cluster)
+        if before == self._reader:
+            return
+        for client in [one for one in self.clients.values() if one.looks_only and before]:
+            self._drop(client)
+        let_in(self.cluster, self.path, self._reader, self._is_new)
 
     @property
     def _kernel(self) -> Kernel:
@@ -135,7 +145,7 @@ class Control:
             sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEERCRED.size)
         )
         is_ours = uid in (0, os.geteuid())
-        if not (is_ours or uid == self._reader):
+        if not (is_ours or (self._reader is not None and uid == self._reader.uid)):
             sock.close()
             return
         if len(self.clients) >= MOST_CLIENTS:
@@ -227,6 +237,8 @@ class Control:
 
     def _spread(self, event: Event) -> None:
         """Every event goes to those who follow, and to those who wait for just this."""
+        if event.kind in ADMITTING and event.fields.get("group") == ADMIN:
+            self.cluster.guard(self._admit)
         for client in list(self.clients.values()):
             if client.since is not None:
                 if not client.unread:

@@ -35,9 +35,9 @@ def remove_group(group: Group) -> None:
     """A group that the settings no longer name has left: nothing of it stays."""
     for one in group.sockets:
         group.note(Kind.UNBOUND, address=one.name)
-    group.note(Kind.GROUP_REMOVED)
     group.close()
     del group.cluster.groups[group.name]
+    group.note(Kind.GROUP_REMOVED)
     tell_sockets(group.cluster)
 
 

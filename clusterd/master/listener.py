@@ -6,6 +6,7 @@ import fcntl
 import os
 import socket
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from clusterd.config.address import Address, Fd, Tcp, Unix
@@ -133,9 +134,9 @@ def _passed_unix(address: Unix, backlog: int, luggage: Luggage) -> Listener | No
     if not passed.listener:
         return Listener(f"unix:{path}", passed.sock, inherited=True)
     lock = lock_path(path)
-    with contextlib.suppress(OSError):
-        if os.stat(path).st_ino == passed.inode and revive(passed):
-            os.chmod(path, address.mode)
+    with contextlib.suppress(OSError), pinned(path) as pin:
+        if os.stat(pin).st_ino == passed.inode and revive(passed):
+            os.chmod(pin, address.mode)
             passed.sock.listen(backlog)
             name, inode = f"unix:{path}", passed.inode
             return Listener(name, passed.sock, path=path, inode=inode, lock=lock, kept=True)
@@ -217,9 +218,10 @@ def _unix(address: Unix, backlog: int) -> Listener:
     try:
         remove_stale(path)
         sock.bind(path)
-        os.chmod(path, address.mode)  # before listen: nobody can connect before it holds
+        with pinned(path) as name:
+            os.chmod(name, address.mode)  # before listen: nobody can connect before it holds
+            inode = os.stat(name).st_ino
         sock.listen(backlog)
-        inode = os.stat(path).st_ino
     except (OSError, BindError) as error:
         sock.close()
         unlock_path(path, lock)
@@ -228,6 +230,22 @@ def _unix(address: Unix, backlog: int) -> Listener:
         raise BindError(f"{address} cannot be bound: {error.strerror}") from error
     sock.setblocking(False)
     return Listener(f"unix:{path}", sock, path=path, inode=inode, lock=lock)
+
+
+@contextlib.contextmanager
+def pinned(path: str) -> Iterator[str]:
+    """A name of the file that is at this path now, and of no other meanwhile. Raises OSError.
+
+    Who may write to its directory could put a link to a file of ours there, just before we, as
+    the superuser, change the mode of what we have made (open(2): O_PATH; proc(5): /proc/PID/fd).
+    """
+    fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if stat.S_ISLNK(os.fstat(fd).st_mode):
+            raise OSError(errno.ELOOP, "it is a link", path)
+        yield f"/proc/self/fd/{fd}"
+    finally:
+        os.close(fd)
 
 
 def lock_path(path: str) -> int:
@@ -240,7 +258,8 @@ def lock_path(path: str) -> int:
         raise ConfigError(f"{path} is too long for a Unix socket: at most 107 bytes")
     try:
         while True:
-            lock = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            lock = os.open(name, flags, 0o600)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 with contextlib.suppress(FileNotFoundError):

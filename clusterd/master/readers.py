@@ -9,6 +9,7 @@ import stat
 from clusterd.core.events import Kind
 from clusterd.kernel.privileges import Identity, identity
 from clusterd.master.cluster import Cluster
+from clusterd.master.listener import pinned
 
 ADMIN = "admin"
 
@@ -22,20 +23,18 @@ def reader(cluster: Cluster) -> Identity | None:
     return None if found.uid in (0, os.geteuid()) else found
 
 
-def let_in(cluster: Cluster, path: str, is_new: bool) -> None:
-    """Open the control socket to the reader's group. `is_new`: its directory is of our making.
+def let_in(cluster: Cluster, path: str, who: Identity | None, is_new: bool) -> None:
+    """Open the control socket to the reader's group, or to nobody but who we are. `is_new`: its
+    directory is of our making. Raises OSError.
 
     SO_PEERCRED still tells who of that group is let in, and what he may ask.
     """
-    who = reader(cluster)
-    if who is None:
-        return
-    os.chown(path, -1, who.gid)
-    os.chmod(path, 0o660)
+    _open(path, who, 0o600, 0o660)
     directory = os.path.dirname(path)
     if is_new:
-        os.chown(directory, -1, who.gid)
-        os.chmod(directory, 0o710)
+        _open(directory, who, 0o700, 0o710)
+    if who is None:
+        return
     while directory != "/" and may_enter(directory, who):
         directory = os.path.dirname(directory)
     if directory != "/":
@@ -45,6 +44,13 @@ def let_in(cluster: Cluster, path: str, is_new: bool) -> None:
             "where the control socket lies",
             next="it answers 503; let others enter that directory, or set runtime_dir",
         )
+
+
+def _open(path: str, who: Identity | None, closed: int, opened: int) -> None:
+    """Give a path the group and the mode that the reader needs, or those it has without one."""
+    with pinned(path) as name:
+        os.chown(name, -1, os.getegid() if who is None else who.gid)
+        os.chmod(name, closed if who is None else opened)
 
 
 def may_enter(directory: str, who: Identity) -> bool:

@@ -14,9 +14,12 @@ from typing import Any
 
 import pytest
 
+from clusterd.config.settings import Config
 from clusterd.core.events import Kind
 from clusterd.kernel.privileges import Identity
+from clusterd.master import reload
 from clusterd.master.control import MOST_CLIENTS, Control
+from clusterd.master.listener import pinned
 from clusterd.master.readers import ADMIN, may_enter, reader
 from tests.support.simulated import Simulation, config
 
@@ -32,9 +35,14 @@ def place() -> Iterator[Path]:
     shutil.rmtree(made)
 
 
+def of(user: str) -> Config:
+    """Settings of workers that are somebody else."""
+    return replace(config(1), limits=replace(config(1).limits, user=user))
+
+
 def administered(user: str = "nobody") -> Simulation:
     """A cluster whose workers are somebody else, with an admin endpoint."""
-    main = replace(config(1), limits=replace(config(1).limits, user=user))
+    main = of(user)
     return Simulation({"web": main, ADMIN: main})
 
 
@@ -124,6 +132,46 @@ def test_a_directory_that_is_not_ours_to_open_is_told_of(place: Path) -> None:
     finally:
         desk.control.close()
         sim.close()
+
+
+def test_an_endpoint_that_comes_and_goes_by_a_reload_is_let_in_meanwhile(place: Path) -> None:
+    main = of("nobody")
+    sim = Simulation({"web": main})
+    desk = Desk(sim, place / "run" / "sock")
+    socket_file = place / "run" / "sock"
+    try:
+        sim.start()
+        assert desk.ask("status", "nobody") is None
+        sim.configs = {"web": main, ADMIN: main}
+        reload.begin(sim.cluster, "test")
+        assert (desk.ask("status", "nobody") or {})["ok"]
+        assert stat.S_IMODE(socket_file.stat().st_mode) == 0o660
+        sim.configs = {"web": main}
+        reload.begin(sim.cluster, "test")
+        sim.until(lambda: ADMIN not in sim.cluster.groups)
+        assert desk.ask("status", "nobody") is None
+        assert stat.S_IMODE(socket_file.stat().st_mode) == 0o600
+        assert not desk.control.clients
+    finally:
+        desk.control.close()
+        sim.close()
+
+
+def test_a_link_in_place_of_the_socket_leads_nowhere(place: Path) -> None:
+    """Who may write to the directory must not have us open another file to him."""
+    victim, path = place / "shadow", place / "sock"
+    victim.touch(mode=0o600)
+    path.symlink_to(victim)
+    with pytest.raises(OSError, match="link"), pinned(str(path)):
+        pass
+    path.unlink()
+    path.touch(mode=0o600)
+    with pinned(str(path)) as name:
+        path.rename(place / "moved")
+        path.symlink_to(victim)
+        os.chmod(name, 0o660)
+    modes = [stat.S_IMODE(one.stat().st_mode) for one in (victim, place / "moved")]
+    assert modes == [0o600, 0o660]
 
 
 @pytest.mark.parametrize("user", ["", "root"])
