@@ -9,6 +9,7 @@ from typing import Any
 from clusterd.core.errors import Bug
 from clusterd.core.events import Kind
 from clusterd.fleet.backoff import GROWN_UP
+from clusterd.fleet.goal import Mode
 from clusterd.fleet.lifecycle import Cue, Phase, step
 from clusterd.fleet.roster import Worker, Zygote, ZygotePhase
 from clusterd.ipc.channel import Channel, Closed, close_all
@@ -34,12 +35,15 @@ from clusterd.master.group import Dump, Group, Pipe
 
 DUMP_PIECE = 64 * 1024  # bytes; a stack of 100 frames has some 8 KiB
 QUIET = 0.1  # seconds without another piece after which faulthandler's dump is whole
+MOST_HEARD = 512  # messages of one process in a turn; more than its channel holds
 
 
 def listen_to(group: Group, channel: Channel, speaker: Worker | Zygote) -> bool:
-    """Take in all that a process has said so far; False once it closed its end."""
-    received: object = None
-    while not isinstance(received, Closed):
+    """Take in what a process has said so far; False once it closed its end.
+
+    Who goes on talking is heard again in the next turn: others are to be heard, too.
+    """
+    for _ in range(MOST_HEARD):
         try:
             received = channel.receive(block=False)
         except Bug as error:  # an app that writes to what it inherited: that packet is gone
@@ -47,9 +51,10 @@ def listen_to(group: Group, channel: Channel, speaker: Worker | Zygote) -> bool:
             continue
         if received is None:
             return True
-        if not isinstance(received, Closed):
-            group.cluster.guard(_hear, group, speaker, *received)
-    return False
+        if isinstance(received, Closed):
+            return False
+        group.cluster.guard(_hear, group, speaker, *received)
+    return True
 
 
 def _hear(group: Group, speaker: Worker | Zygote, message: Message, fds: list[int]) -> None:
@@ -86,6 +91,10 @@ def zygote_spoke(group: Group, pid: int) -> None:
 
 
 def hello(group: Group, worker: Worker, message: Hello) -> None:
+    """It is born. Said before any code of others runs; a pid that such code says later would be
+    another process, killed some day with the master's rights."""
+    if worker.pid not in (None, message.pid):  # which is known of one that was not forked
+        raise Bug(f"process {worker.pid} said hello as {message.pid}")
     worker.pid = message.pid
     if worker.phase is Phase.BOOTING:
         worker.deadline = worker.born + group.patience.startup
@@ -107,17 +116,18 @@ def ready(group: Group, worker: Worker, message: Ready) -> None:
     goal = group.goal
     if worker.generation == goal.candidate and not goal.proven:
         group.note(Kind.CANARY_READIED, **group.identity(worker))
-    holding = {w.slot for w in group.roster.live() if w.phase is Phase.READY}
-    if not group.announced and holding >= set(range(goal.size)):
-        group.announced = True
-        announce(group.cluster)
+    announce(group.cluster)
 
 
 def announce(cluster: Cluster) -> None:
     """Say once that all is up: every group that serves an application, or where there is none,
-    every one."""
+    every one. Called each turn: fewer workers may do by now, or fewer groups."""
+    for group in cluster.groups.values():
+        if not group.announced and group.goal.mode is Mode.SERVING:
+            holding = {w.slot for w in group.roster.live() if w.phase is Phase.READY}
+            group.announced = holding >= set(range(group.goal.size))
     groups = [g for g in cluster.wanted if not g.is_command] or cluster.wanted
-    if cluster.announced or not all(group.announced for group in groups):
+    if cluster.announced or cluster.stopping or not all(group.announced for group in groups):
         return
     cluster.announced = True
     workers = sum(group.goal.size for group in groups)

@@ -1,6 +1,6 @@
 """What each control command means: one table. Every signal has its twin here, which answers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from clusterd.core.errors import ClusterdError, ConfigError
@@ -70,7 +70,8 @@ def begin(cluster: Cluster, request: dict[str, Any]) -> Reply | Waiter:
     numbers = {name: g for name, g in begun.items() if g is not None}
     numbers |= {name: cluster.generations + 1 + i for i, name in enumerate(queued)}
     if request.get("wait"):
-        return rollouts_over(cluster, numbers)
+        numbers |= dict.fromkeys(queued, cluster.generations + 1)  # that, or what is free by then
+        return rollouts_over(cluster, numbers, queued)
     more = {"queued": True} if queued else {}
     return done(**told(cluster, numbers), **more)
 
@@ -84,17 +85,22 @@ def told(cluster: Cluster, numbers: dict[str, int]) -> dict[str, Any]:
 def rollback(cluster: Cluster, request: dict[str, Any]) -> Reply | Waiter:
     groups = chosen(cluster, request)
     able = [group for group in groups if group.goal.kept is not None] or groups[:1]
+    for group in able:
+        reload.may_roll_back(group)  # all of them or none
     numbers = {group.name: reload.rollback(group) for group in able}
     return (
         rollouts_over(cluster, numbers) if request.get("wait") else done(**told(cluster, numbers))
     )
 
 
-def rollouts_over(cluster: Cluster, numbers: dict[str, int]) -> Reply | Waiter:
+def rollouts_over(
+    cluster: Cluster, numbers: dict[str, int], queued: Sequence[str] = ()
+) -> Reply | Waiter:
     """Answers when the rollouts of all these generations have ended, or one has failed."""
     if not numbers:
         return done(**told(cluster, numbers))
-    return RolloutsOver(told(cluster, numbers), dict(numbers), len(numbers) > 1)
+    main = cluster.main.name if cluster.main.name in numbers else next(iter(numbers))
+    return RolloutsOver(main, numbers, dict(numbers), list(queued))
 
 
 def renew(cluster: Cluster, request: dict[str, Any]) -> Waiter:
@@ -129,14 +135,12 @@ def restart(cluster: Cluster, request: dict[str, Any]) -> Waiter:
 
 
 def pause(cluster: Cluster, request: dict[str, Any]) -> Reply:
-    for group in chosen(cluster, request):
-        orders.pause(group)
+    orders.pause_all(chosen(cluster, request))
     return done()
 
 
 def resume(cluster: Cluster, request: dict[str, Any]) -> Reply:
-    for group in chosen(cluster, request):
-        orders.resume(group)
+    orders.resume_all(chosen(cluster, request))
     return done()
 
 

@@ -5,7 +5,6 @@ from math import inf
 from clusterd.core.errors import Bug
 from clusterd.core.events import Kind
 from clusterd.core.exits import Exit
-from clusterd.fleet.goal import Mode
 from clusterd.fleet.plan import plan
 from clusterd.fleet.rollout import hopeless
 from clusterd.kernel.signals import FAULT_SIGNAL, LOOK_SIGNAL
@@ -83,6 +82,7 @@ class Loop:
             guard(self._act, group)
             guard(cover.arrange, group)
             guard(certificates.settle, group)
+        guard(absorb.announce, self.cluster)
         if self._somebody_may_move():
             self.due = 0.0
         if self.manager is not None:
@@ -104,10 +104,7 @@ class Loop:
         """Did this turn free a group that comes before or after another in the order?"""
         groups = self.cluster.groups.values()
         if self.cluster.stopping:
-            return any(
-                group.goal.mode is not Mode.STOPPING and not sequence.must_outlive(group)
-                for group in groups
-            )
+            return bool(sequence.leavers(self.cluster))
         return any(group.over for group in groups) or any(
             group.name in self._waiting and not sequence.waits(group) for group in groups
         )
@@ -202,8 +199,8 @@ class Loop:
         if not reason:
             return
         others = [one for one in cluster.wanted if group.is_command or not one.is_command]
-        if group.is_internal or any(one.roster.ever_ready for one in others):
-            # Others serve: this one is tried again and again, more and more rarely.
+        if group.is_internal or cluster.announced or any(o.roster.ever_ready for o in others):
+            # Others serve, or did: this one is tried again and again, more and more rarely.
             group.roster.faults.pop(group.goal.stable, None)
             return
         if group.is_command and any(map(self._may_come_up, others)):

@@ -73,10 +73,23 @@ def pause(group: Group) -> None:
     if goal.candidate is not None:
         failed = {"generation": goal.candidate, "serving": goal.stable}
         group.note(Kind.ROLLOUT_FAILED, **failed, reason="paused")
+        reload.drop_unwanted(group)
     group.again = False
     paused = replace(goal, mode=Mode.PAUSED, candidate=None, proven=False, resuming=False)
     group.goal = replace(paused, why="pause")
     group.note(Kind.PAUSED, workers=group.roster.count(Phase.READY))
+
+
+def pause_all(groups: list[Group]) -> None:
+    """Pause those that are not yet; refused only where there is none. Raises ConfigError."""
+    for group in [one for one in groups if one.goal.mode is Mode.SERVING] or groups[:1]:
+        pause(group)
+
+
+def resume_all(groups: list[Group]) -> None:
+    """Resume those that are paused; refused only where there is none. Raises ConfigError."""
+    for group in [one for one in groups if one.goal.mode is Mode.PAUSED] or groups[:1]:
+        resume(group)
 
 
 def resume(group: Group) -> None:

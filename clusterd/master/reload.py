@@ -4,7 +4,7 @@ from dataclasses import replace
 from math import inf
 
 from clusterd.config.settings import TABLE, Config
-from clusterd.core.errors import BindError, ClusterdError, ConfigError
+from clusterd.core.errors import ClusterdError, ConfigError
 from clusterd.core.events import Kind
 from clusterd.fleet.backoff import Backoff
 from clusterd.fleet.goal import Goal, Mode
@@ -19,7 +19,10 @@ from clusterd.master.founding import found, patience_of
 from clusterd.master.group import Group
 
 # Settings that are part of the running master: changing them takes a restart.
-FIXED = ("name", "runtime_dir", "pid_file", "balance", "log_file", "log_format", "log_level")
+FIXED = ("name", "runtime_dir", "pid_file", "log_file", "log_format", "log_level")
+FIXED_IN_A_GROUP = ("balance",)
+
+Bound = list[tuple[Group, list[str]]]  # addresses that were not bound before, by group
 
 
 def begin(cluster: Cluster, why: str, only: str = "") -> dict[str, int | None]:
@@ -31,20 +34,21 @@ def begin(cluster: Cluster, why: str, only: str = "") -> dict[str, int | None]:
     """
     if cluster.stopping:
         raise ConfigError("the cluster is stopping")
+    bound: Bound = []
     try:
         configs = cluster.reread()
         refuse_fixed(cluster.config, next(iter(configs.values())))
         due = {name: cluster.groups[name] for name in due_groups(cluster, configs, only)}
+        for name, group in due.items():
+            refuse_fixed(group.config, configs[name], FIXED_IN_A_GROUP)
         bundles = {name: read(configs[name].tls) for name in due}
-        bind_all(due, configs)
+        bind_all(due, configs, bound)
         if not only:
             add_groups(cluster, configs)
-    except (ConfigError, BindError) as error:
-        cluster.note(Kind.RELOAD_REFUSED, reason=error.message, remedy=error.remedy)
-        for group in cluster.wanted:
-            if group.goal.mode is Mode.PAUSED and only in ("", group.name):
-                resume(group)
-        raise
+    except (ClusterdError, OSError) as error:
+        for group, keys in bound:
+            group.sockets.remove(keys)
+        raise refused(cluster, error, only) from error
     if not only:
         remove_groups(cluster, configs)
     begun: dict[str, int | None] = {}
@@ -56,6 +60,18 @@ def begin(cluster: Cluster, why: str, only: str = "") -> dict[str, int | None]:
         else:
             begun[name] = roll(group, configs[name], bundles[name], why)
     return begun
+
+
+def refused(cluster: Cluster, error: Exception, only: str) -> ClusterdError:
+    """Tell of a reload that cannot begin; who was paused for it goes on. The error to raise."""
+    if not isinstance(error, ClusterdError):  # no descriptors are left, say
+        error = ConfigError(f"a reload cannot begin: {error}", "try again when there is room")
+    whose = {"group": only} if only else {}
+    cluster.note(Kind.RELOAD_REFUSED, **whose, reason=error.message, remedy=error.remedy)
+    for group in cluster.wanted:
+        if group.goal.mode is Mode.PAUSED and only in ("", group.name):
+            resume(group)
+    return error
 
 
 def give_up(group: Group, why: str) -> None:
@@ -70,6 +86,7 @@ def due_groups(cluster: Cluster, configs: dict[str, Config], only: str) -> list[
     if only:
         if only not in configs:
             raise ConfigError(f"the settings no longer have the group {only}")
+        refuse_stopping(cluster.groups[only])
         return [only]
     return [
         name
@@ -80,45 +97,45 @@ def due_groups(cluster: Cluster, configs: dict[str, Config], only: str) -> list[
     ]
 
 
+def refuse_stopping(group: Group) -> None:
+    """Raise ConfigError for one that was removed: its sockets let nobody in any more."""
+    if group.goal.mode is Mode.STOPPING:
+        raise ConfigError(f"the group {group.name} is still stopping", "try again in a moment")
+
+
 def is_same(one: Config, other: Config) -> bool:
     """Do two settings say the same, wherever from?"""
     return replace(one, origins={}) == replace(other, origins={})
 
 
-def bind_all(groups: dict[str, Group], configs: dict[str, Config]) -> None:
-    """Bind what is not bound yet, for all groups or for none. Raises BindError or ConfigError."""
-    added: list[tuple[Group, list[str]]] = []
-    try:
-        for name, group in groups.items():
-            size = max(group.goal.size, configs[name].fleet.workers)
-            added.append((group, group.sockets.add(configs[name].listen, size)))
-    except (BindError, ConfigError):
-        for group, keys in added:
-            group.sockets.remove(keys)
-        raise
+def bind_all(groups: dict[str, Group], configs: dict[str, Config], bound: Bound) -> None:
+    """Bind what is not bound yet; `bound` is told of it. Raises BindError or ConfigError."""
+    for name, group in groups.items():
+        size = max(group.goal.size, configs[name].fleet.workers)
+        bound.append((group, group.sockets.add(configs[name].listen, size)))
 
 
 def add_groups(cluster: Cluster, configs: dict[str, Config]) -> None:
-    """Those that the settings name now, in their order. Raises BindError or ConfigError."""
+    """Those that the settings name now, in their order. Raises BindError, ConfigError, OSError."""
     added: list[Group] = []
     try:
         for name, config in configs.items():
             if name not in cluster.groups:
                 added.append(found(cluster, name, config))
                 added[-1].sockets.add(config.listen, config.fleet.workers)
-            elif cluster.groups[name].goal.mode is Mode.STOPPING:
-                raise ConfigError(f"the group {name} is still stopping", "try again in a moment")
-    except (BindError, ConfigError):
+            else:
+                refuse_stopping(cluster.groups[name])
+    except Exception:
         for group in added:
             group.close()
         raise
+    mixed = cluster.groups | {group.name: group for group in added}
+    order = [*configs, *(name for name in mixed if name not in configs)]
+    cluster.groups = {name: mixed[name] for name in order}
     for group in added:
         group.note(Kind.GROUP_ADDED, workers=group.goal.size)
         for one in group.sockets:
             group.note(Kind.LISTENING, address=one.name)
-    mixed = cluster.groups | {group.name: group for group in added}
-    order = [*configs, *(name for name in mixed if name not in configs)]
-    cluster.groups = {name: mixed[name] for name in order}
 
 
 def remove_groups(cluster: Cluster, configs: dict[str, Config]) -> None:
@@ -143,6 +160,8 @@ def roll(group: Group, config: Config, bundle: Sealed | None, why: str) -> int:
         group.by_hand = False
     if config.fleet.workers != group.config.fleet.workers:
         size = config.fleet.workers  # a scaled size holds until the configured one changes
+    if config.command.singleton:
+        size = 1
     group.goal = replace(
         goal,
         size=size,
@@ -160,9 +179,9 @@ def roll(group: Group, config: Config, bundle: Sealed | None, why: str) -> int:
     return generation
 
 
-def refuse_fixed(old: Config, new: Config) -> None:
+def refuse_fixed(old: Config, new: Config, names: tuple[str, ...] = FIXED) -> None:
     """Raise ConfigError naming the first setting that cannot change while running."""
-    for name in FIXED:
+    for name in names:
         section = TABLE[name].section
         before, now = (getattr(getattr(config, section), name) for config in (old, new))
         if before != now:
@@ -172,8 +191,8 @@ def refuse_fixed(old: Config, new: Config) -> None:
             )
 
 
-def rollback(group: Group) -> int:
-    """Roll back to the previous generation, which is kept loaded. Raises ClusterdError."""
+def may_roll_back(group: Group) -> int:
+    """The previous generation, where a rollback to it can begin. Raises ConfigError."""
     goal = group.goal
     if goal.candidate is not None and not goal.proven and goal.candidate != goal.kept:
         raise ConfigError("a rollout is under way, and the old generation still serves")
@@ -185,15 +204,22 @@ def rollback(group: Group) -> int:
             "there is no previous generation to go back to",
             "one is kept after a reload, until the next one or rollback_keep",
         )
-    group.roster.faults.pop(goal.kept, None)
-    group.goal = goal.rolling(goal.kept)
-    rolling = {"generation": goal.kept, "previous": goal.stable}
+    return goal.kept
+
+
+def rollback(group: Group) -> int:
+    """Roll back to the previous generation, which is kept loaded. Raises ClusterdError."""
+    goal, kept = group.goal, may_roll_back(group)
+    group.sockets.add(group.configs[kept].listen, goal.size)
+    group.roster.faults.pop(kept, None)
+    group.goal = goal.rolling(kept)
+    rolling = {"generation": kept, "previous": goal.stable}
     group.note(Kind.ROLLOUT_STARTED, **rolling, reason="rollback")
-    if group.fingerprints.get(goal.kept) != group.fingerprints.get(goal.stable):
+    if group.fingerprints.get(kept) != group.fingerprints.get(goal.stable):
         reason = "files changed since that code was loaded"
         then = "what it imports later comes from the new ones"
         group.note(Kind.TROUBLE, reason=reason, next=then)
-    return goal.kept
+    return kept
 
 
 def resume(group: Group) -> None:

@@ -7,11 +7,15 @@ from clusterd.master.group import Group
 
 
 def waits(group: Group) -> bool:
-    """Is it to start, and not yet?"""
-    if group.announced or group.roster.zygotes or group.goal.mode is not Mode.SERVING:
+    """Is it to start, and not yet? (A pause does not start it either.)
+
+    The newest settings say after whom: a reload may take back what it waits for in vain.
+    """
+    if group.announced or group.roster.zygotes or group.goal.mode is Mode.STOPPING:
         return False
-    groups = group.cluster.groups
-    return any(not groups[name].announced for name in group.config.fleet.after if name in groups)
+    groups, newest = group.cluster.groups, group.goal.candidate or group.goal.stable
+    after = group.configs[newest].fleet.after
+    return any(not groups[name].announced for name in after if name in groups)
 
 
 def must_outlive(group: Group) -> bool:
@@ -26,11 +30,25 @@ def must_outlive(group: Group) -> bool:
     )
 
 
+def leavers(cluster: Cluster) -> list[Group]:
+    """Those whose turn it is to stop.
+
+    Groups may have come to wait for each other, where one has newer settings than another whose
+    rollout failed: then there is no order among those that are left.
+    """
+    groups = cluster.groups.values()
+    left = [group for group in groups if group.goal.mode is not Mode.STOPPING]
+    free = [group for group in left if not must_outlive(group)]
+    underway = any(group.goal.mode is Mode.STOPPING and not group.over for group in groups)
+    return free if free or underway else left
+
+
 def settle(cluster: Cluster) -> None:
     """Stop those whose turn it is; forget those that the settings no longer name."""
+    if cluster.stopping:
+        for group in leavers(cluster):
+            stop_group(group)
+        return
     for group in list(cluster.groups.values()):
-        if cluster.stopping:
-            if group.goal.mode is not Mode.STOPPING and not must_outlive(group):
-                stop_group(group)
-        elif group.over:
+        if group.over:
             remove_group(group)

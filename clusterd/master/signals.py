@@ -49,8 +49,7 @@ def upgrade(cluster: Cluster, _count: int) -> None:
 
 def pause(cluster: Cluster, _count: int) -> None:
     if not cluster.terminal:  # there it only says that the window's size changed
-        for group in cluster.wanted:
-            orders.pause(group)
+        orders.pause_all(cluster.wanted)
 
 
 def one_more(cluster: Cluster, count: int) -> None:

@@ -34,25 +34,41 @@ class Waiter(ABC):
 class RolloutsOver(Waiter):
     """Answers when the rollouts of all these generations have ended, or one has failed."""
 
-    told: Reply  # what the reply says of them
-    left: dict[str, int]  # group → generation
-    several: bool
+    main: str  # the group whose generation the reply names first
+    numbers: dict[str, int]  # group → generation
+    left: dict[str, int]  # of those, whose end is still to come
+    queued: list[str]  # groups whose rollout follows the one under way; its number is the next free
 
     def __call__(self, event: Event) -> Reply | None:
-        if event.kind is Kind.RELOAD_REFUSED:
-            return refused(event.fields["reason"], event.fields.get("remedy", ""))
-        name = str(event.fields.get("group"))
-        if self.left.get(name) != event.fields.get("generation"):
+        name, generation = str(event.fields.get("group")), event.fields.get("generation")
+        if name not in self.left:
+            return None
+        if name in self.queued:
+            return self._begun(event, name)
+        if self.left[name] != generation:
             return None
         if event.kind is Kind.ROLLOUT_FAILED:
             return self._failed(event, name)
         if event.kind is Kind.ROLLOUT_FINISHED:
             del self.left[name]
-        return None if self.left else done(**self.told)
+        told = {"generation": self.numbers[self.main], "generations": self.numbers}
+        return None if self.left else done(**told)
+
+    def _begun(self, event: Event, name: str) -> Reply | None:
+        """Does the one begin that had to wait, or will it never?"""
+        if event.kind is Kind.ROLLOUT_STARTED and event.fields["generation"] >= self.left[name]:
+            self.queued.remove(name)
+            self.numbers[name] = self.left[name] = event.fields["generation"]
+        elif event.kind is Kind.RELOAD_REFUSED:
+            return refused(event.fields["reason"], event.fields.get("remedy", ""))
+        elif event.kind in (Kind.PAUSED, Kind.GROUP_REMOVED):
+            was = "paused" if event.kind is Kind.PAUSED else "removed"
+            return refused(f"the group {name} was {was} before it came to that")
+        return None
 
     def _failed(self, event: Event, name: str) -> Reply:
         """A rollout came to nothing: which, why, and what serves instead."""
-        whose = f" of {name}" if self.several else ""
+        whose = f" of {name}" if len(self.numbers) > 1 else ""
         serving = event.fields["serving"]
         return refused(
             f"generation {self.left[name]}{whose} did not come up: {event.fields['reason']}",

@@ -1,50 +1,18 @@
 """Several groups in one cluster, simulated: each lives by itself, in the order that it asks for."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
 from clusterd.config.resolve import in_order
-from clusterd.config.settings import Config
 from clusterd.core.errors import ConfigError
 from clusterd.core.events import Kind
 from clusterd.core.exits import Exit
 from clusterd.fleet.goal import Mode
 from clusterd.master import commands, orders, reload, report
 from tests.support.fake import Behaviour
-from tests.support.simulated import Simulation, config
-
-
-def program(workers: int = 1, **fleet: Any) -> Config:
-    """A group that runs a command."""
-    whole = config(workers, **fleet)
-    return replace(
-        whole,
-        app=replace(whole.app, app=""),
-        listen=replace(whole.listen, bind=()),
-        command=replace(whole.command, command=("work",)),
-    )
-
-
-@contextmanager
-def groups(behaviour: Any = None, **configs: Config) -> Iterator[Simulation]:
-    sim = Simulation(configs, behaviour)
-    try:
-        yield sim
-    finally:
-        sim.close()
-
-
-def up(sim: Simulation) -> Simulation:
-    sim.until(lambda: all(group.announced for group in sim.cluster.groups.values()))
-    return sim
-
-
-def ready(sim: Simulation, name: str) -> int:
-    return int(report.group_status(sim.cluster.groups[name])["ready"])
+from tests.support.several import groups, program, ready, up
+from tests.support.simulated import config
 
 
 def test_each_group_has_its_size_and_its_own_generation() -> None:

@@ -50,7 +50,7 @@ def sim(tmp_path: Path) -> Iterator[Simulation]:
 
 
 WAITERS = (
-    RolloutsOver({"generation": 2}, {"web": 2}, False),
+    RolloutsOver("web", {"web": 2}, {"web": 2}, []),
     Renewed([{"group": "web", "generation": 1, "renewal": 1}], ["a"]),
     Dumps({7}, [{"pid": 6}]),
     UpgradeOver(),
