@@ -12,9 +12,10 @@ from clusterd.core.events import Event, Kind
 from clusterd.fleet.lifecycle import Phase
 from clusterd.fleet.plan import Spawn, StartZygote
 from clusterd.ipc import scoreboard
-from clusterd.ipc.messages import Leave, Leaving
+from clusterd.ipc.messages import Draining, Hello, Leave, Leaving
 from clusterd.kernel.real import Source
 from clusterd.master import orders, perform, reload
+from clusterd.master.absorb import MOST_HEARD
 from tests.support.fake import Behaviour
 from tests.support.simulated import Simulation, simulated
 
@@ -96,6 +97,39 @@ def test_what_an_app_writes_into_a_channel_it_inherited_hurts_nobody(packet: byt
         sim.kernel.workers()[0].channel.sock.send(packet)
         assert endure(sim).fields["reason"].startswith("Bug")
         assert sim.ready() == 1
+
+
+@pytest.mark.parametrize("speaker", ["worker", "zygote"])
+def test_nobody_becomes_another_process_by_saying_so(speaker: str) -> None:
+    """The master may be root, and what it takes for a worker's pid it kills some day."""
+    with simulated(1) as sim:
+        sim.start()
+        ours = sim.kernel.workers() if speaker == "worker" else sim.kernel.zygotes()
+        ours[0].channel.send(Hello(4711, 0, 0, 1))
+        assert "hello" in endure(sim).fields["reason"]
+        assert sim.group.roster.by_pid(4711) is None
+        assert all(zygote.pid != 4711 for zygote in sim.group.roster.zygotes)
+        assert sim.ready() == 1
+
+
+def test_a_worker_that_never_stops_talking_does_not_keep_the_master_to_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with simulated(1) as sim:
+        sim.start()
+        (worker,) = sim.kernel.workers()
+        heard = []
+
+        def babble(block: bool) -> tuple[Draining, list[int]]:
+            heard.append(block)
+            assert len(heard) <= MOST_HEARD
+            return Draining(), []
+
+        monkeypatch.setattr(sim.group.handles[worker.row].channel, "receive", babble)
+        worker.channel.send(Draining())
+        sim.turn()
+        assert len(heard) == MOST_HEARD
+        monkeypatch.undo()
 
 
 def test_a_death_is_counted_though_the_last_words_were_noise() -> None:
