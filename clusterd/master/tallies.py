@@ -36,6 +36,8 @@ class Tallies:
             self._foresee(event, pid)
         elif event.kind is Kind.EXITED:
             add(self.exits, group, self._cause(event, pid))
+        elif event.kind is Kind.ZYGOTE_EXITED:
+            self.doomed.pop(pid, None)
 
     def _foresee(self, event: Event, pid: str) -> None:
         """What makes a worker's end what it is, said before it. The first word counts."""

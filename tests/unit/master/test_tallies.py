@@ -97,3 +97,13 @@ def test_every_word_is_in_the_catalogue() -> None:
     words = {*CONDITIONS, *PLANNED, "asked", "overdue", "oom", "killed", "signal", "status"}
     assert words == set(CAUSES)
     assert set(OUTCOMES) == {"finished", "failed", "refused"}
+
+
+def test_what_a_zygote_was_killed_for_is_not_held_against_a_worker_with_its_pid() -> None:
+    tallies = tell(
+        (KILLED, {"reason": "import took too long"}),
+        (Kind.ZYGOTE_EXITED, {"code": -9, "asked": False}),
+        (EXITED, {"code": -11, "cause": "SIGSEGV", "asked": False}),
+    )
+    assert tallies.exits == {"web": {"signal": 1}}
+    assert not tallies.doomed
