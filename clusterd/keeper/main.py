@@ -133,6 +133,8 @@ class Keeper:
 
     def _begin(self) -> None:
         """Start it, or wait for the lock: then everything is ready for the moment it is free."""
+        if self.asked:
+            return  # the order to go came just before the end of who had the lock
         try:
             if self.lock is None or self.lock.take():
                 self._start()

@@ -57,7 +57,7 @@ class Recycling:
         if not why or self._ask is None:
             return
         if self._row[Cell.PHASE] == Stage.BOOTING:  # nobody can be replaced before it is ready
-            self._turns.at("max_age", AGAIN, lambda: self._judge(age))
+            self._turns.at("recycle", AGAIN, lambda: self._judge(age))
         else:
             ask, self._ask = self._ask, None
             ask(why)

@@ -6,11 +6,13 @@ import signal
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from clusterd.core.errors import AppError
+from clusterd.ipc.messages import Drain
 from clusterd.keeper.lock import Lock, holders, inode_of, place
 from clusterd.kernel.process import start_ticks
 from tests.support.keeping import is_gone, keeping, settings
@@ -176,3 +178,20 @@ def _pid_after(diary: Path, words: list[object]) -> int:
         found = diary.read_text().split()
     assert found[: len(words)] == [str(word) for word in words]
     return int(found[len(words)])
+
+
+def test_one_that_was_told_to_go_starts_nothing_though_the_lock_is_free_now(tmp_path: Path) -> None:
+    """Both came while it slept, its order first."""
+    config = settings("import signal; signal.pause()", place=tmp_path, singleton=True)
+    config = replace(config, log=replace(config.log, log_level="debug"))
+    with keeping(tmp_path, config) as zygote:
+        first, second = zygote.keeper().ready(), zygote.keeper().ready()
+        os.kill(second.pid, signal.SIGSTOP)
+        try:
+            second.say(Drain("stop", 25.0, last=True))
+            first.drain()
+            assert is_gone(first.pid)
+        finally:
+            os.kill(second.pid, signal.SIGCONT)
+        second.rest()
+        assert zygote.log.read_text().count('"started"') == 1
