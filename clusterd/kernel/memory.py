@@ -1,13 +1,20 @@
 """Shared memory: an anonymous file that every process maps."""
 
+import fcntl
 import mmap
 import os
 
+SIZE_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+
 
 def create(name: str, size: int) -> int:
-    """A memfd of `size` zero bytes (memfd_create(2)); lives as long as anyone holds it."""
-    fd = os.memfd_create(name, os.MFD_CLOEXEC)
+    """A memfd of `size` zero bytes (memfd_create(2)); lives as long as anyone holds it.
+
+    Nobody can change its size (fcntl(2), file sealing): whoever has it mapped would die of that.
+    """
+    fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     os.ftruncate(fd, size)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, SIZE_SEALS)
     return fd
 
 

@@ -94,3 +94,18 @@ def test_another_process_sees_and_writes_the_same_cells(board: Scoreboard) -> No
     )
     assert int(told.stdout) == 2**63 + 5
     assert board.gate[7] == 3
+
+
+def test_nobody_can_take_the_memory_away_from_the_others() -> None:
+    """Who reads a mapping whose file became shorter dies of SIGBUS (mmap(2)): so would the master.
+
+    Workers have the descriptor, and may be somebody with fewer rights.
+    """
+    board = Scoreboard.create()
+    try:
+        for size in (0, 1 << 24):
+            with pytest.raises(PermissionError):
+                os.ftruncate(board.fd, size)
+        board.row(0)[Cell.PID] = 7  # written it can be as before
+    finally:
+        os.close(board.fd)
