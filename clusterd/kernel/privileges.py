@@ -8,12 +8,14 @@ import grp
 import os
 import pwd
 import resource
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from clusterd.core.errors import ConfigError
-from clusterd.kernel.process import set_dumpable, set_no_new_privs
+from clusterd.kernel.fork import fork_into
+from clusterd.kernel.process import set_dumpable, set_no_new_privs, signal_group
 
 LEFT = -1  # a limit or an umask that stays as it is
 
@@ -137,16 +139,34 @@ def become(wanted: Identity) -> None:
     """
     if wanted.is_ours:
         return
+    _change_ids(wanted)
+    os.environ.update(USER=wanted.name, LOGNAME=wanted.name, HOME=wanted.home)
+    # The kernel takes both away from whoever changes its ids (prctl(2)). Without the first
+    # /proc/<pid> belongs to root, and there is no core dump and no look at our own memory maps.
+    set_dumpable()
+
+
+def _change_ids(wanted: Identity) -> None:
     if wanted.named:
         os.initgroups(wanted.name, wanted.gid)
     else:
         os.setgroups([wanted.gid])
     os.setresgid(wanted.gid, wanted.gid, wanted.gid)
     os.setresuid(wanted.uid, wanted.uid, wanted.uid)
-    os.environ.update(USER=wanted.name, LOGNAME=wanted.name, HOME=wanted.home)
-    # The kernel takes both away from whoever changes its ids (prctl(2)). Without the first
-    # /proc/<pid> belongs to root, and there is no core dump and no look at our own memory maps.
-    set_dumpable()
+
+
+def kill_group_as(user: str, leader: int) -> int:
+    """Kill a process group from a child that is `user`; the child's pid. Raises OSError.
+
+    For a number that this user's processes told: they may name only what is theirs.
+    """
+
+    def kill() -> int:
+        _change_ids(identity(user))  # and nothing more: that user must not look into our memory
+        signal_group(leader, signal.SIGKILL)
+        return 0
+
+    return fork_into(kill)
 
 
 def place(limits: Limits, slot: int) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
-from clusterd.kernel import become, child, process, threads
+from clusterd.kernel import become, child, privileges, process, threads
 from clusterd.kernel.oom import Killings, killings
 from clusterd.kernel.process import become_subreaper, signal_group
 from clusterd.kernel.signals import Wakeup
@@ -156,9 +156,16 @@ class Kernel:
         except (ProcessLookupError, PermissionError):
             return  # gone, or it became another user: then it is not ours to signal
 
-    def kill_group(self, leader: int) -> None:
-        """Kill what is left of the process group of a child's child, whose parent has died."""
-        if leader > 1:
+    def kill_group(self, leader: int, user: str) -> None:
+        """Kill what is left of the process group of a child's child, whose parent has died.
+
+        `leader` stands where programs of `user` may have written it. Raises OSError.
+        """
+        if leader <= 1:
+            return
+        if user and os.geteuid() == 0:
+            privileges.kill_group_as(user, leader)
+        else:
             signal_group(leader, signal.SIGKILL)
 
     def kill_thread(self, pid: int, thread: int, number: int) -> None:

@@ -323,8 +323,10 @@ def _worker_died(group: Group, worker: Worker, code: int) -> None:
         asked=worker.asked,
         **({"fault": True} if fault else {}),
     )
-    if group.is_command:  # a keeper that was killed leaves what its program had started
-        group.kernel.kill_group(group.board.row(worker.row)[Cell.COMMAND])
+    config = group.configs[worker.generation]
+    if config.command.command:  # a keeper that was killed leaves what its program had started
+        leader = group.board.row(worker.row)[Cell.COMMAND]
+        group.cluster.guard(group.kernel.kill_group, leader, config.limits.user)
     group.forget(worker)
     if not fault:
         return

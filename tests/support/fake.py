@@ -199,7 +199,7 @@ class FakeKernel(Kernel):
         if child is not None and number == signal.SIGKILL:
             self.end(child, -number)
 
-    def kill_group(self, leader: int) -> None:
+    def kill_group(self, leader: int, user: str) -> None:
         """Programs of keepers are not played here."""
 
     def killings(self) -> Killings:

@@ -3,6 +3,7 @@
 import json
 import os
 import pwd
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -175,3 +176,21 @@ def test_slots_are_pinned_round_the_cpus() -> None:
     for slot in (0, len(cpus) - 1, len(cpus)):
         assert used(slot, "pin") == [cpus[slot % len(cpus)]]
     assert used(0, "") == cpus
+
+
+@superuser
+@pytest.mark.parametrize(("owner", "dies"), [("nobody", True), ("root", False)])
+def test_a_group_is_killed_with_no_more_rights_than_who_named_it(owner: str, dies: bool) -> None:
+    entry = pwd.getpwnam(owner)
+    program = subprocess.Popen(
+        ["/bin/sleep", "600"], user=entry.pw_uid, group=entry.pw_gid, start_new_session=True
+    )
+    try:
+        os.waitpid(privileges.kill_group_as("nobody", program.pid), 0)
+        if dies:
+            assert program.wait() == -signal.SIGKILL
+        else:
+            assert program.poll() is None
+    finally:
+        program.kill()
+        program.wait()
