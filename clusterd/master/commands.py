@@ -107,10 +107,18 @@ def renew(cluster: Cluster, request: dict[str, Any]) -> Waiter:
     """Answers when every worker uses the certificates that are on disk now, or why none does."""
     groups = chosen(cluster, request)
     groups = [group for group in groups if group.goal.stable in group.bundles] or groups[:1]
-    left = [
-        {"group": g.name, "generation": g.goal.stable, "renewal": certificates.renew(g)}
-        for g in groups
-    ]
+    left: list[dict[str, Any]] = []
+    refusals: list[ConfigError] = []
+    for group in groups:  # each by itself: what one refuses is no reason for another
+        try:
+            renewal = certificates.renew(group)
+        except ConfigError as error:
+            refusals.append(error)
+        else:
+            named = {"group": group.name, "generation": group.goal.stable}
+            left.append({**named, "renewal": renewal})
+    if refusals:
+        raise refusals[0]
     return Renewed(left)
 
 

@@ -1,5 +1,6 @@
 """A group before anything of it runs."""
 
+import os
 from dataclasses import replace
 
 from clusterd.config.settings import Config
@@ -20,9 +21,14 @@ def patience_of(config: Config) -> Patience:
 
 
 def found(cluster: Cluster, name: str, config: Config) -> Group:
-    """The group, with its first generation wanted and nothing bound. Raises ConfigError."""
+    """The group, its first generation wanted, nothing bound. Raises ConfigError or OSError."""
     bundle = read(config.tls)
-    group = Group(name, cluster, config, Scoreboard.create(), Sockets())
+    board = Scoreboard.create()
+    try:
+        group = Group(name, cluster, config, board, Sockets())
+    except OSError:
+        os.close(board.fd)
+        raise
     group.patience = patience_of(config)
     generation = group.next_generation(config, bundle)
     group.goal = replace(Goal(size=config.fleet.workers), stable=generation)

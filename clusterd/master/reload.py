@@ -213,6 +213,7 @@ def rollback(group: Group) -> int:
     group.sockets.add(group.configs[kept].listen, goal.size)
     group.roster.faults.pop(kept, None)
     group.goal = goal.rolling(kept)
+    tell_sockets(group.cluster)
     rolling = {"generation": kept, "previous": goal.stable}
     group.note(Kind.ROLLOUT_STARTED, **rolling, reason="rollback")
     if group.fingerprints.get(kept) != group.fingerprints.get(goal.stable):

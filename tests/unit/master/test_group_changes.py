@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from clusterd.config.serving import TlsSettings
 from clusterd.core.events import Kind
 from clusterd.fleet.goal import Mode
-from clusterd.ipc.messages import Ready
-from clusterd.ipc.scoreboard import Scoreboard
+from clusterd.ipc.messages import Ready, Sockets
+from clusterd.ipc.scoreboard import Cell, Scoreboard
 from clusterd.master import report
 from tests.support.fake import Behaviour
 from tests.support.several import ask, bound, groups, program, ready, up
@@ -231,3 +232,49 @@ def test_a_group_that_becomes_a_singleton_has_one_process() -> None:
         ask(sim, "reload")
         sim.settle()
         assert ready(sim, "work") == 1
+
+
+def test_a_keeper_that_is_killed_leaves_no_program_though_its_group_serves_by_now() -> None:
+    """Its group ran a program, and has an application since the last reload."""
+    killed: list[int] = []
+
+    def behave(generation: int) -> Behaviour:
+        return Behaviour(drain_time=None) if generation == 2 else Behaviour()
+
+    with groups(behave, web=config(1), work=program()) as sim:
+        up(sim)
+        sim.kernel.kill_group = lambda leader, *_: killed.append(leader)  # type: ignore[method-assign]
+        (keeper,) = sim.kernel.workers(2)
+        sim.cluster.groups["work"].board.row(keeper.row)[Cell.COMMAND] = 4242
+        sim.configs = {**sim.configs, "work": config(1)}
+        ask(sim, "reload")
+        sim.until(lambda: bool(sim.find(Kind.ROLLOUT_FINISHED, group="work")))
+        sim.kernel.end(keeper, -9)
+        sim.until(lambda: bool(sim.find(Kind.EXITED, pid=keeper.pid)))
+        assert killed == [4242]
+
+
+def test_certificates_are_renewed_in_every_group_that_can(tmp_path: Path) -> None:
+    both = (tmp_path / "one.pem", tmp_path / "two.pem")
+    for path in both:
+        path.write_text("a pair")
+    one, two = (replace(config(1), tls=TlsSettings(tls_cert=(str(path),))) for path in both)
+    with groups(api=one, web=two) as sim:
+        up(sim)
+        both[0].unlink()
+        assert "one.pem cannot be read" in ask(sim, "certificates")["error"]
+        sim.until(lambda: bool(sim.find(Kind.CERTIFICATES_RENEWED, group="web")))
+
+
+def test_the_undertaker_knows_what_a_rollback_has_bound(tmp_path: Path) -> None:
+    old, new = f"unix:{tmp_path / 'old.sock'}", f"unix:{tmp_path / 'new.sock'}"
+    with groups(web=bound(config(1), old)) as sim:
+        up(sim)
+        sim.configs = {"web": bound(config(1), new)}
+        ask(sim, "reload")
+        sim.settle()
+        ask(sim, "rollback")
+        sim.turn()
+        (zygote, *_) = sim.kernel.zygotes()
+        told = [one.sockets for one in zygote.heard if isinstance(one, Sockets)]
+        assert str(tmp_path / "old.sock") in {path for path, _ in told[-1]}
