@@ -90,11 +90,14 @@ def test_a_socket_of_all_addresses_serves_as_that_of_ipv4() -> None:
         port = both.getsockname()[1]
         (one,) = listen(Tcp("0.0.0.0", port), 8, Luggage([passed(both)]))
         assert one.sock is both
-    with socket.create_server(("::", 0), family=socket.AF_INET6) as only:
-        port = only.getsockname()[1]
-        (one,) = listen(Tcp("0.0.0.0", port), 8, Luggage([passed(only)]))
-        assert one.sock is not only
-        close(one)
+    with socket.socket() as held:  # bound and not listening, so that nobody else has the port
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("0.0.0.0", 0))
+        port = held.getsockname()[1]
+        with socket.create_server(("::", port), family=socket.AF_INET6) as only:
+            (one,) = listen(Tcp("0.0.0.0", port), 8, Luggage([passed(only)]))
+            assert one.sock is not only
+            close(one)
 
 
 def test_a_socket_file_is_found_whatever_links_lead_to_it(bound: Bound, tmp_path: Path) -> None:
