@@ -34,6 +34,7 @@ from clusterd.master.cluster import Cluster
 from clusterd.master.group import Dump, Group, Pipe
 
 DUMP_PIECE = 64 * 1024  # bytes; a stack of 100 frames has some 8 KiB
+MOST_DUMPED = 512 * 1024  # bytes that are kept of a dump: the pipe is open to the application, too
 QUIET = 0.1  # seconds without another piece after which faulthandler's dump is whole
 MOST_HEARD = 512  # messages of one process in a turn; more than its channel holds
 
@@ -381,6 +382,8 @@ def dump_arrived(group: Group, row: int) -> None:
         group.kernel.unwatch(Pipe(handles.dump))  # all writers are gone: its death follows
         return
     dump = group.dumps.setdefault(row, Dump(asked=False))
+    if len(dump.text) + len(data) > MOST_DUMPED:
+        return  # nor does it last any longer by that
     if dump.thread:
         dump.text += f"thread {dump.thread}\n".encode()
         dump.thread = 0

@@ -18,7 +18,10 @@ def write(path: str) -> None:
         )
     fresh = f"{path}.{os.getpid()}"
     try:
-        Path(fresh).write_text(f"{os.getpid()}\n")
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(fresh)  # and never written through: it may be a link, and we root
+        with Path(fresh).open("x") as file:
+            file.write(f"{os.getpid()}\n")
         os.replace(fresh, path)
     except OSError as error:
         with contextlib.suppress(OSError):

@@ -182,15 +182,19 @@ def test_slots_are_pinned_round_the_cpus() -> None:
 @pytest.mark.parametrize(("owner", "dies"), [("nobody", True), ("root", False)])
 def test_a_group_is_killed_with_no_more_rights_than_who_named_it(owner: str, dies: bool) -> None:
     entry = pwd.getpwnam(owner)
-    program = subprocess.Popen(
-        ["/bin/sleep", "600"], user=entry.pw_uid, group=entry.pw_gid, start_new_session=True
-    )
-    try:
-        os.waitpid(privileges.kill_group_as("nobody", program.pid), 0)
-        if dies:
-            assert program.wait() == -signal.SIGKILL
-        else:
-            assert program.poll() is None
-    finally:
-        program.kill()
-        program.wait()
+    with subprocess.Popen(
+        ["/bin/cat"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        user=entry.pw_uid,
+        group=entry.pw_gid,
+        start_new_session=True,
+    ) as program:
+        try:
+            os.waitpid(privileges.kill_group_as("nobody", program.pid), 0)
+            if dies:
+                assert program.wait() == -signal.SIGKILL
+            else:
+                assert program.communicate(b"alive")[0] == b"alive"
+        finally:
+            program.kill()

@@ -53,3 +53,14 @@ def test_a_place_that_cannot_be_had_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be written: Is a directory"):
         pidfile.write(str(tmp_path / "pid"))
     assert [each.name for each in tmp_path.iterdir()] == ["pid"]
+
+
+def test_a_link_in_the_way_leads_nowhere(tmp_path: Path) -> None:
+    """Root may write it where others may: what it is called before it is whole can be guessed."""
+    victim, path = tmp_path / "passwd", tmp_path / "pid"
+    victim.write_text("ours")
+    (tmp_path / f"pid.{os.getpid()}").symlink_to(victim)
+    pidfile.write(str(path))
+    assert victim.read_text() == "ours"
+    assert pidfile.read(str(path)) == os.getpid()
+    assert not path.is_symlink()

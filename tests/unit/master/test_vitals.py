@@ -210,6 +210,23 @@ def test_a_dump_that_was_asked_for_is_answered_also_where_it_tells_of_a_block(
     assert two.find(Kind.BLOCKED)
 
 
+def test_what_never_ends_is_no_dump_and_is_not_kept(two: Simulation) -> None:
+    worker = worker_of(two, 0)
+    read, write = os.pipe()
+    os.set_blocking(read, False)
+    handles = two.group.handles[worker.row]
+    two.kernel.unwatch(Pipe(handles.dump))
+    os.close(handles.dump)
+    handles.dump = read
+    two.kernel.watch(Pipe(read), ("dump", two.group.name, worker.row))
+    for _ in range(absorb.MOST_DUMPED // absorb.DUMP_PIECE + 2):
+        os.write(write, b"x" * absorb.DUMP_PIECE)
+        two.turn()
+    os.close(write)
+    assert len(two.group.dumps[worker.row].text) <= absorb.MOST_DUMPED
+    two.until(lambda: bool(two.find(Kind.DUMPED)))
+
+
 def test_a_stopped_process_is_told_of_by_the_kernel_and_replaced(two: Simulation) -> None:
     worker, began = worker_of(two, 1), two.kernel.time
     beat(two, worker)
