@@ -123,7 +123,12 @@ class Restarted(Waiter):
 
     def __call__(self, event: Event) -> Reply | None:
         fields = event.fields
-        if fields.get("group") != self.group or fields.get("slot") != self.slot:
+        if fields.get("group") != self.group:
+            return None
+        gone = event.kind is Kind.SCALED and fields["size"] <= self.slot
+        if gone or event.kind in (Kind.PAUSED, Kind.GROUP_REMOVED):
+            return refused(f"slot {self.slot} is to have no worker any more")
+        if fields.get("slot") != self.slot:
             return None
         if event.kind is Kind.READIED:
             return done(slot=self.slot, pid=fields["pid"])

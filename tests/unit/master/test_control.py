@@ -242,3 +242,14 @@ def test_a_client_with_a_thousand_requests_does_not_keep_the_master_to_itself(de
     for _ in range(3):
         desk.sim.turn()
     assert len(caller.replies()) == many
+
+
+@pytest.mark.parametrize("order", ['{"command": "pause"}', '{"command": "scale", "to": 1}'])
+def test_a_restart_that_nobody_will_see_to_any_more_is_refused(desk: Desk, order: str) -> None:
+    caller = desk.call()
+    caller.say('{"command": "restart", "slot": 1}\n')
+    desk.sim.turn()
+    desk.ask(order)
+    (reply,) = caller.replies()[:1]
+    assert not reply["ok"]
+    assert "slot 1" in reply["error"]
