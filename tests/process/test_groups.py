@@ -255,7 +255,9 @@ def test_whatever_a_program_does_the_cluster_stops(tmp_path: Path) -> None:
         messages = [json.loads(line) for line in server.log().splitlines()]
     assert {"flood", "daemon"} <= {one["group"] for one in messages if "group" in one}
     flood = {one["message"] for one in messages if one.get("stream")}
-    assert flood == {"a line that says nothing"}
+    assert "a line that says nothing" in flood
+    # It may be ended in the middle of the last one.
+    assert all("a line that says nothing".startswith(line) for line in flood)
 
 
 # Stands for a server that binds $PORT: a name that only one process can have.
