@@ -26,7 +26,7 @@ def run(session: Session) -> Outcome:
     workers = 4 if session.smoke else WORKERS
     ours = servers.CLUSTERD.name
     for _ in range(session.times(1)):
-        with session.start(servers.CLUSTERD, workers=workers) as running:
+        with session.start(servers.CLUSTERD_ROOMY, workers=workers) as running:
             running.wait_answering()
             status.wait_for(running, session.environment.python, workers)
             time.sleep(SETTLE)

@@ -74,6 +74,11 @@ def load_groups(
         own = tables[MAIN]
         found[MAIN] = _whole(here, _for(own, shared) | common, own, start=BARE)
         _check_group(MAIN, found[MAIN])
+    elif not main.app.app and MAIN in tables and found:
+        raise ConfigError(
+            f"the group {MAIN} needs an app or a command",
+            f'write app = "module:attribute" or command = "…" into [{MAIN}]',
+        )
     elif main.app.app or not found:
         found = {MAIN: main} | found
     return in_order(found | internal.groups(main, environ))

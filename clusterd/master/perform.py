@@ -193,15 +193,15 @@ def retire(group: Group, action: Retire) -> None:
         worker.deadline = now + QUICK
         channel.send(Quit())
         return
-    worker.deadline = now + (patience.boot_stop if booting else patience.graceful)
-    worker.deadline += patience.overtime
+    within = min(patience.boot_stop, patience.graceful) if booting else patience.graceful
+    worker.deadline = now + within + patience.overtime
     worker.deadline = vitals.time_to_drain(group, worker, worker.deadline)
     stopping = group.goal.mode is Mode.STOPPING
     sibling = any(w.phase is Phase.READY for w in group.roster.workers.values())
     channel.send(
         Drain(
             why=action.why,
-            within=patience.graceful,
+            within=within,
             last=stopping,
             handover=sibling and group.goal.mode is Mode.SERVING,
         )

@@ -279,7 +279,10 @@ def turn_back(group: Group, generation: int) -> None:
 def finish(group: Group, generation: int, before: Goal) -> None:
     group.config = group.configs[generation]
     group.roster.renewing = Backoff()
-    group.patience = patience_of(group.config)
+    patience = patience_of(group.config)
+    if group.cluster.stopping:  # in its turn, and then as quickly as somebody asked for
+        patience = replace(patience, graceful=min(patience.graceful, group.patience.graceful))
+    group.patience = patience
     group.goal = replace(group.goal, resuming=False)
     drop_unwanted(group)
     group.note(Kind.ROLLOUT_FINISHED, generation=generation, previous=before.stable)

@@ -106,6 +106,7 @@ def test_web_may_be_a_program_too(tmp_path: Path) -> None:
             '[group.a]\ncommand = "x"\nafter = "b"',
             "a is to start after 'b', and there is no such group",
         ),
+        ('[web]\nworkers = 2\n[group.a]\ncommand = "x"', "the group web needs an app"),
         ('[web]\napp = "a:b"\n[group.web]\napp = "a:b"', "are the same group"),
     ],
 )

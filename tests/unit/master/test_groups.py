@@ -9,6 +9,7 @@ from clusterd.core.errors import ConfigError
 from clusterd.core.events import Kind
 from clusterd.core.exits import Exit
 from clusterd.fleet.goal import Mode
+from clusterd.ipc.messages import Drain
 from clusterd.master import commands, orders, reload, report
 from tests.support.fake import Behaviour
 from tests.support.several import groups, program, ready, up
@@ -191,3 +192,25 @@ def test_programs_alone_that_all_fail_end_a_first_start() -> None:
     with groups(lambda _: dies, one=program(), two=program(), job=program(after=("one",))) as sim:
         sim.until(lambda: sim.loop.over)
         assert sim.cluster.exit is Exit.NEVER_READY
+
+
+def test_a_rollout_that_ends_while_others_stop_keeps_the_haste_of_the_stop() -> None:
+    with groups(db=program(graceful_timeout=20.0), web=config(1, after=("db",))) as sim:
+        up(sim)
+        sim.order(lambda: reload.begin(sim.cluster, "test", "db"))
+        sim.order(lambda: orders.stop(sim.cluster, "test", 5.0))
+        sim.until(lambda: bool(sim.find(Kind.ROLLOUT_FINISHED, group="db")) or sim.loop.over)
+        assert sim.cluster.groups["db"].patience.graceful == 5.0
+
+
+def test_a_program_that_is_still_starting_is_told_how_long_it_really_has() -> None:
+    with groups(lambda _: Behaviour(ready_time=None), web=config(1)) as sim:
+        sim.until(lambda: any(w.pid for w in sim.group.roster.workers.values()))
+        sim.order(lambda: orders.stop(sim.cluster))
+        sim.turn()
+        sim.kernel.pump()
+        (worker,) = sim.group.roster.workers.values()
+        (child,) = sim.kernel.workers()
+        (drain,) = [message for message in child.heard if isinstance(message, Drain)]
+        left = worker.deadline - sim.kernel.now()
+        assert drain.within < left <= drain.within + sim.group.patience.overtime

@@ -12,8 +12,8 @@ from clusterd.core.events import Event, Kind
 from clusterd.master import notify, orders
 from clusterd.master.notify import Line, Teller, View
 from tests.support.fake import Behaviour
+from tests.support.several import groups, program
 from tests.support.simulated import Simulation, config, simulated
-from tests.unit.master.test_groups import groups, program
 
 UP = View(ready=True, rolling=False, stopping=False, counts="2 of 2", patience=70)
 ROLLING = View(ready=True, rolling=True, stopping=False, counts="2 of 2", patience=70)

@@ -271,7 +271,7 @@ def test_what_cannot_be_waited_for_is_started_again(failing: str) -> None:
                 raise OSError(errno.ENOSPC, "no room")
             watch(source, key, write)
 
-        sim.kernel.watch = refuses  # type: ignore[method-assign]
+        sim.kernel.watch = refuses  # type: ignore[method-assign,assignment]
         sim.group.roster.ever_ready = True  # or three such in a row are the end of a first start
         sim.start()
         sim.settle()
