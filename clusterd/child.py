@@ -148,10 +148,7 @@ def _keep(group: str, config: Config, board: Scoreboard, log_fd: int, place: str
             row=order.row,
             generation=order.generation,
             config=config,
-            listeners=[
-                (address, socket.socket(fileno=fd))
-                for address, fd in zip(order.listeners, listeners, strict=True)
-            ],
+            listeners=_named(order, listeners),
             log_fd=log_fd,
             program=str(image.app),
             fingerprint=image.fingerprint,
@@ -208,10 +205,7 @@ def _work(
             row=order.row,
             generation=order.generation,
             config=config,
-            listeners=[
-                (address, socket.socket(fileno=fd))
-                for address, fd in zip(order.listeners, listeners, strict=True)
-            ],
+            listeners=_named(order, listeners),
             handover=(socket.socket(fileno=take), socket.socket(fileno=give)),
             dump_fd=dump_fd,
             log_fd=log_fd,
@@ -222,6 +216,11 @@ def _work(
         return run(birth, image.app)
 
     return work
+
+
+def _named(order: Spawn, fds: list[int]) -> list[tuple[str, socket.socket]]:
+    """The listeners that came with an order, by their addresses."""
+    return [(one, socket.socket(fileno=fd)) for one, fd in zip(order.listeners, fds, strict=True)]
 
 
 def _import_alone(config: Config) -> Image:

@@ -1,7 +1,6 @@
 """Upgrades in place, for real: same pid, same workers, and no client notices."""
 
 import contextlib
-import http.client
 import os
 import select
 import shutil
@@ -21,54 +20,14 @@ import clusterd
 from clusterd.core.errors import ClusterdError
 from clusterd.ipc.client import Refused
 from tests.support.authority import Authority
+from tests.support.load import Load
 from tests.support.secure import secure, told
 from tests.support.server import APPS, LIMIT, ROOT, Server, running, serving
 
 
-class Load:
-    """Clients that ask without a pause, on kept connections and on fresh ones."""
-
-    def __init__(self, server: Server) -> None:
-        self.server = server
-        self.answered = 0
-        self.failed: list[str] = []
-        self._over = threading.Event()
-        acts = (self._kept, self._kept, self._fresh, self._fresh)
-        self._threads = [threading.Thread(target=self._guard, args=(act,)) for act in acts]
-
-    def __enter__(self) -> "Load":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join(LIMIT)
-
-    def _guard(self, act: Callable[[], None]) -> None:
-        try:
-            act()
-        except (OSError, http.client.HTTPException, AssertionError) as error:
-            self.failed.append(repr(error))
-
-    def _kept(self) -> None:
-        with contextlib.closing(self.server.connect()) as connection:
-            while not self._over.is_set():
-                self._ask(connection)
-
-    def _fresh(self) -> None:
-        while not self._over.is_set():
-            with contextlib.closing(self.server.connect()) as connection:
-                self._ask(connection)
-
-    def _ask(self, connection: http.client.HTTPConnection) -> None:
-        connection.request("GET", "/")
-        response = connection.getresponse()
-        response.read()
-        assert response.status == 200, response.status
-        self.answered += 1
-        self._over.wait(0.01)  # the two cores are for the upgrade too
+def gentle(server: Server) -> Load:
+    """Clients that leave the cores to the upgrades."""
+    return Load(server, rest=0.01)
 
 
 def masters(server: Server) -> list[str]:
@@ -104,7 +63,7 @@ def copy(tmp_path: Path) -> Path:
 @pytest.mark.timeout(180)  # of a second or two each, and slower where others test beside us
 @pytest.mark.parametrize("upgrades", [4, pytest.param(20, marks=pytest.mark.slow)])
 def test_upgrades_under_load_lose_nothing(tmp_path: Path, upgrades: int) -> None:
-    with serving(tmp_path, workers=2) as server, Load(server) as load:
+    with serving(tmp_path, workers=2) as server, gentle(server) as load:
         workers = {each["pid"] for each in server.workers()}
         requests, opened, journal = 0, 0, 0
         for _ in range(upgrades):
@@ -190,7 +149,10 @@ def test_a_broken_version_changes_nothing_and_the_command_says_why(
 ) -> None:
     code, spare = copy / "clusterd", tmp_path / "spare"
     shutil.copytree(code, spare)
-    with serving(tmp_path, workers=1, PYTHONPATH=str(copy)) as server, Load(server) as load:
+    with (
+        serving(tmp_path, workers=1, PYTHONPATH=str(copy)) as server,
+        gentle(server) as load,
+    ):
         (worker,) = server.workers()
         for spoil, reason, text in BROKEN:
             spoil(code)
@@ -235,7 +197,10 @@ def test_in_the_middle_of_a_reload_both_end_well(tmp_path: Path, then: str) -> N
     os.mkfifo(lock)
     app.write_text((APPS / "tell.py").read_text())
     options = ("--app-dir", str(tmp_path))
-    with serving(tmp_path, "app:app", *options, LOCK=str(lock)) as server, Load(server) as load:
+    with (
+        serving(tmp_path, "app:app", *options, LOCK=str(lock)) as server,
+        gentle(server) as load,
+    ):
         old = {each["pid"] for each in server.workers()}
         app.write_text(SLOW.format(then=then) + (APPS / "tell.py").read_text())
         with waiting(lambda: server.ask("reload", wait=True)) as reloaded:

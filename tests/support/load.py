@@ -1,4 +1,4 @@
-"""Clients that ask without a pause, and notice whatever goes wrong."""
+"""Clients that ask again and again, and notice whatever goes wrong."""
 
 import contextlib
 import http.client
@@ -11,9 +11,12 @@ from tests.support.server import LIMIT, Server
 class Load:
     """Half of them on a connection that they keep, half on a fresh one for each request."""
 
-    def __init__(self, server: Server, path: str = "/", clients: int = 4) -> None:
+    def __init__(
+        self, server: Server, path: str = "/", clients: int = 4, rest: float = 0.0
+    ) -> None:
         self.server = server
         self.path = path
+        self.rest = rest  # seconds between two requests, where the cores are for others too
         self.answered = 0
         self.failed: list[str] = []
         self._over = threading.Event()
@@ -52,3 +55,5 @@ class Load:
         response.read()
         assert response.status == 200, response.status
         self.answered += 1
+        if self.rest:
+            self._over.wait(self.rest)

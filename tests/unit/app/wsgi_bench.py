@@ -39,7 +39,7 @@ class WsgiBench(Bench):
             await super().settle()  # what was held back may need a thread now
             if self.pool is not None and self.pool.busy:
                 await self.one_done()
-            elif self.server.tasks:
+            elif self.server.tasks or not (self.connection.idle or self.transport.closed):
                 await self.loop.run_in_executor(None, int)  # also what waits for a file is a turn
             else:
                 break
