@@ -62,6 +62,11 @@ def chosen(cluster: Cluster, request: dict[str, Any]) -> list[Group]:
     return [group]
 
 
+def chosen_one(cluster: Cluster, request: dict[str, Any]) -> Group:
+    """The group that a request means where only one can be meant: else the main one."""
+    return chosen(cluster, request)[0] if "group" in request else cluster.main
+
+
 def begin(cluster: Cluster, request: dict[str, Any]) -> Reply | Waiter:
     only = chosen(cluster, request)[0].name if "group" in request else ""
     begun = reload.begin(cluster, "clusterd reload", only)
@@ -125,7 +130,7 @@ def renew(cluster: Cluster, request: dict[str, Any]) -> Waiter:
 def scale(cluster: Cluster, request: dict[str, Any]) -> Reply:
     if ("to" in request) == ("by" in request):
         raise ConfigError("scale: either 'to' or 'by' is wanted")
-    group = chosen(cluster, request)[0] if "group" in request else cluster.main
+    group = chosen_one(cluster, request)
     if request.get("to") == "auto":
         return done(size=orders.scale_by_load(group), group=group.name)
     size = int(request["to"]) if "to" in request else group.goal.size + int(request["by"])
@@ -134,7 +139,7 @@ def scale(cluster: Cluster, request: dict[str, Any]) -> Reply:
 
 def restart(cluster: Cluster, request: dict[str, Any]) -> Waiter:
     """Answers when the slot's new worker is ready, or with why there is none."""
-    group = chosen(cluster, request)[0] if "group" in request else cluster.main
+    group = chosen_one(cluster, request)
     if "slot" not in request:
         raise ConfigError("restart: 'slot' is wanted")
     slot = int(request["slot"])
