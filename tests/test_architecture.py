@@ -21,6 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ipc": {"kernel", "core"},
     "app": {"wire", "core"},
     "observe": {"ipc", "core"},
+    "bench": {"wire", "core"},
     "master": {"fleet", "ipc", "kernel", "config", "core"},
     "keeper": {"ipc", "kernel", "config", "core"},
     "zygote": {"app.importer", "ipc", "kernel", "config", "core"},

@@ -13,12 +13,12 @@ from clusterd.config.settings import Config
 from clusterd.core.events import Event, Kind
 from clusterd.core.exits import Exit
 from clusterd.core.log import LOGGER, FdHandler
+from clusterd.core.plain import Descriptor
 from clusterd.fleet.memory import Ledger
 from clusterd.ipc.journal import Journal
 from clusterd.kernel.child import Ahead
 from clusterd.kernel.real import Kernel
 from clusterd.master.group import Group
-from clusterd.master.plain import Descriptor
 from clusterd.master.tallies import Tallies
 from clusterd.master.trial import Trial
 

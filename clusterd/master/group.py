@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from clusterd.config import internal
 from clusterd.config.settings import Config
 from clusterd.core.events import Event, Kind
+from clusterd.core.plain import Descriptor
 from clusterd.fleet.autoscale import Autoscale
 from clusterd.fleet.goal import Goal, Mode, Patience
 from clusterd.fleet.roster import Roster, Worker
@@ -16,7 +17,6 @@ from clusterd.ipc.certificates import Sealed
 from clusterd.ipc.channel import Channel
 from clusterd.ipc.scoreboard import ROWS, SLOTTED, TOTALS, USED, Scoreboard
 from clusterd.kernel.real import Kernel
-from clusterd.master.plain import Descriptor
 from clusterd.master.sockets import Sockets
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 
 from clusterd.config.address import Address, Fd, Tcp, Unix
 from clusterd.core.errors import BindError, ConfigError
+from clusterd.core.plain import Descriptor
 from clusterd.master.activation import Luggage, Passed, address_of, revive
 from clusterd.master.holder import holder_of
-from clusterd.master.plain import Descriptor
 
 SO_REUSEPORT = socket.SO_REUSEPORT
 # A minute of silence, then six probes (tcp(7)): gone is who answers none within two minutes.

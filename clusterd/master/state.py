@@ -12,6 +12,7 @@ from typing import Any
 
 from clusterd import __version__
 from clusterd.core.events import Event, Kind
+from clusterd.core.plain import Fields, Hints, Read, Reader, Unfit, Write, Writer
 from clusterd.ipc.certificates import Sealed
 from clusterd.ipc.channel import Channel
 from clusterd.ipc.journal import Journal
@@ -23,7 +24,6 @@ from clusterd.master.cluster import Cluster
 from clusterd.master.control import Client, Control
 from clusterd.master.group import Group
 from clusterd.master.listener import Listener
-from clusterd.master.plain import Fields, Hints, Read, Reader, Unfit, Write, Writer
 from clusterd.master.sockets import Sockets
 from clusterd.master.waiters import KINDS, Waiter
 

@@ -14,13 +14,13 @@ from typing import Annotated, Any, get_args, get_origin
 import pytest
 
 from clusterd.core.events import Event, Kind
+from clusterd.core.plain import Descriptor, Unfit, Writer
 from clusterd.ipc.certificates import Bundle, File
 from clusterd.ipc.messages import Certified
 from clusterd.master import orders
 from clusterd.master.certificates import Renewal
 from clusterd.master.control import Client, Control
 from clusterd.master.listener import Listener
-from clusterd.master.plain import Descriptor, Unfit, Writer
 from clusterd.master.state import HINTS, LEFT, WRITE, State, read, write
 from clusterd.master.waiters import KINDS, Dumps, Renewed, RolloutsOver, UpgradeOver, Waiter
 from tests.support.simulated import Simulation, abandon, simulated

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from clusterd.master.plain import Descriptor, Fields, Hints, Reader, Unfit, Writer
+from clusterd.core.plain import Descriptor, Fields, Hints, Reader, Unfit, Writer
 
 
 class Colour(enum.Enum):

@@ -1,0 +1,35 @@
+"""What one generator process saw in a quarter of a second: plain data, sent as a line of JSON."""
+
+from dataclasses import dataclass, field
+
+INTERVAL = 0.25  # seconds
+
+# Kinds of errors, the keys of `Interval.errors`; a status is its own kind, as "status 503".
+CONNECT, RESET, CLOSED, TIMEOUT, TLS, PROTOCOL = (
+    "connect",  # refused, unreachable
+    "reset",  # by the peer, with a request under way
+    "closed",  # orderly, but in the middle of an answer or instead of one
+    "timeout",
+    "tls",
+    "protocol",  # what came is no answer, or not the one that was asked for
+)
+
+
+@dataclass(slots=True)
+class Interval:
+    """Interval number `number`, counted from the common start, of one process.
+
+    Latencies and lags are sparse histograms: microseconds to how often. A latency is an answered
+    request's (any status; statuses from 400 on are errors besides), noted in the interval in which
+    the answer was whole. Slow clients' requests are counted, but have no latency.
+    """
+
+    number: int
+    requests: int = 0  # answered
+    bytes: int = 0  # received
+    errors: dict[str, int] = field(default_factory=dict)
+    latency: dict[int, int] = field(default_factory=dict)
+    lag: dict[int, int] = field(default_factory=dict)  # open loop: sent after it was due by
+    behind: int = 0  # open loop: due but not sent at the interval's end
+    connections: int = 0  # open at its end
+    cpu: float = 0.0  # seconds of CPU time that the process used in it
