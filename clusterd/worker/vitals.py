@@ -206,6 +206,7 @@ class Vitals:
 
     def _judge(self, condition: Condition, age: float) -> None:
         episode = self._episodes[condition]
+        before = episode.verdict
         verdict = episode.look(age)
         if episode.lasted:
             self._report("recovered", f"it was {condition} for {episode.lasted:.1f} s")
@@ -213,6 +214,8 @@ class Vitals:
             self._report(condition, self._describe(condition, age), with_stacks=True)
         elif verdict is Verdict.REPLACE and not self._has_left:
             self._has_left = True
+            if before is Verdict.NOTHING:  # nobody was told yet, e.g. since hang_timeout is 0
+                self._report(condition, self._describe(condition, age), with_stacks=True)
             self._say(Leaving(self._describe(condition, age)), True)
 
     def _describe(self, condition: Condition, age: float) -> str:

@@ -26,6 +26,15 @@ def stuck(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def stalled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Its loops turn, so nothing is replaced as blocked: not even one that a busy machine starves,
+    with which would go the requests that are to stall it."""
+    limits = ("--hang-dump", "0.4", "--hang-timeout", "0", "--stall-timeout", "2.4")
+    with serving(tmp_path_factory.mktemp("stalled"), "stuck:app", *limits, *GRACE) as server:
+        yield server
+
+
 @contextlib.contextmanager
 def asking(server: Server, path: str, times: int = 1) -> Iterator[list[socket.socket]]:
     """Requests whose answers nobody waits for."""
@@ -87,19 +96,19 @@ def test_a_thread_that_holds_the_interpreter_in_c_is_named_too(stuck: Server) ->
         assert names(dumped, "thread")
 
 
-def test_a_deadlock_of_a_pool_is_reported_with_tasks_and_threads(stuck: Server) -> None:
-    with asking(stuck, "/pool", 8):  # two workers: each has at least two
-        event = told(stuck, "stalled", "pool")
+def test_a_deadlock_of_a_pool_is_reported_with_tasks_and_threads(stalled: Server) -> None:
+    with asking(stalled, "/pool", 8):  # two workers: each has at least two
+        event = told(stalled, "stalled", "pool")
         assert "run_in_executor(pool, outer)" in event["traceback"]  # where the tasks wait
-        assert replaced(stuck, event["pid"], "stalled")["cause"] == "status 0"  # it drained
+        assert replaced(stalled, event["pid"], "stalled")["cause"] == "status 0"  # it drained
 
 
-def test_a_thread_that_burns_is_reported_and_replaced_after_the_long_limit(stuck: Server) -> None:
-    with asking(stuck, "/burn") as (client,):
+def test_a_thread_that_burns_is_reported_and_replaced_after_the_long_limit(stalled: Server) -> None:
+    with asking(stalled, "/burn") as (client,):
         assert client.recv(100)  # it serves all the same
-        event = told(stuck, "busy", "burn")
+        event = told(stalled, "busy", "burn")
         assert "thread burner" in event["reason"]
-        assert replaced(stuck, event["pid"], "busy: thread burner")["cause"] == "status 0"
+        assert replaced(stalled, event["pid"], "busy: thread burner")["cause"] == "status 0"
 
 
 def test_a_restart_of_a_blocked_worker_is_quick(tmp_path: Path) -> None:

@@ -205,6 +205,18 @@ def test_a_stall_is_reported_once_with_stacks_and_then_it_leaves(bench: Bench) -
     assert bench.said[1].reason.startswith("stalled")
 
 
+def test_none_is_replaced_without_a_word_why(loop: asyncio.AbstractEventLoop) -> None:
+    """Where a stall is not to be reported before (hang_timeout is 0), its stacks still are."""
+    bench = Bench(loop, VitalsSettings(hang_timeout=0.0)).begin()
+    bench.server.running = {Request(1000.0): None, Request(1000.5): None}
+    for _ in range(400):
+        bench.beat()
+    report, leaving = bench.said
+    assert isinstance(report, Unwell)
+    assert "thread MainThread" in report.text
+    assert isinstance(leaving, Leaving)
+
+
 def test_a_stall_that_ends_is_told_too(bench: Bench) -> None:
     bench.server.running = {Request(1000.0): None, Request(1000.5): None}
     for _ in range(40):
