@@ -44,7 +44,7 @@ class Moment:
     behind: int = 0
     connections: int = 0
     cpu: float = 0.0  # seconds of CPU time of all generators
-    events: int = 0  # server-sent events received
+    sse_events: int = 0  # server-sent events received
 
 
 @dataclass(slots=True)
@@ -84,7 +84,7 @@ class Turn:
     latency: Histogram = field(default_factory=Histogram)
     lag: Histogram | None = None  # open loop: how long after it was due a request was sent
     connections: int = 0  # most held at once
-    events: int = 0  # server-sent events received; `requests` counts the streams
+    sse_events: int = 0  # server-sent events received; `requests` counts the streams
     moments: list[Moment] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     server: ServerUse | None = None  # None: not ours to look at
