@@ -32,5 +32,5 @@ class Interval:
     lag: dict[int, int] = field(default_factory=dict)  # open loop: sent after it was due by
     behind: int = 0  # open loop: due but not sent at the interval's end
     connections: int = 0  # open at its end
-    sse_events: int = 0  # server-sent events received; of those, `latency` has the first of a stream
+    sse_events: int = 0  # server-sent events received; `latency` has the first of a stream
     cpu: float = 0.0  # seconds of CPU time that the process used in it
