@@ -21,6 +21,7 @@ PEERS = (
     "granian",
     "setproctitle",
     "watchfiles",
+    "jinja2",  # the workloads' template
 )
 # Not for every interpreter: without it the run goes on.
 RARE = ("freastal==0.0.3",)
@@ -33,7 +34,7 @@ kind = " (optimised build)" if "--enable-optimizations" in options else " (plain
 found = {"python": platform.python_version() + kind}
 for name in (
     "clusterd", "uvicorn", "gunicorn", "gunicorn_h1c", "granian", "freastal", "uvloop", "httptools",
-    "websockets", "watchfiles",
+    "websockets", "watchfiles", "jinja2", "hdrhistogram",
 ):
     try:
         found[name] = metadata.version(name)
@@ -85,7 +86,7 @@ def _install(python: str) -> Path:
     inside = folder / "bin" / "python"
     wanted = [*PEERS, *RARE]
     if (REPOSITORY / "pyproject.toml").exists():
-        wanted += ["-e", f"{REPOSITORY}[metrics]"]
+        wanted += ["-e", f"{REPOSITORY}[bench,metrics]"]
     stamp = folder / "installed.json"
     if not (stamp.exists() and json.loads(stamp.read_text()) == wanted):
         print(f"making {folder} with {python}", file=sys.stderr)
