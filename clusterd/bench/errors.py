@@ -20,3 +20,9 @@ class CannotWrite(ClusterdError):
     """The report cannot be stored where it was asked for: a full disk, no such directory."""
 
     exit = Exit.FAILED
+
+
+class GeneratorFailed(ClusterdError):
+    """A process that was to drive the load ended before it began."""
+
+    exit = Exit.FAILED

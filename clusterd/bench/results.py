@@ -85,6 +85,9 @@ class Turn:
     lag: Histogram | None = None  # open loop: how long after it was due a request was sent
     connections: int = 0  # most held at once
     sse_events: int = 0  # server-sent events received; `requests` counts the streams
+    waited: int = 0  # open loop: requests that were due while all connections were busy
+    unanswered: int = 0  # under way when the turn was over: neither answers nor errors
+    texts: dict[str, str] = field(default_factory=dict)  # by kind of error: what the last was
     moments: list[Moment] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     server: ServerUse | None = None  # None: not ours to look at
