@@ -6,7 +6,7 @@ a report has thousands of histograms. Buckets are the package's, and so is the s
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Self
 
 from hdrh.histogram import HdrHistogram
@@ -72,15 +72,18 @@ class Histogram:
     def percentiles(self, percents: Iterable[float]) -> list[int]:
         """Several at once, in the order asked for, which is quicker than one by one."""
         total = self.count
-        asked = [(rank(total, percent), place) for place, percent in enumerate(percents)]
-        found = [0] * len(asked)
-        if not total:
+        return self.ranked([rank(total, percent) for percent in percents])
+
+    def ranked(self, ranks: Sequence[int]) -> list[int]:
+        """The values with these places, from 1, in ascending order; the last beyond the end."""
+        found = [0] * len(ranks)
+        values, upto, low = sorted(self._counts), 0, 0
+        if not values:
             return found
-        values, upto = iter(sorted(self._counts)), 0
-        low = 0
-        for wanted, place in sorted(asked):
-            while upto < wanted:
-                low = next(values)
+        following = iter(values)
+        for wanted, place in sorted((wanted, place) for place, wanted in enumerate(ranks)):
+            while upto < wanted and low != values[-1]:
+                low = next(following)
                 upto += self._counts[low]
             found[place] = _highest(low)
         return found
