@@ -31,6 +31,7 @@ class Outcome:
     samples: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     figures: list[Figure] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    files: dict[str, str] = field(default_factory=dict)  # pictures, by the end of their names
 
     def add(self, server: str, measure: str, *values: float) -> None:
         """Write samples down."""

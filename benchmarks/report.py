@@ -50,6 +50,8 @@ def record(
         "notes": outcome.notes,
     }
     Path(folder, f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
+    for end, content in outcome.files.items():
+        Path(folder, f"{name}-{end}").write_text(content)
 
 
 def write_page(scenarios: dict[str, ModuleType], folder: Path) -> None:
@@ -68,6 +70,8 @@ def write_page(scenarios: dict[str, ModuleType], folder: Path) -> None:
     ]
     for name, result in results.items():
         lines += _section(name, scenarios[name], result)
+        pictures = sorted(folder.glob(f"{name}-*.svg"))
+        lines += ["", *(f"![{path.stem}]({path.name})" for path in pictures)] if pictures else []
     Path(folder, PAGE).write_text("\n".join(lines) + "\n")
 
 
