@@ -1,0 +1,228 @@
+"""Why the figures of a turn are not the server's alone, or say less than they seem to.
+
+Each is one sentence for the report. Better one too many: a wrong figure that stands is worse.
+"""
+
+from collections.abc import Callable
+
+from clusterd.bench import amounts, warmup
+from clusterd.bench.figures import BEYOND, FEW, percentile, unanswered
+from clusterd.bench.histogram import Histogram
+from clusterd.bench.interval import INTERVAL
+from clusterd.bench.results import Moment, Turn
+
+BUSY = 0.95  # share of a core from which on a generator may have been what was too slow
+HELD = 0.99  # share of the rate that must have been answered
+LATE = 1_000  # µs of lag p99 that nobody minds
+LATE_SHARE = 0.1  # of the latency's p99: a lag that is more of it is worth a doubt
+TAKEN = 0.5  # share of the connections under way on average, below which one is always free
+WAITING = 0.05  # share of a second's requests that may be due and not yet sent at the end
+REFUSED = 0.01  # share of answers that are errors
+QUIET = 0.5  # seconds without an answer
+SHORT = 1.0  # seconds of measured part
+CONNECTED = 0.99  # share of the connections
+
+
+def doubts(turn: Turn) -> list[str]:
+    """Of a turn that is complete: with its moments, and its sums after the warm-up was cut."""
+    return [said for doubt in _DOUBTS if (said := doubt(turn))]
+
+
+def _ended(turn: Turn) -> str:
+    return "it ended before its time: what it shows is the part until then" if turn.partial else ""
+
+
+def _bottleneck(turn: Turn) -> str:
+    busiest = turn.generator.busiest
+    if busiest < BUSY:
+        return ""
+    many = turn.generator.processes > 1
+    whose = "its busiest process" if many else "its process"
+    return (
+        f"the generator was the bottleneck: {whose} used {amounts.percent(busiest)} of a core, so "
+        "the server may be faster than this; more processes (--generators) tell"
+    )
+
+
+def _shared(turn: Turn) -> str:
+    if not turn.generator.shared:
+        return ""
+    return (
+        "the generator and the server shared cores: each took time from the other, so throughput "
+        "is too low and latency too high; CPU time a request still compares"
+    )
+
+
+def _rate(turn: Turn) -> str:
+    """Open loop: not all that was due was answered; who was it?"""
+    rate = turn.load.rate
+    if not rate or not turn.seconds or turn.partial:
+        return ""
+    # A second's worth less than HELD is no lack where so few were due that chance decides.
+    lacking = rate * turn.seconds - turn.requests - turn.failed
+    if turn.throughput >= HELD * rate or lacking <= 1:
+        return ""
+    said = f"{amounts.rate(turn.throughput)} were answered of {amounts.rate(rate)} that were due"
+    if turn.generator.busiest >= BUSY or _late(turn):
+        return f"{said}: the generator could not send more"
+    return f"{said}: the server did not keep up, so latency grows for as long as this goes on"
+
+
+def _backlog(turn: Turn) -> str:
+    """Open loop: requests waited for a connection to be free, more and more of them."""
+    moments = _measured(turn)
+    if not turn.load.rate or not moments or turn.partial:
+        return ""
+    waiting = moments[-1].behind
+    half = [moment.behind for moment in moments[len(moments) // 2 :]]
+    if waiting < max(2.0, WAITING * turn.load.rate) or waiting < max(half):
+        return ""
+    return (
+        f"{amounts.plural(waiting, 'request')} that were due had not been sent at the end, and "
+        f"ever more: {amounts.plural(turn.load.connections, 'connection')} were all waiting"
+    )
+
+
+def _lag(turn: Turn) -> str:
+    if turn.lag is None or not _late(turn):
+        return ""
+    return (
+        f"the generator kept its schedule badly: 1 % of the requests were sent "
+        f"{amounts.latency(turn.lag.percentile(99))} or more after they were due, which is part of "
+        "their latency"
+    )
+
+
+def _late(turn: Turn) -> bool:
+    """Open loop: whether requests went out late although a connection was free."""
+    if turn.lag is None or not turn.lag.count:
+        return False
+    p99, latency = turn.lag.percentile(99), turn.latency.percentile(99)
+    return p99 > max(LATE, LATE_SHARE * latency) and _taken(turn, turn.lag) <= TAKEN
+
+
+def _taken(turn: Turn, lag: Histogram) -> float:
+    """Share of the connections under way on average, by Little's law: the rest was free."""
+    service = max(0.0, turn.latency.mean - lag.mean) / 1e6
+    return turn.throughput * service / max(1, turn.load.connections)
+
+
+def _connections(turn: Turn) -> str:
+    """Fewer were held than were asked for. One that is fresh for each request is held by none."""
+    wanted = turn.load.connections
+    if turn.load.fresh or not turn.requests or turn.connections >= CONNECTED * wanted:
+        return ""
+    return f"{amounts.count(turn.connections)} of {amounts.plural(wanted, 'connection')} were held"
+
+
+def _refusals(turn: Turn) -> str:
+    """Answers that are errors are answers, and often quick ones."""
+    refused = sum(many for kind, many in turn.errors.items() if kind.startswith("status "))
+    if not turn.requests or refused <= REFUSED * turn.requests:
+        return ""
+    kinds = sorted(kind for kind in turn.errors if kind.startswith("status "))
+    share = amounts.percent(min(1.0, refused / turn.requests))
+    return (
+        f"{share} of the answers were errors ({', '.join(kinds)}): throughput and latency are "
+        "those of a server that refuses"
+    )
+
+
+def _lost(turn: Turn) -> str:
+    lost = unanswered(turn.load, turn.errors)
+    if not lost:
+        return ""
+    return (
+        f"{amounts.plural(lost, 'request was', 'requests were')} never answered: they count as "
+        "slower than any other in percentiles, and are not in mean and maximum"
+    )
+
+
+def _quiet(turn: Turn) -> str:
+    """Nothing came for a while: what a closed loop's percentiles hardly show."""
+    longest, at = 0.0, 0.0
+    length, measured = 0.0, _measured(turn)
+    for moment in measured:
+        length = 0.0 if moment.requests else length + INTERVAL
+        if length > longest:
+            longest, at = length, (moment.number + 1) * INTERVAL - length
+    if longest < QUIET or not turn.requests or _slow(turn):
+        return ""
+    said = f"nothing was answered for {amounts.seconds(longest)}, from {amounts.seconds(at)} on"
+    if turn.load.rate:
+        return said
+    return (
+        f"{said}: a closed loop asks nothing meanwhile, so its percentiles hide it; --rate does not"
+    )
+
+
+def _slow(turn: Turn) -> bool:
+    """Whether intervals without an answer are to be expected, as few as there are."""
+    return turn.throughput * QUIET < 5
+
+
+def _too_few(turn: Turn) -> str:
+    """Which of the percentiles that are shown it cannot carry."""
+    if not turn.requests:
+        return "nothing was answered"
+    if percentile(99.0, turn.latency).why != FEW:
+        return ""
+    return (
+        f"only {amounts.plural(turn.latency.count, 'latency', 'latencies')} were measured: p99 "
+        f"takes {amounts.count(BEYOND * 100)}, so this one is about the slowest few"
+    )
+
+
+def _too_short(turn: Turn) -> str:
+    if not 0 < turn.seconds < SHORT:
+        return ""
+    return f"only {amounts.seconds(turn.seconds)} were measured: a longer --duration says more"
+
+
+def _unsettled(turn: Turn) -> str:
+    """The warm-up was cut where it had to be, not where it ended."""
+    if len(turn.moments) < warmup.FEWEST or warmup.settled(turn.moments) is not None:
+        return ""
+    return (
+        "the warm-up never ended: throughput or latency kept changing, so this is no steady state; "
+        "a longer --duration may reach it"
+    )
+
+
+def _left_out(turn: Turn) -> str:
+    """What was cut off with the warm-up and would have changed the picture."""
+    early = turn.moments[: turn.warmup]
+    failed = sum(many for moment in early for many in moment.errors.values())
+    parts = []
+    if failed:
+        parts.append(amounts.plural(failed, "error"))
+    slowest = max((moment.latency.max for moment in early), default=0)
+    if slowest > 2 * max(turn.latency.max, 1):
+        parts.append(f"a request of {amounts.latency(slowest)}, slower than any later one")
+    if not parts:
+        return ""
+    length = amounts.seconds(turn.warmup * INTERVAL)
+    return f"the warm-up of {length}, which is in no figure, had {' and '.join(parts)}"
+
+
+def _measured(turn: Turn) -> list[Moment]:
+    return turn.moments[turn.warmup :]
+
+
+# As they are told: what may make all figures wrong comes first.
+_DOUBTS: tuple[Callable[[Turn], str], ...] = (
+    _ended,
+    _bottleneck,
+    _shared,
+    _rate,
+    _backlog,
+    _lag,
+    _connections,
+    _refusals,
+    _lost,
+    _quiet,
+    _unsettled,
+    _left_out,
+    _too_few,
+    _too_short,
+)
