@@ -65,7 +65,7 @@ def test_a_search_finds_the_highest_rate_and_confirms_it_at_full_length(capacity
 
 
 def test_a_search_takes_a_hint_from_what_an_overwhelmed_server_answered() -> None:
-    plan = Highest(LOAD, lambda turn: True)
+    plan = Highest(LOAD, lambda _: True)
     turns = played(plan, lambda load: turn(load, capacity=7000.0))
     rates = [one.load.rate for one in turns]
     assert rates[:4] == [1000.0, 4000.0, 16000.0, 7000.0]
@@ -83,7 +83,7 @@ def test_a_rate_that_does_not_last_is_tried_lower() -> None:
 
 
 def test_a_server_that_keeps_nothing_ends_the_search_with_nothing() -> None:
-    plan = Highest(LOAD, lambda turn: False)
+    plan = Highest(LOAD, lambda _: False)
     turns = played(plan, turn)
     assert plan.found(turns)[0] == 0.0
     assert min(one.load.rate for one in turns) == 1.0
@@ -91,7 +91,7 @@ def test_a_server_that_keeps_nothing_ends_the_search_with_nothing() -> None:
 
 
 def test_a_server_without_limit_ends_the_search_too() -> None:
-    plan = Highest(LOAD, lambda turn: True)
+    plan = Highest(LOAD, lambda _: True)
     assert plan.found(played(plan, turn))[0] > 1e6
 
 

@@ -38,7 +38,9 @@ class Arena:
 
 
 def test_every_side_is_started_afresh_in_every_round() -> None:
-    arena, seen, done = Arena(), [], []
+    arena = Arena()
+    seen: list[int] = []
+    done: list[Turn] = []
     played = play(
         [arena.side("a"), arena.side("b", LOADS)],
         2,
