@@ -16,7 +16,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from clusterd.cli import unit  # noqa: E402  # found only through the line above
+from benchmarks import versus  # noqa: E402  # found only through the line above
+from clusterd.cli import unit  # noqa: E402
 from clusterd.cli.commands import COMMANDS  # noqa: E402
 from clusterd.cli.options import metavar, shown_default  # noqa: E402
 from clusterd.config.convert import allowed  # noqa: E402
@@ -161,6 +162,19 @@ def figures() -> str:
     return "\n".join([*out, "", more])
 
 
+def cluster() -> str:
+    """The README's page of one worker against many, as `python -m benchmarks` recorded it."""
+    path = ROOT / "benchmarks/results/cluster.json"
+    if not path.exists():
+        return "None is recorded yet: `python -m benchmarks cluster` measures them."
+    pictures = (
+        f"![{alt}](benchmarks/results/cluster-{name}.svg)\n"
+        for name, alt in versus.PICTURES.items()
+        if (path.parent / f"cluster-{name}.svg").exists()
+    )
+    return "\n".join([*pictures, *versus.table(json.loads(path.read_text()))])
+
+
 def _target(figure: dict[str, Any]) -> str:
     return f"{'≥' if figure['at_least'] else '≤'} {figure['target']:g} {figure['unit']}".strip()
 
@@ -179,6 +193,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "causes": causes,
     "settings": settings,
     "figures": figures,
+    "cluster": cluster,
 }
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "man").glob("clusterd*.[1-8]"))]
 
