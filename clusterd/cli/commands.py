@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "check:check",
         "Look at app, settings and machine, and say what is wrong.",
     ),
+    "bench": (RUNNING, "bench:bench", "Measure what the cluster buys, or any server under load."),
     "systemd": (
         RUNNING,
         "systemd:systemd",

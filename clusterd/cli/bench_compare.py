@@ -1,0 +1,16 @@
+"""`clusterd bench compare`: what changed between two reports."""
+
+from pathlib import Path
+
+import click
+
+from clusterd.bench import compare as comparing
+from clusterd.bench import store
+
+
+def compare(before: str, after: str) -> bool:
+    """Print it; whether anything is worse by more than the noise. Raises ConfigError for files
+    that hold no report."""
+    found = comparing.compare(store.load(Path(before)), store.load(Path(after)))
+    click.echo(comparing.text(found))
+    return bool(found.worse)

@@ -1,0 +1,132 @@
+"""What a benchmark leaves: the table, files, a word on standard error, and its exit status."""
+
+import importlib.metadata
+import os
+import platform
+import shlex
+import sys
+from pathlib import Path
+
+import click
+
+from clusterd import __version__
+from clusterd.bench import store
+from clusterd.bench.conditions import judge
+from clusterd.bench.errors import CannotWrite
+from clusterd.bench.results import Report
+from clusterd.bench.text import table
+from clusterd.cli.bench_plan import Asked
+from clusterd.core.errors import ClusterdError
+from clusterd.core.exits import Exit
+from clusterd.core.log import clean
+from clusterd.core.units import show_bytes
+
+
+def say(text: str) -> None:
+    """One sentence for whoever watches, and its remedy below."""
+    for number, line in enumerate(text.splitlines()):
+        click.echo(clean(line) if number else f"clusterd: {clean(line)}", err=True)
+
+
+def must_be_writable(asked: Asked) -> None:
+    """Raise CannotWrite now, and not after minutes of measuring."""
+    if asked.stem is not None:
+        folder = asked.stem.parent
+        if not folder.is_dir():
+            raise CannotWrite(
+                f"the report cannot be stored: there is no directory {folder}",
+                "Make it, or name another with --report, or say --no-report.",
+            )
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise CannotWrite(
+                f"the report cannot be stored: {folder} is not writable",
+                "Name another place with --report, or say --no-report.",
+            )
+    if asked.pictures is not None:
+        try:
+            asked.pictures.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CannotWrite(
+                f"--pictures: {asked.pictures} cannot be made: {error.strerror}"
+            ) from None
+
+
+def finish(asked: Asked, report: Report) -> int:
+    """Print and store it, judge it by --fail-on. What cannot be stored is said, and is 1."""
+    click.echo(table(report))
+    code: int = Exit.OK
+    try:
+        written = _written(asked, report)
+    except ClusterdError as error:
+        say(str(error))
+        code = error.exit
+    else:
+        if written:
+            click.echo("\n" + "\n".join(written))
+    for condition in asked.fail_on:
+        for verdict in judge(condition, report):
+            if verdict.fails:
+                say(f"--fail-on: {verdict.text}")
+                code = code or Exit.FAILED
+    return code
+
+
+def _written(asked: Asked, report: Report) -> list[str]:
+    """The files, as they are told of. The raw figures come first: pictures can be had again."""
+    if asked.stem is None and asked.pictures is None:
+        return []
+    told = []
+    if asked.stem is not None:
+        raw = _beside(asked.stem, ".json")
+        store.save(report, raw)
+        told.append(f"raw figures: {raw}")
+    from clusterd.bench import html, pictures  # matplotlib takes a second to import
+
+    drawn = pictures.draw(report)
+    if asked.stem is not None:
+        page = _beside(asked.stem, ".html")
+        store.write(page, html.page(report, drawn))
+        told.insert(0, f"report: {page}")
+    if asked.pictures is not None:
+        made = pictures.save(drawn, asked.pictures)
+        told.append(f"pictures: {len(made)} files in {asked.pictures}")
+    return told
+
+
+def _beside(stem: Path, suffix: str) -> Path:
+    return stem.with_name(stem.name + suffix)
+
+
+def versions(asked: Asked) -> dict[str, str]:
+    """Of clusterd, Python, and whatever of the commands is a package here."""
+    found = {"clusterd": __version__, "python": platform.python_version()}
+    names = ["uvloop"]
+    for side in asked.sides:
+        if asked.cluster is None or side.command != asked.cluster.command:
+            names += [Path(word).name for word in shlex.split(side.command)]
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except (importlib.metadata.PackageNotFoundError, ValueError):
+            pass  # a word like any other
+    return found
+
+
+def machine() -> dict[str, str]:
+    """What it ran on."""
+    return {
+        "cpu": _line("/proc/cpuinfo", "model name") or platform.machine(),
+        "cores": str(len(os.sched_getaffinity(0))),
+        "memory": show_bytes(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")),
+        "kernel": platform.release(),
+        "system": _line("/etc/os-release", "PRETTY_NAME", "=").strip('"') or sys.platform,
+    }
+
+
+def _line(path: str, name: str, equals: str = ":") -> str:
+    try:
+        text = Path(path).read_text("utf-8", "replace")
+    except OSError:
+        return ""
+    pairs = (line.partition(equals) for line in text.splitlines())
+    return next((value.strip() for key, _, value in pairs if key.strip() == name), "")
