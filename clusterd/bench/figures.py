@@ -113,6 +113,11 @@ def main(report: Report) -> list[Figures]:
     return [_compared(report, one, chosen) for one in chosen]
 
 
+def of_turn(turn: Turn) -> Figures:
+    """One turn by itself."""
+    return _over(Side(turn.side), turn.load, [turn])
+
+
 def unanswered(load: Load, errors: dict[str, int]) -> int:
     """How many requests were never answered, of a turn's errors.
 

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Self
 
+from hdrh.codec import HdrHistogramEncoder
 from hdrh.histogram import HdrHistogram
 
 LOWEST, HIGHEST, DIGITS = 1, 3_600_000_000, 3
@@ -108,9 +109,10 @@ class Histogram:
         """
         try:
             hdr = _decoded(text)
+            end = hdr.get_counts_array_index(hdr.max_value) + 1 if hdr.total_count else 0
             items = [
                 (int(hdr.get_value_from_index(index)), int(count))
-                for index, count in enumerate(hdr.encoder.payload.counts[: hdr.counts_len])
+                for index, count in enumerate(hdr.encoder.payload.counts[:end])
                 if count
             ]
         except Exception as error:  # the package raises what its parts raise
@@ -148,7 +150,7 @@ def _highest(low: int) -> int:
 
 def _decoded(text: str) -> HdrHistogram:
     """By the package, once it is sure that it will not fill the memory with counters."""
-    payload = HdrHistogram(LOWEST, HIGHEST, DIGITS).encoder.decode(text).payload
+    payload = HdrHistogramEncoder.decode(text).payload
     if payload.significant_figures not in _DIGITS_READ:
         raise ValueError(f"{payload.significant_figures} significant digits")
     lowest, highest = payload.lowest_trackable_value, payload.highest_trackable_value
