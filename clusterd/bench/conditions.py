@@ -152,7 +152,7 @@ def parse_all(text: str) -> tuple[Condition, ...]:
     return tuple(parse(part) for part in text.split(","))
 
 
-def parse_target(text: str) -> tuple[Condition, ...]:
+def parse_slo(text: str) -> tuple[Condition, ...]:
     """Of --slo: what a rate has to keep to count; raises ConfigError, also for what makes no sense.
 
     `p99>50ms` as a target would be kept by the slowest server there is.
