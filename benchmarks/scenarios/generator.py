@@ -33,6 +33,9 @@ OURS, WRK, H2LOAD = "clusterd bench", "wrk", "h2load"
 CONNECTIONS = 64
 RATE = 50_500  # asked for, so that 50,000 are there when the last are still under way
 SECONDS, TINY = 2.5, 0.5
+WRK_RATE, WRK_COUNT = r"Requests/sec:\s+([\d.]+)", r"(\d+) requests in"
+WRK_MEDIAN = r"50%\s+([\d.]+)(us|ms|s)\b"
+H2LOAD_RATE = r", ([\d.]+) req/s"
 SCALE = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 
 
@@ -99,8 +102,8 @@ def _alone(session: Session, outcome: Outcome, running: Running, apart: set[int]
         said = _wrk(session, running, apart)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         spent = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
-        requests = _number(r"(\d+) requests in", said)
-        outcome.add(WRK, "closed loop", _number(r"Requests/sec:\s+([\d.]+)", said))
+        requests = _number(WRK_COUNT, said)
+        outcome.add(WRK, "closed loop", _number(WRK_RATE, said))
         outcome.add(WRK, "CPU", spent / requests * 1e6)
 
 
@@ -111,11 +114,11 @@ def _together(session: Session, outcome: Outcome, running: Running) -> None:
     outcome.add(OURS, "p50", seen.p50)
     if shutil.which(WRK):
         said = _wrk(session, running, set())
-        outcome.add(WRK, "rate", _number(r"Requests/sec:\s+([\d.]+)", said))
-        outcome.add(WRK, "p50", _time(r"50%\s+([\d.]+)(us|ms|s)\b", said))
+        outcome.add(WRK, "rate", _number(WRK_RATE, said))
+        outcome.add(WRK, "p50", _time(WRK_MEDIAN, said))
     if shutil.which(H2LOAD):
         said, took = _h2load(session, running)
-        outcome.add(H2LOAD, "rate", _number(r", ([\d.]+) req/s", said))
+        outcome.add(H2LOAD, "rate", _number(H2LOAD_RATE, said))
         outcome.add(H2LOAD, "p50", statistics.median(took))
 
 
