@@ -29,8 +29,10 @@ class Interval:
     bytes: int = 0  # received
     errors: dict[str, int] = field(default_factory=dict)
     latency: dict[int, int] = field(default_factory=dict)
-    lag: dict[int, int] = field(default_factory=dict)  # open loop: sent after it was due by
+    lag: dict[int, int] = field(default_factory=dict)  # open loop: sent after it could have been by
     behind: int = 0  # open loop: due but not sent at the interval's end
     connections: int = 0  # open at its end
     sse_events: int = 0  # server-sent events received; `latency` has the first of a stream
     cpu: float = 0.0  # seconds of CPU time that the process used in it
+    spun: float = 0.0  # seconds of `cpu` spent waiting for what was due next (open loop)
+    waited: int = 0  # open loop: sent late because all connections were busy; no lag of ours
