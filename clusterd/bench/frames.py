@@ -6,16 +6,14 @@ what was sent, so a server that answers anything is not taken for a fast one.
 
 import base64
 import os
-import re
 from typing import NamedTuple
 
 from websockets.exceptions import ProtocolError
 from websockets.frames import Close
-from websockets.utils import accept_key
+from websockets.utils import accept_key, apply_mask
 
+from clusterd.bench.answers import BadAnswer, read_head
 from clusterd.bench.interval import CLOSED, PROTOCOL
-from clusterd.bench.load import Request, Target
-from clusterd.bench.requests import rendered
 from clusterd.bench.troubles import strange
 from clusterd.wire.websocket import (
     BINARY,
@@ -28,17 +26,14 @@ from clusterd.wire.websocket import (
     PONG,
     SHORT,
     TEXT,
-    apply_mask,
-    head,
+)
+from clusterd.wire.websocket import (
+    head as head_of,
 )
 
 MASKS = 64  # frames with a mask of their own that are made beforehand and sent in turn
 LONGEST_HEAD = 65536  # bytes of a handshake's answer
 END = b"\r\n\r\n"
-STATUS = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])(?: |\r\n)")
-ACCEPT = re.compile(rb"\r\nsec-websocket-accept:[ \t]*([^\r\n]*?)[ \t]*\r\n", re.IGNORECASE)
-UPGRADE = re.compile(rb"\r\nupgrade:[ \t]*websocket[ \t]*\r\n", re.IGNORECASE)
-EXTENSIONS = re.compile(rb"\r\nsec-websocket-extensions:", re.IGNORECASE)
 PATTERN = b"the quick brown fox jumps over the lazy dog 0123456789 "
 
 
@@ -58,39 +53,39 @@ class Handshake(NamedTuple):
     accept: bytes
 
 
-def handshake(request: Request, target: Target) -> Handshake:
-    """A new one (RFC 6455 §4.1); the request's own headers go with it."""
+def handshake(wire: bytes) -> Handshake:
+    """A new one (RFC 6455 §4.1), from a GET that is ready to be sent."""
     key = base64.b64encode(os.urandom(16)).decode()
     lines = f"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: {key}\r\n"
-    lines += "Sec-WebSocket-Version: 13\r\n"
-    plain = rendered(request, target).removesuffix(b"\r\n")
-    return Handshake(plain + lines.encode() + b"\r\n", accept_key(key).encode())
+    lines += "Sec-WebSocket-Version: 13\r\n\r\n"
+    return Handshake(wire.removesuffix(b"\r\n") + lines.encode(), accept_key(key).encode())
 
 
 def agreed(data: bytes, accept: bytes) -> bytes | None:
     """What came after the answer's head; None while that is not whole. Raises Broken."""
-    end = data.find(END)
-    if end < 0:
-        if len(data) > LONGEST_HEAD or not b"HTTP/1.".startswith(data[:7]):
-            raise Broken(PROTOCOL, f"this is no HTTP; {strange(data) or 'what is it?'}")
-        return None
-    found = STATUS.match(data)
-    if found is None:
-        raise Broken(PROTOCOL, f"this is no HTTP; {strange(data) or 'what is it?'}")
-    if found[1] != b"101":
-        raise Broken(f"status {int(found[1])}", "the WebSocket was refused")
-    lines = data[: end + 2]
-    named = ACCEPT.search(lines)
-    if not UPGRADE.search(lines) or named is None or named[1] != accept:
+    end = data.find(END) + len(END)
+    try:
+        if end >= len(END):
+            head = read_head(data[:end])
+        elif len(data) <= LONGEST_HEAD and b"HTTP/1.".startswith(data[:7]):
+            return None
+        else:
+            raise BadAnswer(f"no status line: {data[:60]!r}")
+    except BadAnswer as error:
+        raise Broken(PROTOCOL, strange(data) or str(error)) from None
+    if head.status != 101:
+        raise Broken(f"status {head.status}", "the WebSocket was refused")
+    is_websocket = head.field(b"upgrade").lower() == b"websocket"
+    if not is_websocket or head.field(b"sec-websocket-accept") != accept:
         raise Broken(PROTOCOL, "the answer to the handshake is not a WebSocket's")
-    if EXTENSIONS.search(lines):
+    if head.field(b"sec-websocket-extensions"):
         raise Broken(PROTOCOL, "the server wants an extension that was not offered")
-    return data[end + len(END) :]
+    return data[end:]
 
 
 def frame(first: int, payload: bytes, mask: bytes) -> bytes:
     """A frame as a client sends it (§5.2, §5.3)."""
-    plain = head(first, len(payload))
+    plain = head_of(first, len(payload))
     masked = bytes((plain[0], plain[1] | MASKED)) + plain[2:]
     return masked + mask + apply_mask(payload, mask)
 
@@ -107,7 +102,7 @@ class Message:
     def __init__(self, size: int) -> None:
         self.payload = (PATTERN * (size // len(PATTERN) + 1))[:size]
         self.frames = tuple(frame(FINAL | TEXT, self.payload, os.urandom(4)) for _ in range(MASKS))
-        self.whole = head(FINAL | TEXT, size) + self.payload  # as most servers send it back
+        self.whole = head_of(FINAL | TEXT, size) + self.payload  # as most servers send it back
 
 
 class Echoes:

@@ -98,7 +98,7 @@ def parse_requests(
     *,
     method: str = "",
     headers: Sequence[str] = (),
-    body: str | None = None,
+    body: bytes | None = None,
     body_file: str = "",
     paths: Sequence[str] = (),
     paths_file: str = "",
@@ -114,7 +114,7 @@ def parse_requests(
     if paths and paths_file:
         raise ConfigError("paths are given twice: as a file and one by one")
     given = merged((), [parse_header(one) for one in headers])
-    data = read_body(Path(body_file)) if body_file else (body or "").encode()
+    data = read_body(Path(body_file)) if body_file else body or b""
     method = parse_method(method) if method else ""
     if paths_file:
         if method or data:

@@ -8,6 +8,7 @@ from websockets.streams import StreamReader
 
 from clusterd.bench.frames import Broken, Echoes, Message, agreed, handshake
 from clusterd.bench.load import Request
+from clusterd.bench.requests import rendered
 from clusterd.bench.target import parse_target
 
 TARGET = parse_target("ws://localhost:8000/echo")
@@ -37,12 +38,13 @@ def unmasked(data: bytes) -> Frame:
 
 
 def test_the_handshake_asks_as_the_rfc_wants_it() -> None:
-    one = handshake(Request("/echo", headers=(("Origin", "http://x"),)), TARGET)
+    wire = rendered(Request("/echo", headers=(("Origin", "http://x"),)), TARGET)
+    one = handshake(wire)
     head = one.request.decode()
     assert head.startswith("GET /echo HTTP/1.1\r\nHost: localhost:8000\r\nOrigin: http://x\r\n")
     assert head.endswith("Sec-WebSocket-Version: 13\r\n\r\n")
     assert "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" in head
-    assert one.accept != handshake(Request(), TARGET).accept
+    assert one.accept != handshake(wire).accept
 
 
 def test_an_answer_is_awaited_until_it_is_whole() -> None:
@@ -61,8 +63,8 @@ def test_an_answer_is_awaited_until_it_is_whole() -> None:
         (GOOD.replace(b"WebSocket\r\n", b"h2c\r\n", 1), "protocol", "not a WebSocket's"),
         (GOOD[:-2] + b"Sec-WebSocket-Extensions: x\r\n\r\n", "protocol", "extension"),
         (b"SSH-2.0-OpenSSH_9\r\n", "protocol", "SSH"),
-        (b"HTTP/2 200\r\n\r\n", "protocol", "no HTTP"),
-        (b"HTTP/1.1" + b" " * 70000, "protocol", "no HTTP"),
+        (b"HTTP/2 200\r\n\r\n", "protocol", "no status line"),
+        (b"HTTP/1.1 101" + b" " * 70000, "protocol", "no status line"),
     ],
 )
 def test_an_answer_that_is_no_websocket(answer: bytes, kind: str, text: str) -> None:

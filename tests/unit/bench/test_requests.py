@@ -68,11 +68,11 @@ def test_options_make_requests(tmp_path: Path) -> None:
     body.write_bytes(b"\x00\xff")
     file.write_text("3 / Accept:x @body\n1 /b")
     assert parse_requests(TARGET) == (Request("/own?x=1"),)
-    assert parse_requests(TARGET, method="put", body="", headers=["A: b", "c:"]) == (
+    assert parse_requests(TARGET, method="put", body=b"", headers=["A: b", "c:"]) == (
         Request("/own?x=1", "PUT", (("A", "b"), ("c", ""))),
     )
     assert parse_requests(TARGET, body_file=str(body))[0].method == "POST"
-    assert parse_requests(TARGET, body="ü", paths=["/a", "2 PUT /b body=x"]) == (
+    assert parse_requests(TARGET, body="ü".encode(), paths=["/a", "2 PUT /b body=x"]) == (
         Request("/a", "POST", body="ü".encode()),
         Request("/b", "PUT", body=b"x", weight=2),
     )
@@ -86,9 +86,9 @@ def test_options_make_requests(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({"body": "a", "body_file": "b"}, "a body is given twice"),
+        ({"body": b"a", "body_file": "b"}, "a body is given twice"),
         ({"paths": ["/"], "paths_file": "p"}, "paths are given twice"),
-        ({"body": "a", "paths_file": "p"}, "besides a method or a body"),
+        ({"body": b"a", "paths_file": "p"}, "besides a method or a body"),
         ({"paths_file": "/no/such"}, "/no/such cannot be read: No such file"),
         ({"body_file": "/no/such"}, "/no/such cannot be read: No such file"),
         ({"headers": ["Accept"]}, "'Accept' is no header"),
@@ -96,7 +96,7 @@ def test_options_make_requests(tmp_path: Path) -> None:
         ({"headers": ["Content-Length: 3"]}, "cannot be given"),
         ({"method": "GET /"}, "no method"),
         ({"method": "POST", "protocol": WEBSOCKET}, "begins with a GET"),
-        ({"body": "a", "protocol": WEBSOCKET}, "begins with a GET"),
+        ({"body": b"a", "protocol": WEBSOCKET}, "begins with a GET"),
         ({"method": "HEAD", "protocol": SSE}, "no events"),
     ],
 )
