@@ -70,7 +70,7 @@ def plan(target: str, asked: Mapping[str, Any], passed: Sequence[str]) -> Asked:
         )
     sides = _sides(target, cluster, numbers) + _others(asked["against"], numbers)
     _refuse_twins(sides)
-    slo = tuple(condition for text in asked["slo"] for condition in parse_all(text))
+    slo = tuple(condition for text in asked["slo"] for condition in parse_target(text))
     load = _load(url, asked)
     return Asked(
         target,
