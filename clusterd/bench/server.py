@@ -1,5 +1,6 @@
 """A server that is started for the benchmark: its command filled in, waited for, ended whole."""
 
+import fcntl
 import json
 import os
 import random
@@ -33,6 +34,7 @@ LAST = 2000  # bytes of its output that errors show
 KEPT = 64 * 1024  # bytes of output kept when there is more than
 TOO_MUCH = 4 * 1024 * 1024
 NOT_FOR_IT = {"LISTEN_FDS", "LISTEN_PID", "NOTIFY_SOCKET", "RUNTIME_DIRECTORY", "WEB_CONCURRENCY"}
+_GUARD_LIMIT = 30.0  # seconds until the guard has run the command
 _TRY_AGAIN = 0.02  # seconds between two questions whether it answers
 _ANSWER = 5.0  # seconds that one question waits
 _CALM = 0.05  # seconds; in two such it uses little CPU time when it has started
@@ -163,7 +165,8 @@ class Server:
             "stop_limit": self._stop_limit,
         }
         # It has no name, so that it is gone with us; appended to, so that it can be shortened.
-        self._output = tempfile.TemporaryFile("ab+")  # noqa: SIM115 - until stop()
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - until stop()
+        fcntl.fcntl(self._output, fcntl.F_SETFL, os.O_APPEND)
         self._guard = subprocess.Popen(
             [sys.executable, "-I", "-S", guard.__file__],
             stdin=subprocess.PIPE,
@@ -173,7 +176,7 @@ class Server:
             bufsize=0,
         )
         self._order(json.dumps(order).encode() + b"\n")
-        told = self._told(self._start_limit)
+        told = self._told(_GUARD_LIMIT)
         if "started" not in told:
             raise ServerFailed(f"{self.side.name}: {told.get('failed', 'cannot be started')}")
         self.pid = int(told["started"])
@@ -205,12 +208,12 @@ class Server:
         deadline = time.monotonic() + self._start_limit
         while not self._answers():
             if how := self.ended():
-                raise ServerFailed(f"{self.side.name} {how} before it served", self._quoted())
+                raise ServerFailed(f"{self.side.name} {how} before it served", self.quoted())
             if time.monotonic() >= deadline:
                 raise ServerFailed(
                     f"{self.side.name} does not answer on port {self.port} after "
                     f"{self._start_limit:g} s",
-                    self._quoted(),
+                    self.quoted(),
                 )
             time.sleep(_TRY_AGAIN)
         self._wait_calm()
@@ -265,10 +268,11 @@ class Server:
         if self._output is not None:
             size = os.fstat(self._output.fileno()).st_size
             if size > TOO_MUCH:
-                self._kept = os.pread(self._output.fileno(), KEPT, size - KEPT)
+                self._kept = os.pread(self._output.fileno(), KEPT, max(0, size - KEPT))
                 os.ftruncate(self._output.fileno(), 0)
 
-    def _quoted(self) -> str:
+    def quoted(self) -> str:
+        """The same, as the end of a message."""
         said = self.said().strip()
         return f"It said:\n{said}" if said else "It said nothing."
 
