@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from clusterd.bench import amounts, warmup
 from clusterd.bench.figures import BEYOND, FEW, percentile, unanswered
-from clusterd.bench.histogram import Histogram
 from clusterd.bench.interval import INTERVAL
 from clusterd.bench.results import Moment, Turn
 
@@ -15,8 +14,8 @@ BUSY = 0.95  # share of a core from which on a generator may have been what was 
 HELD = 0.99  # share of the rate that must have been answered
 LATE = 1_000  # µs of lag p99 that nobody minds
 LATE_SHARE = 0.1  # of the latency's p99: a lag that is more of it is worth a doubt
-TAKEN = 0.5  # share of the connections under way on average, below which one is always free
-WAITING = 0.05  # share of a second's requests that may be due and not yet sent at the end
+WAITED = 0.01  # share of the requests that may wait for a connection
+OPEN = 0.01  # as many as that share of the requests may be due and without an answer at the end
 REFUSED = 0.01  # share of answers that are errors
 QUIET = 0.5  # seconds without an answer
 SHORT = 1.0  # seconds of measured part
@@ -58,8 +57,8 @@ def _rate(turn: Turn) -> str:
     rate = turn.load.rate
     if not rate or not turn.seconds or turn.partial:
         return ""
-    # A second's worth less than HELD is no lack where so few were due that chance decides.
-    lacking = rate * turn.seconds - turn.requests - turn.failed
+    # Of few, one that is still under way is more than the share.
+    lacking = rate * turn.seconds - turn.requests - unanswered(turn.load, turn.errors)
     if turn.throughput >= HELD * rate or lacking <= 1:
         return ""
     said = f"{amounts.rate(turn.throughput)} were answered of {amounts.rate(rate)} that were due"
@@ -69,17 +68,29 @@ def _rate(turn: Turn) -> str:
 
 
 def _backlog(turn: Turn) -> str:
-    """Open loop: requests waited for a connection to be free, more and more of them."""
-    moments = _measured(turn)
-    if not turn.load.rate or not moments or turn.partial:
+    """Open loop: what was due and had no answer at the end is in no percentile."""
+    if not turn.load.rate or not turn.moments or turn.partial:
         return ""
-    waiting = moments[-1].behind
-    half = [moment.behind for moment in moments[len(moments) // 2 :]]
-    if waiting < max(2.0, WAITING * turn.load.rate) or waiting < max(half):
+    open_ = turn.unanswered + turn.moments[-1].behind
+    # What is answered in time is under way for its latency: that many are always open.
+    usual = turn.throughput * turn.latency.percentile(50) / 1e6
+    if open_ < max(10.0, OPEN * turn.requests, 2 * usual):
         return ""
     return (
-        f"{amounts.plural(waiting, 'request')} that were due had not been sent at the end, and "
-        f"ever more: {amounts.plural(turn.load.connections, 'connection')} were all waiting"
+        f"{amounts.plural(open_, 'request')} that were due had no answer at the end, and are in no "
+        "percentile: latency is higher than it says"
+    )
+
+
+def _waited(turn: Turn) -> str:
+    """Open loop: requests were due while every connection was busy."""
+    if not turn.requests or turn.waited <= WAITED * turn.requests:
+        return ""
+    share = amounts.percent(min(1.0, turn.waited / turn.requests))
+    return (
+        f"{share} of the requests waited for one of {amounts.count(turn.load.connections)} "
+        "connections, which is part of their latency: the server is too slow for this rate, or "
+        "more connections (-c) are needed"
     )
 
 
@@ -87,24 +98,17 @@ def _lag(turn: Turn) -> str:
     if turn.lag is None or not _late(turn):
         return ""
     return (
-        f"the generator kept its schedule badly: 1 % of the requests were sent "
+        "the generator kept its schedule badly: 1 % of the requests were sent "
         f"{amounts.latency(turn.lag.percentile(99))} or more after they were due, which is part of "
         "their latency"
     )
 
 
 def _late(turn: Turn) -> bool:
-    """Open loop: whether requests went out late although a connection was free."""
+    """Open loop: whether the generator itself was late, by more than latencies hide."""
     if turn.lag is None or not turn.lag.count:
         return False
-    p99, latency = turn.lag.percentile(99), turn.latency.percentile(99)
-    return p99 > max(LATE, LATE_SHARE * latency) and _taken(turn, turn.lag) <= TAKEN
-
-
-def _taken(turn: Turn, lag: Histogram) -> float:
-    """Share of the connections under way on average, by Little's law: the rest was free."""
-    service = max(0.0, turn.latency.mean - lag.mean) / 1e6
-    return turn.throughput * service / max(1, turn.load.connections)
+    return turn.lag.percentile(99) > max(LATE, LATE_SHARE * turn.latency.percentile(99))
 
 
 def _connections(turn: Turn) -> str:
@@ -216,6 +220,7 @@ _DOUBTS: tuple[Callable[[Turn], str], ...] = (
     _shared,
     _rate,
     _backlog,
+    _waited,
     _lag,
     _connections,
     _refusals,
