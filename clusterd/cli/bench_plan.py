@@ -10,12 +10,13 @@ from typing import Any
 
 from clusterd.bench import load as loads
 from clusterd.bench.chaos import Havoc
-from clusterd.bench.conditions import Condition, parse, parse_all
+from clusterd.bench.conditions import Condition, parse, parse_slo
 from clusterd.bench.ladders import Connections, Fixed, Highest, Plan
 from clusterd.bench.load import Load, Target
 from clusterd.bench.places import cores, spare
+from clusterd.bench.requests import parse_requests
 from clusterd.bench.results import Side
-from clusterd.bench.target import BARE, is_target, parse_requests, parse_target
+from clusterd.bench.target import BARE, is_target, parse_target
 from clusterd.cli import bench_cluster
 from clusterd.cli.bench_options import AUTO
 from clusterd.config.cpus import available_cpus

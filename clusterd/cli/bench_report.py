@@ -66,7 +66,7 @@ def finish(asked: Asked, report: Report) -> int:
     for condition in asked.fail_on:
         for verdict in judge(condition, report):
             if verdict.fails:
-                say(f"--fail-on: {verdict.text}")
+                say(f"--fail-on: {verdict.text}" + (f" ({verdict.weak})" if verdict.weak else ""))
                 code = code or Exit.FAILED
     return code
 
