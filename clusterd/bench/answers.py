@@ -182,7 +182,7 @@ class Chunked:
 class Reader:
     """The answers of one connection, in turn."""
 
-    __slots__ = ("_body", "_heads", "_held", "_sink", "closes", "head", "left", "size")
+    __slots__ = ("_body", "_heads", "_held", "_sink", "begun", "closes", "head", "left", "size")
 
     def __init__(self, heads: Heads, sink: Sink | None = None) -> None:
         self._heads, self._sink = heads, sink
@@ -192,6 +192,7 @@ class Reader:
         """A new connection."""
         self.left = b""  # what came after the answer that is whole
         self.closes = False  # whether the connection ends with it
+        self.begun = False  # a part of an answer is there, and another is missing
         self._begin()
 
     def _begin(self) -> None:
@@ -200,20 +201,16 @@ class Reader:
         self._held = b""  # the beginning of a head
         self._body: Body | None = None
 
-    @property
-    def begun(self) -> bool:
-        """Whether a part of an answer is there, and another is missing."""
-        return bool(self._held) or self._body is not None
-
     def take(self, data: bytes, bodiless: bool = False) -> int:
         """More bytes: the status of an answer that is whole with them, or 0. Raises BadAnswer.
 
         `bodiless` says that a HEAD is answered. Give `left` to the next call, if there is some.
         """
         self.left = b""
+        if not self.begun:
+            self.begun = True
+            self._begin()
         if self._body is None:
-            if not self._held:
-                self._begin()
             data = self._held + data if self._held else data
             at = self._take_head(data, bodiless)
             if at < 0:
@@ -235,12 +232,14 @@ class Reader:
                 return -1
             head = self._heads.read(data[at:end])
             at = end
-            if head.status >= 200 or head.status == 101:
+            if head.status == 101:
+                raise BadAnswer("it switches to a protocol that nobody asked for")
+            if head.status >= 200:
                 break  # and not an interim answer (RFC 9110, 15.2), which is followed by its final
         self.head = head
         self._held = b""
         length = head.length
-        if bodiless or head.status in _BODILESS or head.status == 101:
+        if bodiless or head.status in _BODILESS:
             length = 0
         self.closes = head.closes or length == TO_THE_END
         self._body = Chunked() if length == CHUNKED else Counted(length)
@@ -260,7 +259,7 @@ class Reader:
         self.size += (end if end >= 0 else len(data)) - at
         if end < 0:
             return 0
-        self._body = None
+        self._body, self.begun = None, False
         self.left = data[end:] if end < len(data) else b""
         return self.head.status
 
@@ -268,5 +267,5 @@ class Reader:
         """The connection's end: the status of an answer that is whole by that, or 0."""
         if self.head is None or not isinstance(self._body, Counted) or not self._body.to_the_end:
             return 0
-        self._body = None
+        self._body, self.begun = None, False
         return self.head.status

@@ -177,7 +177,11 @@ class Connection:
     # -- the transport
 
     def dial(self) -> None:
-        """Begin to connect."""
+        """Make it fit to be asked."""
+        self.connect()
+
+    def connect(self) -> None:
+        """Begin to."""
         if self._socket is not None:
             return
         now = monotonic_ns()
@@ -185,7 +189,7 @@ class Connection:
         try:
             self._socket = self._dialer.dial()
         except BlockingIOError:  # a Unix socket's queue is full: of TCP, the kernel asks again
-            self.driver.later(now + FULL_WAIT, self.dial)
+            self.driver.later(now + FULL_WAIT, self.connect)
         except OSError as error:
             # Told in a while, not now: who asked may be failing others in a row.
             self.driver.later(now, partial(self._refused, error))
@@ -211,7 +215,7 @@ class Connection:
 
     def expired(self) -> None:
         """Nothing came for as long as we wait."""
-        self.fail(interval.TIMEOUT)
+        self.fail(interval.TIMEOUT, f"nothing came for {self.driver.timeout / 1e9:g} s")
 
     def _watch(self, events: int, handler: Handler) -> None:
         assert self._socket is not None

@@ -12,11 +12,12 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from clusterd.bench import http, interval, orders, slow, sse, troubles, websocket
-from clusterd.bench.connection import IN, Connection
+from clusterd.bench.closed import Closed
+from clusterd.bench.connection import IN, Connection, Driver
 from clusterd.bench.dialer import Dialer
-from clusterd.bench.driver import Driver
 from clusterd.bench.errors import Unreachable
 from clusterd.bench.load import SSE, WEBSOCKET, Load
+from clusterd.bench.loop import Loop
 from clusterd.bench.orders import Connected, Done, Failed, Order
 from clusterd.bench.paced import Paced
 from clusterd.bench.plan import Plan, made
@@ -96,56 +97,56 @@ class Generator:
         load = order.load
         self._parent, self._load = parent, load
         self._start = 0
-        self._driver: Driver = (
+        self._loop: Loop = (
             Paced(load.timeout, parent.say, load.rate, order.phase)
             if load.rate
-            else Driver(load.timeout, parent.say)
+            else Closed(load.timeout, parent.say)
         )
         self._dialer = Dialer(order.target)
         self._plan = made(order.target, load, order.seed)
 
     def run(self) -> None:
         """Connect, wait for the word, drive, and say what came of it."""
-        driver, load, parent = self._driver, self._load, self._parent
-        driver.watch(parent.stdin, IN, self._hear)
+        loop, load, parent = self._loop, self._load, self._parent
+        loop.watch(parent.stdin, IN, self._hear)
         connected = self._connect(kind_of(load), load.connections)
-        if driver.stopped:
+        if loop.stopped:
             return
         if not connected:
             parent.say(self._failure())
             return
         parent.say(Connected(connected))
-        while not self._start and not driver.stopped:
-            driver.turn()
+        while not self._start and not loop.stopped:
+            loop.turn()
         if self._start:
             slow_ones = self._make(slow.SlowConnection, slow.count(load))
-            driver.drive(self._start, load.duration, slow_ones)
+            loop.drive(self._start, load.duration, slow_ones)
         parent.say(
             Done(
-                sent=driver.tally.sent,
-                unanswered=driver.unanswered,
-                behind=driver.left,
-                seconds=driver.seconds,
-                texts=driver.tally.texts,
+                sent=loop.tally.sent,
+                unanswered=loop.unanswered,
+                behind=loop.left,
+                seconds=loop.seconds,
+                texts=loop.tally.texts,
             )
         )
 
     def _make(self, make: Make, count: int) -> list[Connection]:
-        return [make(self._driver, self._dialer, self._plan) for _ in range(count)]
+        return [make(self._loop, self._dialer, self._plan) for _ in range(count)]
 
     def _connect(self, make: Make, count: int) -> int:
-        driver, patience = self._driver, min(self._load.timeout, PATIENCE)
+        loop, patience = self._loop, min(self._load.timeout, PATIENCE)
         if make is http.FreshConnection:
             # These connect only when they ask; whether anybody is there is to be known before.
-            probe = http.HttpConnection(driver, self._dialer, self._plan)
-            there = driver.gather([probe], patience)
-            driver.dismiss(probe)
+            probe = http.HttpConnection(loop, self._dialer, self._plan)
+            there = loop.gather([probe], patience)
+            loop.dismiss(probe)
             if not there:
                 return 0
-        return driver.gather(self._make(make, count), patience)
+        return loop.gather(self._make(make, count), patience)
 
     def _failure(self) -> Failed:
-        tally = self._driver.tally
+        tally = self._loop.tally
         if not tally.errors:
             error = TimeoutError()
             return Failed(interval.TIMEOUT, troubles.explained(error, self._plan.target))
@@ -155,12 +156,12 @@ class Generator:
     def _hear(self, _events: int) -> None:
         for line in self._parent.lines():
             if line + b"\n" == orders.STOP:
-                self._driver.stop()
+                self._loop.stop()
             elif start := orders.told(line):
                 self._start = start
         if self._parent.gone:
-            self._driver.stop()
-            self._driver.unwatch(self._parent.stdin)
+            self._loop.stop()
+            self._loop.unwatch(self._parent.stdin)
 
 
 def main() -> None:

@@ -14,9 +14,12 @@ from clusterd.bench.answers import BadAnswer, Reader
 from clusterd.bench.connection import Connection, Driver
 from clusterd.bench.dialer import Dialer
 from clusterd.bench.plan import Ask, Plan
+from clusterd.bench.troubles import strange
 
 LONGEST_KNOWN = 2048  # bytes: hashing longer ones costs more than reading their heads
 MEMORY = 512  # answers; those that are never the same are forgotten again
+CUT_OFF = "the connection was closed in the middle of an answer"
+NO_ANSWER = "the connection was closed instead of an answer"
 GIVEN_UP = b"HTTP/1.1 408 "  # what some servers say before they close a connection that was idle
 
 
@@ -62,7 +65,7 @@ class HttpConnection(Connection):
         if self.since and (status := self._reader.finish()):
             self._whole(status)
         else:
-            self.drop()
+            self.drop(CUT_OFF if self._reader.begun else NO_ANSWER)
 
     def answered(self, status: int, size: int, latency: int) -> None:
         """Note an answer. Of slow clients, the latency says nothing."""
@@ -76,7 +79,7 @@ class HttpConnection(Connection):
         try:
             status = self._reader.take(data, self._ask.bodiless)
         except BadAnswer as error:
-            self.fail(interval.PROTOCOL, str(error))
+            self.fail(interval.PROTOCOL, strange(data) or str(error))
             return
         if status:
             reader = self._reader
@@ -121,7 +124,7 @@ class FreshConnection(HttpConnection):
     def ask(self, due: int, now: int) -> None:
         """Connect, and then send the next request."""
         self.since, self.asked = due, now
-        super().dial()
+        self.connect()
 
     def opened(self, now: int) -> None:
         """It stands."""
@@ -184,7 +187,7 @@ class PipelinedConnection(HttpConnection):
             try:
                 status = reader.take(data, ask.bodiless)
             except BadAnswer as error:
-                self.fail(interval.PROTOCOL, str(error))
+                self.fail(interval.PROTOCOL, strange(data) or str(error))
                 return
             if not status:
                 break
@@ -204,7 +207,7 @@ class PipelinedConnection(HttpConnection):
             self.fruitless = 0
             self.redial()
         else:
-            self.drop()
+            self.drop(CUT_OFF if self._reader.begun else NO_ANSWER)
 
     def _more(self, now: int) -> None:
         if len(self._queue) < self._depth:

@@ -15,15 +15,15 @@ from collections.abc import Callable
 from time import monotonic_ns
 
 from clusterd.bench.connection import Connection
-from clusterd.bench.driver import SECOND, Driver
 from clusterd.bench.interval import Interval
+from clusterd.bench.loop import SECOND, Loop
 
 AT_ONCE = 16  # events taken together: more would delay what is due meanwhile
 SPIN = 60_000  # ns before something is due that are not worth a sleep
 
 
-class Paced(Driver):
-    """Sends by schedule over whichever connection is free for longest."""
+class Paced(Loop):
+    """Sends by schedule over the connection that has been free for longest."""
 
     def __init__(
         self, timeout: float, heard: Callable[[Interval], None], rate: float, phase: float = 0.0
@@ -32,7 +32,7 @@ class Paced(Driver):
         self._step = SECOND / rate  # ns, and parts of them: rounded, they would add up
         self._shift = phase * self._step  # of several generators, each is due at its own time
         self._sent = self._due = 0
-        self._dry = 0  # when the last free connection was taken
+        self._dry = 0  # since when no connection is free but for what waits for it
 
     def behind(self, now: int) -> int:
         """Requests that are due and not sent."""
@@ -58,11 +58,11 @@ class Paced(Driver):
         connection.idle = False
         if waited:
             self.tally.waited += 1
-            self.tally.late(max(self._dry - due, 0))
+            self.tally.late(max(self._dry - due, 0))  # by so much it was late before it waited
         else:
             self.tally.late(now - due)
-        if not idle:
-            self._dry = now
+            if not idle:
+                self._dry = now
         self._sent += 1
         self._due = self._start + int(self._shift + self._sent * self._step)
         connection.ask(due, now)

@@ -9,11 +9,22 @@ import resource
 from clusterd.bench.interval import Interval
 
 FAILED_FROM = 400  # statuses from here on are errors besides
+EXACT, BITS = 2047, 11  # µs that are noted as they are, and the leading bits of what is more
 
 
 def _cpu() -> float:
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
+
+
+def rounded(micros: int) -> int:
+    """Down to 11 leading bits, which is what a histogram of three digits keeps.
+
+    Without it a slow server makes as many different latencies as requests, and to say them takes
+    milliseconds, in which nothing is sent.
+    """
+    rest = micros.bit_length() - BITS
+    return micros >> rest << rest
 
 
 class Tally:
@@ -60,6 +71,8 @@ class Tally:
         self.requests += 1
         self.bytes += size
         micros = latency // 1000
+        if micros > EXACT:
+            micros = rounded(micros)
         counts = self.latency
         counts[micros] = counts.get(micros, 0) + 1
         if status >= FAILED_FROM:
@@ -81,6 +94,8 @@ class Tally:
     def late(self, lag: int) -> None:
         """A request was sent so many ns after it could have been."""
         micros = lag // 1000
+        if micros > EXACT:
+            micros = rounded(micros)
         counts = self.lag
         counts[micros] = counts.get(micros, 0) + 1
 

@@ -1,4 +1,4 @@
-"""Drives connections: the closed loop, and what both loops are made of.
+"""Drives connections: what the closed and the open loop are made of.
 
 A plain epoll loop with one handler for each descriptor. Measured on a small machine, with 64
 connections to a responder that does nothing: 10 µs of CPU time a request, where asyncio's
@@ -23,8 +23,8 @@ ARRIVING = 64  # connections that are being made at once: a server's queue may b
 SWEEPS, SHORTEST_SWEEP, LONGEST_SWEEP = 20, 10_000_000, 500_000_000  # a timeout, and ns
 
 
-class Driver:
-    """One loop: descriptors, times, and the connections that are free. Knows no protocol."""
+class Loop:
+    """Descriptors, times, and the connections that are free. Knows no protocol."""
 
     def __init__(self, timeout: float, heard: Callable[[Interval], None]) -> None:
         self.timeout = int(timeout * SECOND)
@@ -64,12 +64,9 @@ class Driver:
         self._timers.later(when, call)
 
     def freed(self, connection: Connection, now: int) -> None:
-        """It can be asked: at once, in the closed loop."""
-        if self.running:
-            connection.ask(now, now)
-        else:
-            connection.idle = True
-            self._idle.append(connection)
+        """It can be asked, when its turn comes."""
+        connection.idle = True
+        self._idle.append(connection)
 
     def stood(self, connection: Connection) -> None:
         """It is connected."""
@@ -122,20 +119,21 @@ class Driver:
 
         `besides` ask by themselves as soon as they stand, and begin with the run.
         """
+        if self.stopped:
+            return
         self._besides = besides
         self._start, self._end = start, start + int(duration * SECOND)
         self.later(start, self._begin)
         while not self.running and not self.stopped:
             self.turn()
-        while self.running:
+        if self.running:
             self._run()
 
     def stop(self) -> None:
         """End as soon as possible; what was counted so far is said."""
         self.stopped = True
-        if self.running:
-            self._end = monotonic_ns()
-            self._cut()
+        self._end = monotonic_ns() if self.running else self._start
+        self._cut()
 
     @property
     def unanswered(self) -> int:
@@ -153,7 +151,7 @@ class Driver:
         return (self._end - self._start) / SECOND if self._start else 0.0
 
     def behind(self, now: int) -> int:
-        """Requests that are due and not sent: none in the closed loop."""
+        """Requests that are due and not sent."""
         return 0
 
     # -- in between
@@ -168,27 +166,12 @@ class Driver:
         self._first(monotonic_ns())
 
     def _first(self, now: int) -> None:
-        """Ask with all that are free."""
-        for connection in self._take_idle():
-            connection.ask(now, now)
-
-    def _take_idle(self) -> list[Connection]:
-        taken = list(self._idle)
-        self._idle.clear()
-        for connection in taken:
-            connection.idle = False
-        return taken
+        """The run begins."""
+        raise NotImplementedError
 
     def _run(self) -> None:
-        """A part of the run, long enough for what is looked up before it not to count."""
-        poll, handlers, timers = self._epoll.poll, self._handlers, self._timers
-        while self.running:
-            wait = max(timers.next - monotonic_ns(), 0) / SECOND
-            for fd, events in poll(wait, AT_ONCE):
-                handlers[fd](events)
-            now = monotonic_ns()
-            if now >= timers.next:
-                timers.run(now)
+        """The run, until it ends."""
+        raise NotImplementedError
 
     def _cut(self) -> None:
         """End an interval, and with the last one the run."""
