@@ -71,7 +71,7 @@ def plan(target: str, asked: Mapping[str, Any], passed: Sequence[str]) -> Asked:
         )
     sides = _sides(target, cluster, numbers) + _others(asked["against"], numbers)
     _refuse_twins(sides)
-    slo = tuple(condition for text in asked["slo"] for condition in parse_target(text))
+    slo = tuple(condition for text in asked["slo"] for condition in parse_slo(text))
     load = _load(url, asked)
     return Asked(
         target,
