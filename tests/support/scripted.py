@@ -26,6 +26,7 @@ LIMIT = 30.0  # seconds until a wait is a failure
 
 OK = "ok"
 CHUNKED, TO_THE_END = "chunked", "to the end"  # other ways to say where a body ends
+BODILESS = "204"
 RESET, HALF, SILENT, GARBAGE, CLOSE = "reset", "half", "silent", "garbage", "close"
 
 
@@ -39,6 +40,7 @@ class Script:
     budget: int = 0  # answers; whoever asks after that waits for ever. 0: no end
     dies_after: int = 0  # requests
     body: int = 13  # bytes of an answer's
+    head: bool = False  # mind HEAD, to which no answer has a body
     certificate: tuple[str, ...] = ()  # files of a certificate and its key: TLS
 
 
@@ -76,7 +78,7 @@ class _Server:
         self.acts: Counter[str] = Counter()
         self.stalls = list(script.stalls)
         self.connections: dict[int, _Connection] = {}
-        self.due: list[tuple[float, int, _Connection, str, float]] = []
+        self.due: list[tuple[float, int, _Connection, str, float, bool]] = []
         self.context = None
         if script.certificate:
             self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -168,16 +170,17 @@ class _Server:
             act = SILENT
         at = max(now + script.delays[number % len(script.delays)], connection.latest)
         connection.latest = at
-        heapq.heappush(self.due, (at, number, connection, act, now))
+        bodiless = script.head and head.startswith(b"HEAD ")
+        heapq.heappush(self.due, (at, number, connection, act, now, bodiless))
 
     def _answer_what_is_due(self) -> None:
         while self.due and self.due[0][0] <= monotonic():
-            _, _, connection, act, since = heapq.heappop(self.due)
+            _, _, connection, act, since, bodiless = heapq.heappop(self.due)
             if connection.sock.fileno() == -1:
                 continue
             self.acts[act] += 1
             connection.under_way -= 1
-            answer, ends = self._answer(act)
+            answer, ends = self._answer(act, bodiless)
             if act in (RESET, SILENT, HALF, GARBAGE, CLOSE):
                 since = 0.0
             self._write(connection, answer, since)
@@ -199,9 +202,12 @@ class _Server:
             self.told.answered += 1
             self.told.taken.append(int((monotonic() - since) * 1e6))
 
-    def _answer(self, act: str) -> tuple[bytes, bool]:
+    def _answer(self, act: str, bodiless: bool) -> tuple[bytes, bool]:
         """What to say, and whether the connection ends with it."""
         body = b"x" * self.script.body
+        if act == BODILESS or (bodiless and act == OK):
+            status = b"204 No Content" if act == BODILESS else b"200 OK"
+            return b"HTTP/1.1 %b\r\nContent-Length: 13\r\n\r\n" % status, False
         if act in (RESET, SILENT, CLOSE):
             return b"", act != SILENT
         if act == GARBAGE:
