@@ -27,6 +27,7 @@ from clusterd.bench.errors import GeneratorFailed, Unreachable
 from clusterd.bench.interval import Interval
 from clusterd.bench.load import HTTP, Load, Target
 from clusterd.bench.results import Turn
+from clusterd.core.errors import ConfigError
 
 # Requests a second that one generator is trusted with in the open loop: about half of what it can
 # send at most on a core of 2020, see benchmarks/results.
@@ -192,8 +193,8 @@ class Crew:
     def connect(self, timeout: float = 30.0) -> int:
         """Wait until all are connected; how many connections that makes.
 
-        Raises Unreachable with what one of them says, or where it takes longer; GeneratorFailed
-        where one of them is broken.
+        Raises Unreachable with what one of them says, or where it takes longer; ConfigError where
+        what it is to do cannot be done; GeneratorFailed where it is broken.
         """
         deadline = time.monotonic() + timeout
         connected: dict[int, int] = {}
@@ -207,7 +208,8 @@ class Crew:
                 if isinstance(said, orders.Connected):
                     connected[index] = said.connections
                 elif isinstance(said, orders.Failed):
-                    raise Unreachable(said.text or said.kind)
+                    kind = ConfigError if said.kind == "order" else Unreachable
+                    raise kind(said.text or said.kind)
             if failures := self.failures:
                 raise GeneratorFailed(failures[0])
         return sum(connected.values())

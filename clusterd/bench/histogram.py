@@ -14,6 +14,7 @@ from hdrh.histogram import HdrHistogram
 
 LOWEST, HIGHEST, DIGITS = 1, 3_600_000_000, 3
 _EXACT_BITS = 11  # values of so many bits have a bucket each: the fewest that tell 3 digits apart
+_EXACT = 1 << _EXACT_BITS
 _DIGITS_READ = range(1, 6)  # that a histogram of others may have
 _HIGHEST_READ = 1 << 53  # of others: the package makes a counter for each bucket up to there
 
@@ -38,8 +39,10 @@ class Histogram:
         own = self._counts
         for value, count in counts.items():
             if count > 0:
-                low = _lowest(min(max(value, LOWEST), HIGHEST))
-                own[low] = own.get(low, 0) + count
+                # Most are exact, and this is done while the server is measured beside us.
+                if not LOWEST <= value < _EXACT:
+                    value = _lowest(min(max(value, LOWEST), HIGHEST))
+                own[value] = own.get(value, 0) + count
 
     def add(self, other: "Histogram") -> None:
         """Add what another one has seen."""

@@ -147,9 +147,10 @@ class _Course:
         except KeyboardInterrupt:
             turn.partial = True
         if turn.partial:
-            self.ended = max(0.0, min(self._at(), self._load.duration))
             self._crew.finish()
             self._hear_the_end()
+            self.ended = max((end.seconds for end in self._crew.ends), default=self._at())
+            self.ended = max(0.0, min(self.ended, self._load.duration))
         if self._samples is not None:
             self._samples.take(last=True)
         for failure in self._crew.failures:
