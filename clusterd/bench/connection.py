@@ -158,10 +158,14 @@ class Connection:
 
     def drop(self, text: str = "") -> None:
         """The peer ended it. An error if something is under way, and none otherwise."""
-        if self.under_way:
-            self.fail(self._failed or interval.CLOSED, text)
-        else:
+        if not self.under_way:
             self.redial()
+            return
+        kind = self._failed or interval.CLOSED
+        if kind != interval.TLS and not self.tally.total:
+            # Where nobody was answered yet, it says something about the target.
+            text = explained(EOFError(), self._dialer.target)
+        self.fail(kind, text)
 
     def redial(self) -> None:
         """Close, and connect again: at once, or after a while if it was fruitless."""
@@ -265,7 +269,8 @@ class Connection:
             return
         except OSError as error:
             self._failed = self._failed or _kind(error)
-            self.drop(str(error))
+            is_tls = isinstance(error, ssl.SSLError)
+            self.drop(explained(error, self._dialer.target) if is_tls else str(error))
             return
         if not data:
             self.ended()

@@ -41,6 +41,7 @@ class SlowConnection(HttpConnection):
     def opened(self, now: int) -> None:
         """It stands: begin some time soon, for they should not all do so at once."""
         self._reader.reset()
+        self.asked = 0
         self._plan_piece(int(random.random() * self._gap), self._cut())
 
     def free(self, now: int) -> None:

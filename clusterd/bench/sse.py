@@ -13,6 +13,7 @@ from clusterd.bench.dialer import Dialer
 from clusterd.bench.events import Events
 from clusterd.bench.plan import Plan
 from clusterd.bench.tally import FAILED_FROM
+from clusterd.bench.troubles import strange
 
 TYPE = b"text/event-stream"
 
@@ -54,7 +55,7 @@ class SseConnection(Connection):
         try:
             status = reader.take(data)
         except BadAnswer as error:
-            self.fail(interval.PROTOCOL, str(error))
+            self.fail(interval.PROTOCOL, strange(data) or str(error))
             return
         if self._is_held:
             self.tally.bytes += len(data)

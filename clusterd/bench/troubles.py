@@ -70,7 +70,7 @@ def _told(error: BaseException, target: Target) -> tuple[str, str]:
         return f"{where} did not answer in time", "Is it up, and is nothing in between?"
     if isinstance(error, ConnectionResetError | BrokenPipeError | EOFError):
         if target.tls:
-            return f"{where} ended the connection in the TLS handshake", "Does it speak TLS?"
+            return _broke_off(where)
         return (
             f"{where} ended the connection without an answer",
             "Does it speak TLS? Then the URL begins with https (or wss).",
@@ -121,20 +121,28 @@ def _certificate(error: ssl.SSLCertVerificationError, target: Target) -> tuple[s
 
 def _handshake(error: ssl.SSLError, where: str) -> tuple[str, str]:
     """Of a handshake that came to nothing."""
-    reason = error.reason or ""
+    reason = getattr(error, "reason", None) or ""  # which the type promises and may not have
     if reason in NOT_TLS:
         return (
             f"{where} does not speak TLS",
             "If it serves in plain text, the URL begins with http (or ws).",
         )
     if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
-        return f"{where} ended the connection in the TLS handshake", "Does it speak TLS?"
+        return _broke_off(where)
     if reason in WANTS_CERTIFICATE:
         return (
             f"{where} refused the TLS handshake: {_words(reason)}",
             "If it wants a client's certificate: the benchmark has none to show.",
         )
     return f"{where}: the TLS handshake failed: {_words(reason) or error}", ""
+
+
+def _broke_off(where: str) -> tuple[str, str]:
+    # Under TLS 1.3 a server judges the client's certificate when for the client all is done.
+    return (
+        f"{where} ended the connection in the TLS handshake, or right after it",
+        "Does it speak TLS? If it wants a client's certificate: the benchmark has none to show.",
+    )
 
 
 def _words(reason: str) -> str:

@@ -29,6 +29,7 @@ class Stage:
         self.tally = Tally()
         self.timeout = 10_000_000_000
         self.tls = None
+        self.target = parse_target("http://h/")
         self.peers: list[socket.socket] = []
         self.free: list[Connection] = []
         self.times: list[tuple[int, Callable[[], None]]] = []

@@ -82,6 +82,7 @@ def test_a_stream_that_breaks_off_is_an_error(stage: Stage, client: SseConnectio
 def test_no_answer_at_all_is_an_error(stage: Stage, client: SseConnection) -> None:
     stage.hangs_up()
     assert stage.tally.errors == {"closed": 1}
+    assert "Does it speak TLS?" in stage.tally.texts["closed"]  # nobody was answered so far
     assert stage.tally.requests == 0
 
 
@@ -108,8 +109,9 @@ def test_a_stream_without_events_is_an_error(stage: Stage, client: SseConnection
 
 
 def test_what_is_no_answer_is_an_error(stage: Stage, client: SseConnection) -> None:
-    stage.says(b"hello\r\n\r\n")
+    stage.says(b"SSH-2.0-OpenSSH\r\n\r\n")
     assert stage.tally.errors == {"protocol": 1}
+    assert "SSH" in stage.tally.texts["protocol"]
 
 
 def test_an_answer_before_the_question_is_an_error(stage: Stage) -> None:
