@@ -58,16 +58,16 @@ OTHERS = (
 def latencies(median: float, spread: float, count: int) -> dict[int, int]:
     """So many of a log-normal distribution, in µs, with a tail as long as so many would have."""
     counts: dict[int, int] = {}
-    left, low = count, 0.0
     edges = [step / STEPS for step in range(1, STEPS)]
-    edges += [1 - 10 ** (-power / 4) for power in range(8, 4 * int(math.log10(count + 1)) + 4)]
+    edges += [1 - 10 ** (-power / 6) for power in range(11, 6 * 9)]
+    low = given = 0.0
     for high in [*edges, 1.0]:
-        many = min(left, round((high - low) * count)) if high < 1.0 else left
-        middle = min((low + high) / 2, 1 - 0.5 / max(count, 1))
-        value = max(1, round(median * math.exp(spread * _NORMAL.inv_cdf(max(middle, 1e-6)))))
+        many = round(high * count) - given
         if many:
-            counts[value] = counts.get(value, 0) + many
-        left, low = left - many, high
+            middle = min(max((low + high) / 2, 0.5 / count), 1 - 0.5 / count)
+            value = max(1, round(median * math.exp(spread * _NORMAL.inv_cdf(middle))))
+            counts[value] = counts.get(value, 0) + round(many)
+            low, given = high, given + many
     return counts
 
 

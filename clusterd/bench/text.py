@@ -1,0 +1,110 @@
+"""What the terminal says at the end: the verdict, doubts, and one table."""
+
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from clusterd.bench.figures import figures, main
+from clusterd.bench.results import Report
+from clusterd.bench.rows import Cell, Table, everything
+from clusterd.bench.rows import table as rows
+from clusterd.bench.verdict import verdict
+from clusterd.core.log import clean
+
+Ink = Callable[[str, str], str]
+WIDTH = 100
+GAP = 2
+BOLD, AMBER, RED, DIM, PLAIN = "\x1b[1m", "\x1b[33m", "\x1b[31m", "\x1b[2m", "\x1b[0m"
+
+
+def table(report: Report, *, width: int = WIDTH, colours: bool = False) -> str:
+    """The end of a run, for a terminal of that width; no line is longer, unless a name is."""
+    found = main(report)
+    ink = _ink if colours else _plain
+    lines = [ink(line, BOLD) for line in _wrapped(" ".join(verdict(report, found)), width)]
+    doubts = [*everything(report, found), *report.notes]
+    if doubts:
+        lines += ["", ink("Before you believe it:", AMBER)]
+        for doubt in doubts:
+            lines += [ink(line, AMBER) for line in _wrapped(f"- {doubt}", width, "  ")]
+    made = rows(report, found)
+    if len(_blocks(made, width)) > 1:
+        made = _brief(made)
+    for block in _blocks(made, width):
+        lines += ["", *_grid(made, block, ink)]
+    if len(figures(report)) > len(found):
+        lines += ["", "Of several loads the one that speaks for each side; the report has all."]
+    if made.notes:
+        lines += ["", *(ink(line, DIM) for note in made.notes for line in _wrapped(note, width))]
+    return "\n".join(lines)
+
+
+def _wrapped(text: str, width: int, indent: str = "") -> list[str]:
+    return textwrap.wrap(clean(text), width, subsequent_indent=indent)
+
+
+def _ink(text: str, colour: str) -> str:
+    return f"{colour}{text}{PLAIN}" if text.strip() else text
+
+
+def _plain(text: str, colour: str) -> str:
+    return text
+
+
+def _said(cell: Cell) -> str:
+    return f"{cell.text}  {cell.more}" if cell.more else cell.text
+
+
+def _brief(made: Table) -> Table:
+    """Without where the turns lie, so that more sides stand beside each other."""
+    kept = [
+        replace(row, cells=tuple(c if c.tone else replace(c, more="") for c in row.cells))
+        for row in made.rows
+    ]
+    return replace(made, rows=tuple(kept))
+
+
+def _widths(made: Table) -> tuple[int, list[int]]:
+    """Of the names, and of each side's column."""
+    names = max(len(row.name) for row in made.rows) + 2
+    columns = [
+        max(len(clean(side)), *(len(_said(row.cells[number])) for row in made.rows))
+        for number, side in enumerate(made.sides)
+    ]
+    return names, columns
+
+
+def _blocks(made: Table, width: int) -> list[list[int]]:
+    """Which sides stand beside each other: as many as fit, the first ones first."""
+    if not made.rows:
+        return []
+    names, columns = _widths(made)
+    blocks: list[list[int]] = [[]]
+    for number, column in enumerate(columns):
+        used = names + sum(columns[one] + GAP for one in blocks[-1])
+        if blocks[-1] and used + GAP + column > width:
+            blocks.append([])
+        blocks[-1].append(number)
+    return blocks
+
+
+def _grid(made: Table, block: Sequence[int], tint: Ink) -> list[str]:
+    names, columns = _widths(made)
+    gap = " " * GAP
+    head = "".join(gap + clean(made.sides[one]).ljust(columns[one]) for one in block)
+    lines = [tint(" " * names + head.rstrip(), BOLD)]
+    group = ""
+    for row in made.rows:
+        if row.group != group:
+            group = row.group
+            lines.append(tint(group, BOLD))
+        parts = []
+        for one in block:
+            cell = row.cells[one]
+            colour = {"bad": RED, "few": DIM}.get(cell.tone, "")
+            pad = " " * (columns[one] - len(_said(cell)))
+            said = tint(cell.text, colour) if colour else cell.text
+            more = gap + tint(cell.more, DIM) if cell.more else ""
+            parts.append(gap + said + more + pad)
+        lines.append(f"  {clean(row.name)}".ljust(names) + "".join(parts).rstrip())
+    return lines

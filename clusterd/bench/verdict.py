@@ -1,0 +1,160 @@
+"""What a report comes to, in sentences: the first is the answer, the others qualify it."""
+
+from collections.abc import Sequence
+
+from clusterd.bench import amounts
+from clusterd.bench.figures import Figures, Speedup
+from clusterd.bench.results import Report
+from clusterd.bench.rows import told
+
+CLOSE = 0.03  # shares that differ by less are said to be alike
+
+
+def verdict(report: Report, found: Sequence[Figures]) -> list[str]:
+    """Sentences about the figures that speak for each side."""
+    answered = [one for one in found if one.requests]
+    if not answered:
+        return ["Nothing was answered."]
+    said = _headline(report, answered)
+    said += _noise(report, answered)
+    if not answered[0].load.rate:
+        said += _latency(answered)
+    said += _others(answered)
+    said += _failures(answered)
+    if report.interrupted or any(one.partial for one in found):
+        said.append("It ended before its time: these are the figures until then.")
+    return said
+
+
+def _gaining(found: Sequence[Figures]) -> tuple[Figures, Speedup] | None:
+    """The side with the most workers of those that are compared with fewer of the same."""
+    sides = [(one, one.speedup) for one in found if one.speedup is not None]
+    return max(sides, key=lambda pair: pair[0].side.workers, default=None)
+
+
+def _headline(report: Report, found: Sequence[Figures]) -> list[str]:
+    searched = {search.side: search for search in report.searches}
+    gaining = _gaining(found)
+    if searched:
+        return [_search(report, found, gaining)]
+    if gaining and gaining[1].throughput:
+        return [_speedup(*gaining)]
+    first = found[0]
+    if len(found) == 1:
+        rate, p99 = amounts.rate(first.throughput.median), told(first.percentiles["p99"])
+        over = amounts.plural(first.load.connections, "connection")
+        return [f"{first.side.name} answers {rate} over {over}, with a p99 of {p99}."]
+    if first.load.rate:
+        ends = [f"{one.side.name} with a p99 of {told(one.percentiles['p99'])}" for one in found]
+        return [f"At {amounts.rate(first.load.rate)} {_and(_first_verb(ends))}."]
+    best = max(found, key=lambda one: one.throughput.median)
+    others = [
+        f"{amounts.times(one.throughput.median / best.throughput.median)} for {one.side.name}"
+        for one in sorted(found, key=lambda one: -one.throughput.median)
+        if one is not best
+    ]
+    rate = amounts.rate(best.throughput.median)
+    return [f"{best.side.name} answers most, {rate}; of that {_and(others)}."]
+
+
+def _first_verb(ends: Sequence[str]) -> list[str]:
+    first, *rest = ends
+    return [first.replace(" with a p99", " answers with a p99", 1), *rest]
+
+
+def _search(
+    report: Report, found: Sequence[Figures], gaining: tuple[Figures, Speedup] | None
+) -> str:
+    best = max(report.searches, key=lambda search: search.rate)
+    if not best.rate:
+        return f"No rate keeps {best.slo}."
+    if gaining and gaining[1].rate:
+        one, speedup = gaining
+        rate = amounts.rate(one.load.rate)
+        more = f"{amounts.times(speedup.rate)} the rate of {speedup.over}"
+        return f"{one.side.name} keep{_s(one)} {best.slo} up to {rate}, {more}."
+    parts = [
+        f"{s.side} {amounts.rate(s.rate) if s.rate else 'at no rate'}" for s in report.searches
+    ]
+    return f"{best.slo} is kept up to: {_and(parts)}."
+
+
+def _speedup(one: Figures, speedup: Speedup) -> str:
+    ratio = speedup.throughput
+    assert ratio is not None
+    who = f"{one.side.name} answer{_s(one)} {amounts.times(ratio.value)} as much as {speedup.over}"
+    if speedup.cpu is None:
+        return who + "."
+    dearer = 1 / speedup.cpu.value
+    if abs(dearer - 1) < 0.005:
+        return f"{who}, at the same CPU time a request."
+    return f"{who}, at {amounts.times(dearer)} the CPU time a request."
+
+
+def _noise(report: Report, found: Sequence[Figures]) -> list[str]:
+    """Whether the speed-up of the first sentence is more than chance."""
+    gaining = _gaining(found)
+    ratio = gaining[1].throughput if gaining else None
+    if ratio is None or report.searches:
+        return []
+    if ratio.low is None or ratio.high is None:
+        return ["One turn each does not say how much of that is noise."]
+    if ratio.told:
+        low, high = amounts.digits(ratio.low), amounts.times(ratio.high)
+        return [f"The 95 % interval of that is {low} – {high}."]
+    return ["That is no more than the noise between turns."]
+
+
+def _s(one: Figures) -> str:
+    """`4 workers answer`, but `gunicorn answers`."""
+    return "" if one.side.name.endswith("workers") else "s"
+
+
+def _latency(found: Sequence[Figures]) -> list[str]:
+    """From the fewest workers to the most."""
+    gaining = _gaining(found)
+    base = next((o for o in found if gaining and o.side.name == gaining[1].over), None)
+    if gaining is None or base is None or base.load != gaining[0].load:
+        return []
+    before, after = base.percentiles["p99"], gaining[0].percentiles["p99"]
+    if not before.value or not after.value:
+        return []
+    change = after.value / before.value
+    how = "stays" if abs(change - 1) < CLOSE else "falls" if change < 1 else "rises"
+    if how == "stays":
+        return [f"p99 stays at {told(after)}."]
+    return [f"p99 {how} from {told(before)} to {told(after)}."]
+
+
+def _others(found: Sequence[Figures]) -> list[str]:
+    """Other servers beside ours with the most workers."""
+    gaining = _gaining(found)
+    if gaining is None or gaining[0].load.rate:
+        return []
+    ours = gaining[0]
+    others = [one for one in found if one.side.command != ours.side.command]
+    parts = [
+        f"{one.side.name} {amounts.times(one.throughput.median / ours.throughput.median)}"
+        for one in sorted(others, key=lambda one: -one.throughput.median)
+    ]
+    return (
+        [f"Under the same load, of what {ours.side.name} answer: {_and(parts)}."] if parts else []
+    )
+
+
+def _failures(found: Sequence[Figures]) -> list[str]:
+    failed, ended = sum(one.failed for one in found), sum(o.requests + o.lost for o in found)
+    if not failed:
+        return [f"None of {amounts.plural(ended, 'request')} failed."]
+    sides = [
+        f"{one.side.name} {amounts.count(one.failed)} ({amounts.percent(one.error_share)})"
+        for one in found
+        if one.failed
+    ]
+    return [f"Requests failed: {_and(sides)}."]
+
+
+def _and(parts: Sequence[str]) -> str:
+    """`a, b and c`."""
+    *most, last = parts
+    return f"{', '.join(most)} and {last}" if most else last
