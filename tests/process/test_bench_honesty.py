@@ -5,6 +5,13 @@ than the server took for it; and in a closed loop all latencies together cannot 
 time that there was. What the machine's other work does to a figure is left out of all three.
 """
 
+import os
+import random
+import re
+import select
+import shutil
+import signal
+import subprocess
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -16,14 +23,17 @@ import pytest
 from clusterd.bench import orders
 from clusterd.bench.crew import Crew
 from clusterd.bench.histogram import Histogram
-from clusterd.bench.interval import Interval
+from clusterd.bench.interval import INTERVAL, Interval
 from clusterd.bench.load import Load, Request, Target
+from clusterd.bench.results import Side
+from clusterd.bench.turn import take
 from tests.support.scripted import (
     BODILESS,
     CHUNKED,
     CLOSE,
     GARBAGE,
     HALF,
+    LIMIT,
     OK,
     RESET,
     SILENT,
@@ -75,17 +85,26 @@ class Seen:
 def driven(server: Scripted, load: Load, processes: int = 1, enough: int = 0) -> Seen:
     """A run by real generators, from its first request to its end, or to so many answers."""
     seen = Seen()
-    with Crew(Target("http", "127.0.0.1", server.port), load, processes) as crew:
+    with Crew(target(server), load, processes) as crew:
         crew.connect()
         crew.go()
-        while not crew.done:
-            for _, one in crew.intervals(10.0):
-                seen.add(one)
-            if enough and seen.requests >= enough:
-                crew.finish()
-        assert crew.failures == []
-        seen.ends = crew.ends
+        gather(crew, seen, enough)
     return seen
+
+
+def target(server: Scripted) -> Target:
+    return Target("http", "127.0.0.1", server.port)
+
+
+def gather(crew: Crew, seen: Seen, enough: int = 0) -> None:
+    """All that they say from now on."""
+    while not crew.done:
+        for _, one in crew.intervals(10.0):
+            seen.add(one)
+        if enough and seen.requests >= enough:
+            crew.finish()
+    assert crew.failures == []
+    seen.ends = crew.ends
 
 
 @contextmanager
@@ -228,3 +247,104 @@ def test_a_stall_of_a_second_hides_in_the_closed_loop() -> None:
         assert 1 <= seen.longer_than(900 * MS) <= 16
         assert seen.requests > 1700  # or 16 would be a percent
         assert percentiles(seen)[-1] < 500 * MS
+
+
+LEVELS = (0.01, 0.04, 0.16)  # seconds
+SHARES = (80, 15, 5)
+
+
+def test_percentiles_of_scripted_latencies_are_right() -> None:
+    """Never below what the server took, on its own clock, and above that by no more than what the
+    machine adds."""
+    delays = [level for level, share in zip(LEVELS, SHARES, strict=True) for _ in range(share)]
+    random.Random(1).shuffle(delays)
+    load = Load(connections=32, duration=5.0)
+    with run(load, delays=tuple(delays), budget=600) as (seen, told):
+        values = seen.values()
+        assert below(told.taken, [value + 1 for value in values])
+        assert Counter(told.acts) == {OK: 600, SILENT: 32}
+        histogram, theirs = Histogram.of(seen.latency), Histogram.of(Counter(told.taken))
+        for percent, level in ((50, 0), (79, 0), (85, 1), (94, 1), (96, 2), (99, 2)):
+            found = histogram.percentile(percent)
+            assert found >= LEVELS[level] * 1e6, percent
+            assert found <= 1.5 * theirs.percentile(percent) + 20 * MS, percent
+
+
+def test_latencies_of_a_closed_loop_fill_the_time_that_there_was() -> None:
+    """Little's law: each connection waits for one answer after the other, so all latencies together
+    are its time, less what it takes to ask again and the last one, that is not answered."""
+    load = Load(connections=8, duration=1.5)
+    with run(load, delays=(0.002, 0.01)) as (seen, _):
+        (end,) = seen.ends
+        total = sum(value * count for value, count in seen.latency.items()) / 1e6
+        assert 0.8 * 8 * end.seconds <= total <= 8 * end.seconds
+
+
+def test_a_generator_that_is_held_up_says_so() -> None:
+    """Stopped for a while, it sends what was due afterwards: late, and by its own fault."""
+    rate, held = 200, 0.5
+    with Scripted() as server, Crew(target(server), Load(rate=rate, duration=2.0)) as crew:
+        seen, (pid,) = Seen(), crew.pids
+        crew.connect()
+        crew.go()
+        server.until(lambda told: told.received > 10)
+        os.kill(pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOWAIT)
+        select.select([], [], [], held)
+        os.kill(pid, signal.SIGCONT)
+        gather(crew, seen)
+        late = sum(count for value, count in seen.lag.items() if value > held / 2 * 1e6)
+        assert late >= rate * held / 2 - 1
+        assert seen.longer_than(int(held / 2 * 1e6)) >= late - 1  # counted from when it was due
+        assert abs(server.told().received - 2 * rate) <= 1  # all of it was sent nevertheless
+
+
+def test_a_turn_does_not_take_a_stall_for_its_warm_up() -> None:
+    """It happens in the first half, where a warm-up is looked for, and is in the turn's figures."""
+    load = Load(connections=16, rate=RATE, duration=3.0)
+    with Scripted(stalls=((RATE, STALLED),)) as server:
+        turn = take(Side("it"), 1, load, target(server))
+        told = server.told()
+    assert turn.latency.percentile(99) >= 900 * MS
+    assert turn.warmup <= 4  # intervals: it came after a second
+    every = sum(moment.requests for moment in turn.moments)
+    assert every + turn.unanswered == told.received
+    assert (
+        turn.requests
+        == turn.latency.count
+        == sum(moment.requests for moment in turn.moments[turn.warmup :])
+    )
+    assert turn.throughput == pytest.approx(turn.requests / (3.0 - turn.warmup * INTERVAL))
+    assert turn.server is None
+
+
+H2LOAD = re.compile(r"requests: (\d+) total, \1 started, \1 done, \1 succeeded, 0 failed")
+WRK = re.compile(r"(\d+) requests in ")
+
+
+@pytest.mark.skipif(shutil.which("h2load") is None, reason="h2load is not installed")
+def test_h2load_counts_the_same() -> None:
+    """Both against the same server, which is so shown to count rightly itself."""
+    with Scripted(body=40) as server:
+        said = heard("h2load", "--h1", "-n", "600", "-c", "8", server.url)
+        told = server.told()
+        assert H2LOAD.search(said), said
+        assert f"({told.sent}) total" in said
+        assert (told.answered, told.connections) == (600, 8)
+
+
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
+def test_wrk_counts_the_same() -> None:
+    """It stops by time, with at most one request a connection under way."""
+    with Scripted() as server:
+        said = heard("wrk", "-t", "1", "-c", "8", "-d", "1", server.url)
+        told = server.told()
+        found = WRK.search(said)
+        assert found is not None
+        assert 0 <= told.answered - int(found[1]) <= 8
+
+
+def heard(*command: str) -> str:
+    """What another load generator says."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=True)
+    return done.stdout

@@ -1,7 +1,7 @@
 """A server of a few lines that does as it is told, at the given requests, and counts.
 
 What it counts is the truth that a load generator's figures are held against: how many requests
-it had and answered, and how long it took for each, from having read it to having written. A
+it had and answered, and how long it took for each, from having read it to writing. A
 client's latency can only be longer than that, whatever the machine does meanwhile.
 """
 
@@ -192,6 +192,7 @@ class _Server:
 
     def _write(self, connection: _Connection, answer: bytes, since: float) -> None:
         """`since`: when a request was read that this answers."""
+        now = monotonic()  # before it is sent: the client may have it before we know
         try:
             connection.sock.sendall(answer)
         except OSError:
@@ -200,7 +201,7 @@ class _Server:
         self.told.sent += len(answer)
         if since:
             self.told.answered += 1
-            self.told.taken.append(int((monotonic() - since) * 1e6))
+            self.told.taken.append(int((now - since) * 1e6))
 
     def _answer(self, act: str, bodiless: bool) -> tuple[bytes, bool]:
         """What to say, and whether the connection ends with it."""
