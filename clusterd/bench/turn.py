@@ -56,12 +56,7 @@ def take(
     driving, a server that dies and a KeyboardInterrupt end the turn, which is partial then.
     """
     with Crew(target, load, processes, places.generators, seed=seed) as crew:
-        try:
-            crew.connect(max(CONNECT_LIMIT, load.timeout))
-        except Unreachable as error:
-            if server is not None and (how := server.ended()):
-                raise ServerFailed(f"{side.name} {how}", server.quoted()) from error
-            raise
+        _connect(crew, side, load, server)
         samples = _samples(server, insight)
         course = _Course(crew, load, server, samples, chaos, watch)
         turn = Turn(side.name, round_, load)
@@ -76,6 +71,19 @@ def take(
     turn.generator = replace(turn.generator, cpus=places.generators, shared=shared)
     turn.doubts = [*turn.doubts, *doubts(turn)]
     return turn
+
+
+def _connect(crew: Crew, side: Side, load: Load, server: Server | None) -> None:
+    """That its server is gone says more than that it cannot be reached."""
+    why: Unreachable | None = None
+    try:
+        crew.connect(max(CONNECT_LIMIT, load.timeout))
+    except Unreachable as error:
+        why = error
+    if server is not None and (how := server.ended()):
+        raise ServerFailed(f"{side.name} {how} before the load began", server.quoted()) from why
+    if why is not None:
+        raise why
 
 
 def _samples(server: Server | None, insight: Insight | None) -> Samples | None:
