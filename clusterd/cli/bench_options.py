@@ -88,22 +88,11 @@ def whole(low: int, high: int) -> "Read":
     return Read("N", read, f"a whole number from {low} to {high}")
 
 
-def header(text: str) -> tuple[str, str]:
-    """`Name: value`."""
-    name, colon, value = text.partition(":")
-    if not colon or not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name.strip()):
-        raise ValueError
-    if not value.isascii() or not value.strip().isprintable():
-        raise ValueError
-    return name.strip(), value.strip()
-
-
 TIME = Read("TIME", duration, "10s, 500ms or 2m, and at most a day")
 SHARE = Read("SHARE", share, "a share from 0% to 100%, as 3%")
 RATES = Read("N", rates, "requests a second, as 5000 or 5k, or several with commas between")
 WORKERS = Read("N,…", workers, "numbers from 1 to 1024 and auto, with commas between, as 1,auto")
 SPAN = Read("LOW..HIGH", span, "two numbers of connections, as 1..4096")
-HEADER = Read("HEADER", header, "'Name: value'")
 SIZE = Read("SIZE", parse_bytes, "a size, as 100, 64KiB or 1MiB")
 
 # Heading, then each option's names and what click is told of it.
@@ -238,7 +227,6 @@ OPTIONS: dict[str, list[tuple[tuple[str, ...], dict[str, Any]]]] = {
         (
             ("-H", "--header"),
             {
-                "type": HEADER,
                 "multiple": True,
                 "metavar": "'NAME: VALUE'",
                 "help": "Header of every request. May be repeated.",

@@ -273,6 +273,5 @@ def _text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, tuple):
-        parts = [": ".join(one) if isinstance(one, tuple) else _text(one) for one in value]
-        return ", ".join(parts)
+        return ", ".join(map(_text, value))
     return str(value)

@@ -22,6 +22,7 @@ from clusterd.bench.turn import take
 from clusterd.cli import bench_cluster, bench_report
 from clusterd.cli.bench_plan import Asked
 from clusterd.core.exits import Exit
+from clusterd.core.units import show_seconds
 
 DIED = "died"  # the event of a server that ended by itself
 
@@ -66,8 +67,13 @@ def run(asked: Asked) -> int:
         return 128 + (interrupts.signal or signal.SIGINT)
     code = bench_report.finish(asked, report)
     for side, error in played.failures:
-        bench_report.say(f"{side}: {error}")
+        bench_report.say(_of(side, str(error)))
     return 128 + interrupts.signal if interrupts.came else max(code, _trouble(report, played))
+
+
+def _of(side: str, text: str) -> str:
+    """What happened to a side, which is named once."""
+    return text if text.startswith(side) else f"{side}: {text}"
 
 
 def _trouble(report: Report, played: rounds.Played) -> int:
@@ -106,13 +112,26 @@ class Measuring:
             rounds.Contestant(side, functools.partial(self._serving, side), self._asked.plan)
             for side in self._asked.sides
         ]
-        return rounds.play(
-            contestants,
-            self._asked.rounds,
-            stopped=lambda: interrupts.came,
-            between=self._between,
-            done=self._progress.end,
-        )
+        self._progress.say(self._outlook())
+        try:
+            return rounds.play(
+                contestants,
+                self._asked.rounds,
+                stopped=lambda: interrupts.came,
+                between=self._between,
+                done=self._progress.end,
+            )
+        finally:
+            self._progress.close()
+
+    def _outlook(self) -> str:
+        """What is about to happen, and for how long."""
+        asked = self._asked
+        names = ", ".join(side.name for side in asked.sides)
+        if not asked.turns:
+            return f"{names}: turns of {show_seconds(asked.load.duration)}; Ctrl-C ends it early"
+        lasts = asked.turns * asked.load.duration
+        return f"{names}: at least {show_seconds(lasts)}; Ctrl-C ends it early"
 
     def _between(self, number: int) -> None:
         if self._most > 1:
@@ -200,7 +219,7 @@ class Measuring:
             notes=[*(asked.cluster.notes if asked.cluster else ())],
             interrupted=played.interrupted,
         )
-        report.notes += [f"{side}: {error.message}" for side, error in played.failures]
+        report.notes += [_of(side, error.message) for side, error in played.failures]
         if isinstance(asked.plan, ladders.Highest):
             text = ", ".join(condition.text for condition in asked.slo)
             report.searches = [

@@ -22,7 +22,6 @@ from clusterd.cli.bench import bench, compare
         (options.workers, "4, 4,2", (4, 2)),
         (options.span, "1..4096", (1, 4096)),
         (options.span, "8-8", (8, 8)),
-        (options.header, "X-A:  b c ", ("X-A", "b c")),
     ],
 )
 def test_values(read: Callable[[str], object], text: str, value: object) -> None:
@@ -47,9 +46,6 @@ def test_values(read: Callable[[str], object], text: str, value: object) -> None
         (options.workers, "2000"),
         (options.span, "5"),
         (options.span, "9..3"),
-        (options.header, "no colon"),
-        (options.header, "a b: c"),
-        (options.header, "a: b\nc: d"),
     ],
 )
 def test_what_is_no_value(read: Callable[[str], object], text: str) -> None:
