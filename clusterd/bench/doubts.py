@@ -3,6 +3,7 @@
 Each is one sentence for the report. Better one too many: a wrong figure that stands is worse.
 """
 
+import statistics
 from collections.abc import Callable
 
 from clusterd.bench import amounts, warmup
@@ -19,6 +20,9 @@ OPEN = 0.01  # as many as that share of the requests may be due and without an a
 REFUSED = 0.01  # share of answers that are errors
 QUIET = 0.5  # seconds without an answer
 SHORT = 1.0  # seconds of measured part
+DRIFTING = 4  # intervals in a third of the measured part, at least
+MANY = 50  # answers an interval, so that chance alone does not move it by that share
+DRIFT = 0.15  # by which share a third may differ from another
 CONNECTED = 0.99  # share of the connections
 
 
@@ -193,6 +197,36 @@ def _unsettled(turn: Turn) -> str:
     )
 
 
+def _drift(turn: Turn) -> str:
+    """It grew or fell while it was measured, so that no single figure stands for it."""
+    third = len(_measured(turn)) // 3
+    if third < DRIFTING or turn.partial or turn.throughput * INTERVAL < MANY:
+        return ""
+    early, late = _measured(turn)[:third], _measured(turn)[-third:]
+    for what, of in (("throughput", _answers), ("median latency", _median)):
+        was, now = sorted(map(of, early)), sorted(map(of, late))
+        # Of the middle halves, so that a stall or two do not count; they must lie wholly apart.
+        quarter = third // 4
+        low, high = sorted((was, now))
+        if high[quarter] <= low[-1 - quarter]:
+            continue
+        by = statistics.median(now) / max(statistics.median(was), 1e-9)
+        if abs(by - 1) > DRIFT:
+            return (
+                f"{what} went {'up' if by > 1 else 'down'} from the first to the last third of "
+                f"what was measured, to {by:.2f} of what it was: this is no steady state"
+            )
+    return ""
+
+
+def _answers(moment: Moment) -> float:
+    return float(moment.requests)
+
+
+def _median(moment: Moment) -> float:
+    return float(moment.latency.percentile(50))
+
+
 def _left_out(turn: Turn) -> str:
     """What was cut off with the warm-up and would have changed the picture."""
     early = turn.moments[: turn.warmup]
@@ -227,6 +261,7 @@ _DOUBTS: tuple[Callable[[Turn], str], ...] = (
     _lost,
     _quiet,
     _unsettled,
+    _drift,
     _left_out,
     _too_few,
     _too_short,

@@ -6,6 +6,7 @@ would make any two starts look different (Kalibera and Jones, "Rigorous benchmar
 time", 2013). Few turns give wide intervals, and that is the truth about few turns.
 """
 
+import functools
 import math
 import statistics
 from collections.abc import Callable, Sequence
@@ -110,6 +111,7 @@ def _welch(ours: Sequence[float], theirs: Sequence[float]) -> float:
     return student(freedom) * math.sqrt(error)
 
 
+@functools.lru_cache(256)
 def student(freedom: float, confidence: float = CONFIDENCE) -> float:
     """How many standard errors to both sides hold the truth, for so many degrees of freedom."""
     outside = 1 - confidence
@@ -121,7 +123,7 @@ def _bisect(below: Callable[[float], bool], start: float) -> float:
     low, high = 0.0, start
     while below(high) and high < 1e12:
         low, high = high, high * 2
-    for _ in range(60):
+    for _ in range(40):
         middle = (low + high) / 2
         low, high = (middle, high) if below(middle) else (low, middle)
     return high
@@ -141,9 +143,9 @@ def _beta(x: float, a: float, b: float) -> float:
     front = math.exp(
         math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
     )
-    # From the inside out: past some hundred terms what is left does not matter.
+    # From the inside out; the more degrees of freedom, the deeper what still matters.
     value = 1.0
-    for m in range(200, 0, -1):
+    for m in range(20 + int(4 * math.sqrt(a)), 0, -1):
         even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
         odd = -(a + m - 1) * (a + b + m - 1) * x / ((a + 2 * m - 2) * (a + 2 * m - 1))
         value = 1 + odd / (1 + even / value)
