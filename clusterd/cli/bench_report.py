@@ -4,6 +4,7 @@ import importlib.metadata
 import os
 import platform
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from clusterd.core.errors import ClusterdError
 from clusterd.core.exits import Exit
 from clusterd.core.log import clean
 from clusterd.core.units import show_bytes
+
+WIDTH = 100  # columns where no terminal tells
 
 
 def say(text: str) -> None:
@@ -53,7 +56,8 @@ def must_be_writable(asked: Asked) -> None:
 
 def finish(asked: Asked, report: Report) -> int:
     """Print and store it, judge it by --fail-on. What cannot be stored is said, and is 1."""
-    click.echo(table(report))
+    wide = shutil.get_terminal_size((WIDTH, 24)).columns if sys.stdout.isatty() else WIDTH
+    click.echo(table(report, width=wide, colours=sys.stdout.isatty()))
     code: int = Exit.OK
     try:
         written = _written(asked, report)
@@ -80,12 +84,12 @@ def _written(asked: Asked, report: Report) -> list[str]:
         raw = _beside(asked.stem, ".json")
         store.save(report, raw)
         told.append(f"raw figures: {raw}")
-    from clusterd.bench import html, pictures  # matplotlib takes a second to import
+    from clusterd.bench import canvas, html, pictures  # matplotlib takes a second to import
 
     drawn = pictures.draw(report)
     if asked.stem is not None:
         page = _beside(asked.stem, ".html")
-        store.write(page, html.page(report, drawn))
+        store.write(page, html.page(report, drawn, canvas.variables(":root")))
         told.insert(0, f"report: {page}")
     if asked.pictures is not None:
         made = pictures.save(drawn, asked.pictures)
