@@ -143,12 +143,13 @@ def run(
     folder: Path,
     limit: float,
     env: Mapping[str, str] | None = None,
+    pictures: bool = False,
 ) -> Ran:
     """Run it, and read what it left in the folder. Raises OSError when it fails, ValueError when
     its report is not whole."""
-    stem, pictures = folder / "report", folder / "pictures"
-    command = [python, "-m", "clusterd.cli.main", "bench", *options]
-    command += ["--report", str(stem), "--pictures", str(pictures), target]
+    stem, drawn = folder / "report", folder / "pictures"
+    command = [python, "-m", "clusterd.cli.main", "bench", *options, "--report", str(stem)]
+    command += [*(["--pictures", str(drawn)] if pictures else []), target]
     environ = {
         **{name: value for name, value in os.environ.items() if name != "WEB_CONCURRENCY"},
         "PYTHONPATH": str(REPOSITORY),
@@ -160,7 +161,7 @@ def run(
     if "<svg" not in page or "</html>" not in page:
         raise ValueError(f"the report of {target} is no page with pictures")
     ran = read(python, stem.with_suffix(".json"))
-    ran.pictures.update({path.stem: path.read_text() for path in sorted(pictures.glob("*.svg"))})
+    ran.pictures.update({path.stem: path.read_text() for path in sorted(drawn.glob("*.svg"))})
     return ran
 
 

@@ -31,7 +31,7 @@ UNITS = {
 PEERS = (servers.UVICORN, servers.GUNICORN, servers.GRANIAN)
 SECONDS, TINY = 2.5, 0.5  # a turn
 ROUNDS = 3  # of what is judged; the others have one
-SHOWN = ("mixed-rate", "latency")  # the workload and the picture of its report that README shows
+SHOWN = ("mixed-rate, ASGI", "latency")  # the run and the picture of its report that README shows
 FEW = "a fit of the Universal Scalability Law needs 3 worker counts, on as many cores"
 
 
@@ -91,7 +91,8 @@ def run(session: Session) -> Outcome:
         with tempfile.TemporaryDirectory(prefix="bench-cluster-") as name:
             folder = Path(name)
             options = plan.options(folder)
-            return bench.run(python, plan.target, options, folder, plan.limit(), env)
+            shown = plan.name == SHOWN[0]
+            return bench.run(python, plan.target, options, folder, plan.limit(), env, shown)
 
     with ThreadPoolExecutor(2 if session.smoke else 1) as pool:
         pairs = zip(wanted, pool.map(one, wanted), strict=True)
@@ -118,8 +119,6 @@ def _noted(session: Session, outcome: Outcome, plan: Plan, ran: Ran) -> Ran:
         for side in ran.sides()
     )
     session.say(f"{plan.name}: {'; '.join(rates)}")
-    for doubt in ran.doubts():
-        outcome.notes.append(f"{plan.name}: {doubt}")
     return ran
 
 
@@ -151,10 +150,20 @@ def _judge(outcome: Outcome, results: Sequence[tuple[Plan, Ran]], counts: tuple[
             f"bare spin of {counts[-1]} processes: each CPU second does {min(spins):.3f} to "
             f"{max(spins):.3f} of what it does alone"
         )
-    if any(turn.shared for _, ran in results for turn in ran.turns):
-        outcome.notes.append(
-            "the generator shared its cores with the servers: throughput is what is left to them"
-        )
+    outcome.notes += _doubts(results)
+
+
+def _doubts(results: Sequence[tuple[Plan, Ran]]) -> list[str]:
+    """Those that the reports have, each once, with whose they are."""
+    found: dict[str, list[str]] = {}
+    for plan, ran in results:
+        for doubt in ran.doubts():
+            found.setdefault(doubt, []).append(plan.name)
+    everybody = [plan.name for plan, _ in results]
+    return [
+        f"{'all runs' if names == everybody else '; '.join(names)}: {doubt}"
+        for doubt, names in found.items()
+    ]
 
 
 def _listed(counts: Sequence[int]) -> str:
@@ -168,7 +177,7 @@ def _pictures(outcome: Outcome, results: Sequence[tuple[Plan, Ran]]) -> None:
         row, most = plan.row, plan.counts[-1]
         if plan.target != ASGI:
             continue
-        if row.name == SHOWN[0] and SHOWN[1] in ran.pictures:
+        if plan.name == SHOWN[0] and SHOWN[1] in ran.pictures:
             outcome.files[f"{SHOWN[1]}.svg"] = ran.pictures[SHOWN[1]]
         sides = f"{plan.name}, {most} workers", f"{plan.name}, 1 worker"
         ratio = outcome.ratio("requests", *sides)

@@ -103,8 +103,16 @@ def test_two_cores_claim_no_law_of_scaling() -> None:
     turns = (turn(1, 100.0, 10.0, shared=True), turn(2, 180.0, 10.5, shared=True))
     notes = "\n".join(judged((plan(HELLO), ran(*turns))).notes)
     assert "workers: 1, 2; a fit of the Universal Scalability Law needs 3 worker counts" in notes
-    assert "shared its cores" in notes
-    assert "hello, ASGI: the generator was busy" in notes
+    assert "all runs: the generator was busy" in notes
+
+
+def test_a_doubt_is_noted_once_with_whose_it_is() -> None:
+    """Most are those of the machine, and the same in every run."""
+    doubted, fine = ran(turn(1, 100.0, 10.0, shared=True)), ran(turn(1, 100.0, 10.0))
+    both = plan(HELLO, workloads.ASGI), plan(HELLO, workloads.WSGI)
+    outcome = judged((both[0], doubted), (both[1], doubted), (plan(CPU5), fine))
+    doubts = [note for note in outcome.notes if "busy" in note]
+    assert doubts == ["hello, ASGI; hello, WSGI: the generator was busy"]
 
 
 def test_more_cores_say_how_throughput_grows_and_how_sure_that_is() -> None:
