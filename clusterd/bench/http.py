@@ -195,7 +195,7 @@ class PipelinedConnection(HttpConnection):
             self.answered(status, reader.size, now - due)
             self.fruitless = 0
             if reader.closes:
-                self.redial()
+                self._void()
                 return
             data = reader.left
         self._more(now)
@@ -203,11 +203,16 @@ class PipelinedConnection(HttpConnection):
     def ended(self) -> None:
         """The end of an answer that had no other, or of the connection."""
         if self._queue and (status := self._reader.finish()):
-            self.answered(status, self._reader.size, monotonic_ns() - self._queue[0][1])
+            self.answered(status, self._reader.size, monotonic_ns() - self._queue.popleft()[1])
             self.fruitless = 0
-            self.redial()
+            self._void()
         else:
             self.drop(CUT_OFF if self._reader.begun else NO_ANSWER)
+
+    def _void(self) -> None:
+        self.tally.sent -= len(self._queue)
+        self._queue.clear()
+        self.redial()
 
     def _more(self, now: int) -> None:
         if len(self._queue) < self._depth:

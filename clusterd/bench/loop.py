@@ -89,7 +89,7 @@ class Loop:
         self._connections += connections
         waiting, begun = deque(connections), 0
         deadline = monotonic_ns() + int(patience * SECOND)
-        self.later(deadline, _nothing)  # wakes us
+        self.later(deadline, nothing)  # wakes us
         self._sweep()
         while len(self._idle) < len(connections) and monotonic_ns() < deadline:
             while waiting and begun - len(self._idle) < ARRIVING:
@@ -128,17 +128,20 @@ class Loop:
             self.turn()
         if self.running:
             self._run()
+            self._drain()
+            self._say()
 
     def stop(self) -> None:
         """End as soon as possible; what was counted so far is said."""
-        self.stopped = True
-        self._end = monotonic_ns() if self.running else self._start
-        self._cut()
+        if not self.stopped:
+            self.stopped = True
+            self._end = min(monotonic_ns(), self._end) if self.running else self._start
+            self.running = False
 
     @property
     def unanswered(self) -> int:
         """Requests that are under way."""
-        return sum(one.under_way for one in self._connections)
+        return sum(one.under_way for one in (*self._connections, *self._besides))
 
     @property
     def left(self) -> int:
@@ -160,7 +163,6 @@ class Loop:
         self.tally.begin()
         self.running = True
         self.later(min(self._start + STEP, self._end), self._cut)
-        self._connections += self._besides
         for connection in self._besides:
             connection.dial()
         self._first(monotonic_ns())
@@ -173,30 +175,32 @@ class Loop:
         """The run, until it ends."""
         raise NotImplementedError
 
+    def _drain(self) -> None:
+        """After the run, before its last interval is cut. What is on its way is left alone."""
+
     def _cut(self) -> None:
-        """End an interval, and with the last one the run."""
-        if not self.running:
-            return
-        now, number = monotonic_ns(), self._number
-        self._number += 1
-        ended = self._start + self._number * STEP
-        if now >= self._end:
+        """End an interval, or with the last one the run."""
+        if monotonic_ns() >= self._end:
             self.running = False
-        else:
-            self.later(min(ended + STEP, self._end), self._cut)
-        behind = self.behind(min(now, self._end))
-        self._heard(self.tally.cut(number, connections=self.standing, behind=behind))
+        if self.running:
+            self._say()
+            self.later(min(self._start + (self._number + 1) * STEP, self._end), self._cut)
+
+    def _say(self) -> None:
+        behind = self.behind(min(monotonic_ns(), self._end))
+        self._heard(self.tally.cut(self._number, connections=self.standing, behind=behind))
+        self._number += 1
 
     def _sweep(self) -> None:
         """Give up on what takes too long."""
         now = monotonic_ns()
         limit = now - self.timeout
-        for connection in self._connections:
+        for connection in (*self._connections, *self._besides):
             if 0 < connection.asked < limit:
                 connection.expired()
         pause = min(max(self.timeout // SWEEPS, SHORTEST_SWEEP), LONGEST_SWEEP)
         self.later(now + pause, self._sweep)
 
 
-def _nothing() -> None:
+def nothing() -> None:
     """Only wakes."""

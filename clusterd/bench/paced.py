@@ -12,13 +12,16 @@ keep the collector of garbage away.
 
 import select
 from collections.abc import Callable
+from math import ceil
 from time import monotonic_ns
 
 from clusterd.bench.connection import Connection
 from clusterd.bench.interval import Interval
-from clusterd.bench.loop import SECOND, Loop
+from clusterd.bench.loop import SECOND, Loop, nothing
+from clusterd.bench.timers import NEVER
 
 AT_ONCE = 16  # events taken together: more would delay what is due meanwhile
+DRAIN = SECOND  # ns that answers have at the end
 SPIN = 60_000  # ns before something is due that are not worth a sleep
 
 
@@ -31,13 +34,13 @@ class Paced(Loop):
         super().__init__(timeout, heard)
         self._step = SECOND / rate  # ns, and parts of them: rounded, they would add up
         self._shift = phase * self._step  # of several generators, each is due at its own time
-        self._sent = self._due = 0
+        self._sent = self._due = self._count = 0
         self._dry = 0  # since when no connection is free but for what waits for it
 
     def behind(self, now: int) -> int:
         """Requests that are due and not sent."""
         due = int((now - self._start - self._shift) / self._step) + 1
-        return max(due - self._sent, 0)
+        return max(min(due, self._count) - self._sent, 0)
 
     def freed(self, connection: Connection, now: int) -> None:
         """It can be asked when the next request is due, or at once if one waits for it."""
@@ -48,7 +51,9 @@ class Paced(Loop):
             self._send(now, waited)
 
     def _first(self, now: int) -> None:
-        self._due = self._start + int(self._shift)
+        # Those that are due before the end; at 200/s for 3 s there are 600, and not 601.
+        self._count = ceil((self._end - self._start - self._shift) / self._step)
+        self._due = self._start + int(self._shift) if self._count else NEVER
         self._dry = now
 
     def _send(self, now: int, waited: bool) -> None:
@@ -64,7 +69,10 @@ class Paced(Loop):
             if not idle:
                 self._dry = now
         self._sent += 1
-        self._due = self._start + int(self._shift + self._sent * self._step)
+        if self._sent < self._count:
+            self._due = self._start + int(self._shift + self._sent * self._step)
+        else:
+            self._due = NEVER
         connection.ask(due, now)
 
     def _run(self) -> None:
@@ -82,6 +90,17 @@ class Paced(Loop):
                 handlers[fd](event)
             if not events:
                 self._wait(now)
+
+    def _drain(self) -> None:
+        """Take the answers that are on their way at the end: a stall in the last second is one,
+        too. What was not even sent by then stays so, or an overload would be given more time to
+        answer in than its rate was asked for."""
+        limit = self._end + min(self.timeout, DRAIN)
+        self.later(limit, nothing)
+        while not self.stopped and monotonic_ns() < limit:
+            if not any(one.under_way for one in self._connections):
+                break
+            self.turn()
 
     def _wait(self, now: int) -> None:
         """Nothing is due and nothing has come: sleep if there is time for it, or spin."""

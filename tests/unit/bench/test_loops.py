@@ -1,0 +1,308 @@
+"""Both loops, against a server of a few lines in a thread of its own."""
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from time import monotonic_ns
+
+import pytest
+
+from clusterd.bench.closed import Closed
+from clusterd.bench.dialer import Dialer
+from clusterd.bench.http import HttpConnection
+from clusterd.bench.interval import INTERVAL, Interval
+from clusterd.bench.load import Load, Target
+from clusterd.bench.loop import Loop
+from clusterd.bench.paced import Paced
+from clusterd.bench.plan import made
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+END = b"\r\n\r\n"
+Answer = Callable[[int], bytes | None]  # to request number so and so; None hangs up
+
+
+class Server:
+    """Answers requests one after another, over all its connections."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.requests = 0
+        self.connections = 0
+        self._answer = answer
+        self._lock = threading.Lock()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._open: list[socket.socket] = []
+        self._threads = [threading.Thread(target=self._accept)]
+        self._threads[0].start()
+
+    @property
+    def target(self) -> Target:
+        return Target("http", *self._listener.getsockname())
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._threads[0].join()
+        for end in self._open:
+            with self._lock:
+                if end.fileno() >= 0:
+                    end.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join()
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                end, _ = self._listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            self._open.append(end)
+            self._threads.append(threading.Thread(target=self._serve, args=(end,)))
+            self._threads[-1].start()
+
+    def _serve(self, end: socket.socket) -> None:
+        with end:
+            while data := _received(end):
+                for _ in range(data.count(END)):
+                    with self._lock:
+                        self.requests += 1
+                        answer = self._answer(self.requests)
+                    if answer is None:
+                        return
+                    end.sendall(answer)
+
+
+def _received(end: socket.socket) -> bytes:
+    try:
+        return end.recv(65536)
+    except ConnectionError:
+        return b""
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Answer], Server]]:
+    servers: list[Server] = []
+
+    def serve(answer: Answer) -> Server:
+        servers.append(Server(answer))
+        return servers[-1]
+
+    yield serve
+    for server in servers:
+        server.close()
+
+
+class Run:
+    """A loop with its connections, and what it said."""
+
+    def __init__(self, loop: Callable[[Callable[[Interval], None]], Loop], server: Server) -> None:
+        self.said: list[Interval] = []
+        self.loop = loop(self.said.append)
+        self.server = server
+        plan = made(server.target, Load(), seed=1)
+        dialer = Dialer(server.target)
+        self.make = lambda: HttpConnection(self.loop, dialer, plan)
+
+    def connect(self, connections: int) -> int:
+        return self.loop.gather([self.make() for _ in range(connections)], 10.0)
+
+    def drive(self, seconds: float) -> None:
+        self.loop.drive(monotonic_ns(), seconds)
+
+    def close(self) -> None:
+        for connection in self.loop._connections:
+            connection.close()
+        self.loop._epoll.close()
+
+    @property
+    def requests(self) -> int:
+        return sum(one.requests for one in self.said)
+
+    @property
+    def errors(self) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for one in self.said:
+            for kind, count in one.errors.items():
+                found[kind] = found.get(kind, 0) + count
+        return found
+
+    def latencies(self) -> dict[int, int]:
+        return {us: n for one in self.said for us, n in one.latency.items()}
+
+
+Begin = Callable[..., Run]
+
+
+@pytest.fixture
+def begin(serve: Callable[[Answer], Server]) -> Iterator[Begin]:
+    """A run that is connected."""
+    runs: list[Run] = []
+
+    def begin(
+        answer: Answer, connections: int = 1, rate: float = 0.0, timeout: float = 30.0
+    ) -> Run:
+        def loop(heard: Callable[[Interval], None]) -> Loop:
+            return Paced(timeout, heard, rate) if rate else Closed(timeout, heard)
+
+        runs.append(Run(loop, serve(answer)))
+        assert runs[-1].connect(connections) == connections
+        return runs[-1]
+
+    yield begin
+    for run in runs:
+        run.close()
+
+
+def always(answer: bytes | None) -> Answer:
+    return lambda _number: answer
+
+
+ok = always(OK)
+
+
+def test_the_closed_loop_asks_as_it_is_answered(begin: Begin) -> None:
+    run = begin(ok, connections=3)
+    run.drive(INTERVAL * 1.2)
+
+    assert run.loop.tally.sent == run.requests + run.loop.unanswered
+    assert run.loop.unanswered == 3
+    assert run.server.requests - run.requests in range(4)
+    assert run.requests > 3
+    assert run.errors == {}
+    assert [one.number for one in run.said] == [0, 1]
+    assert run.said[-1].connections == 3
+    assert sum(one.bytes for one in run.said) == run.requests * len(OK)
+    assert run.loop.left == 0
+
+
+def test_the_open_loop_sends_what_is_due_before_the_end_and_no_more(begin: Begin) -> None:
+    run = begin(ok, connections=2, rate=200)
+    run.drive(0.3)
+
+    assert run.loop.tally.sent == 60
+    assert run.requests == run.server.requests == 60
+    assert (run.loop.unanswered, run.loop.left) == (0, 0)
+    assert sum(n for one in run.said for n in one.lag.values()) == 60
+    assert sum(n for one in run.said for n in one.latency.values()) == 60
+
+
+def test_what_is_due_while_all_are_busy_waits_and_its_wait_is_latency(begin: Begin) -> None:
+    """No coordinated omission: a stall delays all that was due in it, and not only one."""
+    held = threading.Event()
+
+    def stall(number: int) -> bytes:
+        if number == 5:
+            held.wait(0.2)  # so long at least: nobody sets it
+        return OK
+
+    run = begin(stall, connections=1, rate=1000)
+    run.drive(0.4)
+
+    slow = sum(n for us, n in run.latencies().items() if us >= 100_000)
+    assert slow >= 90  # of those that were due in its first half
+    assert sum(one.waited for one in run.said) >= 90
+    assert sum(one.behind for one in run.said[:-1]) >= 0
+    lags = {us: n for one in run.said for us, n in one.lag.items()}
+    assert sum(n for us, n in lags.items() if us >= 100_000) == 0  # it was not ours
+
+
+def test_a_stall_in_the_last_moment_is_seen(begin: Begin) -> None:
+    held = threading.Event()
+
+    def stall(number: int) -> bytes:
+        if number == 10:
+            held.wait(0.3)
+        return OK
+
+    run = begin(stall, connections=1, rate=100)
+    run.drive(0.11)
+
+    assert max(run.latencies()) >= 250_000
+    assert run.requests + run.loop.left == 11
+    assert run.loop.unanswered == 0
+
+
+def test_overload_leaves_requests_behind_and_sends_none_of_them_late(begin: Begin) -> None:
+    held = threading.Event()
+
+    def slow(number: int) -> bytes:
+        held.wait(0.02)
+        return OK
+
+    run = begin(slow, connections=1, rate=1000)
+    run.drive(0.3)
+
+    assert run.said[0].behind > 100
+    assert run.loop.left == run.said[-1].behind == 300 - run.loop.tally.sent
+    assert run.loop.tally.sent <= 16
+
+
+def test_a_server_that_never_answers_is_given_up(begin: Begin) -> None:
+    run = begin(always(b""), connections=2, timeout=0.1)
+    run.drive(0.3)
+
+    assert run.errors.keys() == {"timeout"}
+    assert 2 <= run.errors["timeout"] <= 6
+    assert run.requests == 0
+    assert "0.1 s" in run.loop.tally.texts["timeout"]
+    assert not run.latencies()
+
+
+def test_a_server_that_hangs_up_is_asked_again_but_not_in_a_rage(begin: Begin) -> None:
+    run = begin(always(None), connections=2)
+    run.drive(0.4)
+
+    assert run.errors.keys() <= {"closed", "reset"}
+    # At once, and then after 5, 10, 20 … ms: seven times in 0.4 s.
+    assert 2 <= sum(run.errors.values()) <= 2 * 9
+    assert run.loop.tally.sent == sum(run.errors.values()) + run.loop.unanswered
+
+
+def test_connections_that_end_after_each_answer_cost_no_error(begin: Begin) -> None:
+    last = OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    run = begin(always(last), connections=2)
+    run.drive(0.2)
+
+    assert run.errors == {}
+    assert run.requests > 2
+    assert run.server.connections >= run.requests
+
+
+def test_who_is_stopped_says_what_was_so_far(begin: Begin) -> None:
+    run = begin(lambda number: OK if number < 50 else _stop(run), connections=1)
+    run.drive(60)
+
+    assert run.requests in (49, 50)
+    assert run.loop.stopped
+    assert 0 < run.loop.seconds < 60
+
+
+def _stop(run: Run) -> bytes:
+    run.loop.later(0, run.loop.stop)  # the loop waits for this very answer: no race
+    return OK
+
+
+def test_who_is_stopped_before_the_start_has_done_nothing(begin: Begin) -> None:
+    run = begin(ok)
+    run.loop.stop()
+    run.drive(60)
+
+    assert run.said == []
+    assert run.server.requests == 0
+    assert run.loop.seconds == 0
+
+
+def test_a_server_that_is_not_there_is_told_at_once(serve: Callable[[Answer], Server]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = listener.getsockname()
+    server = serve(ok)
+    run = Run(lambda heard: Closed(30.0, heard), server)
+    target = Target("http", *address)
+    dialer, plan = Dialer(target), made(target, Load(), seed=1)
+
+    there = run.loop.gather([HttpConnection(run.loop, dialer, plan) for _ in range(5)], 30.0)
+
+    assert there == 0
+    assert run.loop.tally.errors.keys() == {"connect"}
+    assert "nobody listens" in run.loop.tally.texts["connect"]
+    run.close()
