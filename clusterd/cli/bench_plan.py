@@ -46,6 +46,7 @@ class Asked:
     stem: Path | None = None  # of the reports; None: none are wanted
     pictures: Path | None = None
     settings: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def turns(self) -> int:
@@ -88,7 +89,14 @@ def plan(target: str, asked: Mapping[str, Any], passed: Sequence[str]) -> Asked:
         None if asked["no_report"] else _stem(asked["report"]),
         Path(asked["pictures"]) if asked["pictures"] else None,
         settings(asked, passed, numbers if cluster or asked["against"] else ()),
+        _notes(cluster, sides, max(asked["ladder"] or (asked["connections"],))),
     )
+
+
+def _notes(
+    cluster: bench_cluster.Cluster | None, sides: Sequence[Side], connections: int
+) -> list[str]:
+    return [] if cluster is None else [*cluster.notes, *_crowded(cluster, sides, connections)]
 
 
 def _url(target: str, asked: Mapping[str, Any], passed: Sequence[str]) -> Target | None:
@@ -225,6 +233,23 @@ def _load(url: Target | None, asked: Mapping[str, Any]) -> Load:
         asked["slow"],
         message=asked["message"],
     )
+
+
+def _crowded(cluster: bench_cluster.Cluster, sides: Sequence[Side], connections: int) -> list[str]:
+    """A note where a side may not hold as many connections as it is to get."""
+    most = cluster.config.http.max_connections
+    few = [
+        side
+        for side in sides
+        if side.command == cluster.command and side.workers * most < connections
+    ]
+    if not few:
+        return []
+    return [
+        f"a worker holds {most:,} connections at most (max_connections), so the rest of "
+        f"{connections:,} wait where there is only {_plural(min(side.workers for side in few))}: "
+        "-- --max-connections changes that"
+    ]
 
 
 def _plan(load: Load, asked: Mapping[str, Any], slo: tuple[Condition, ...]) -> Plan:

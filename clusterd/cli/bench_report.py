@@ -1,11 +1,13 @@
 """What a benchmark leaves: the table, files, a word on standard error, and its exit status."""
 
+import contextlib
 import importlib.metadata
 import os
 import platform
 import shlex
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -55,18 +57,19 @@ def must_be_writable(asked: Asked) -> None:
 
 
 def finish(asked: Asked, report: Report) -> int:
-    """Print and store it, judge it by --fail-on. What cannot be stored is said, and is 1."""
+    """Print and store it, judge it by --fail-on. What cannot be stored is said, and is 1.
+
+    The raw figures come first: whoever reads the table may have enough of it (`| head`), and
+    pictures can be had again.
+    """
+    files = Files(asked)
+    files.store_figures(report)
     wide = shutil.get_terminal_size((WIDTH, 24)).columns if sys.stdout.isatty() else WIDTH
     click.echo(table(report, width=wide, colours=sys.stdout.isatty()))
-    code: int = Exit.OK
-    try:
-        written = _written(asked, report)
-    except ClusterdError as error:
-        say(str(error))
-        code = error.exit
-    else:
-        if written:
-            click.echo("\n" + "\n".join(written))
+    files.store_pictures(report)
+    if files.told:
+        click.echo("\n" + "\n".join(files.told))
+    code = files.code
     for condition in asked.fail_on:
         for verdict in judge(condition, report):
             if verdict.fails:
@@ -75,26 +78,46 @@ def finish(asked: Asked, report: Report) -> int:
     return code
 
 
-def _written(asked: Asked, report: Report) -> list[str]:
-    """The files, as they are told of. The raw figures come first: pictures can be had again."""
-    if asked.stem is None and asked.pictures is None:
-        return []
-    told = []
-    if asked.stem is not None:
-        raw = _beside(asked.stem, ".json")
-        store.save(report, raw)
-        told.append(f"raw figures: {raw}")
-    from clusterd.bench import canvas, html, pictures  # matplotlib takes a second to import
+class Files:
+    """What is stored, and told of at the end. Once something cannot be stored, nothing else is."""
 
-    drawn = pictures.draw(report)
-    if asked.stem is not None:
-        page = _beside(asked.stem, ".html")
-        store.write(page, html.page(report, drawn, canvas.variables(":root")))
-        told.insert(0, f"report: {page}")
-    if asked.pictures is not None:
-        made = pictures.save(drawn, asked.pictures)
-        told.append(f"pictures: {len(made)} files in {asked.pictures}")
-    return told
+    def __init__(self, asked: Asked) -> None:
+        self._stem = asked.stem
+        self._pictures = asked.pictures
+        self.told: list[str] = []
+        self.code: int = Exit.OK
+
+    def store_figures(self, report: Report) -> None:
+        """All raw figures, as JSON."""
+        if self._stem is not None:
+            raw = _beside(self._stem, ".json")
+            with self._noting():
+                store.save(report, raw)
+                self.told.append(f"raw figures: {raw}")
+
+    def store_pictures(self, report: Report) -> None:
+        """The page, and pictures as files."""
+        if self.code or (self._stem is None and self._pictures is None):
+            return
+        from clusterd.bench import canvas, html, pictures  # matplotlib takes a second to import
+
+        drawn = pictures.draw(report)
+        with self._noting():
+            if self._stem is not None:
+                page = _beside(self._stem, ".html")
+                store.write(page, html.page(report, drawn, canvas.variables(":root")))
+                self.told.insert(0, f"report: {page}")
+            if self._pictures is not None:
+                made = pictures.save(drawn, self._pictures)
+                self.told.append(f"pictures: {len(made)} files in {self._pictures}")
+
+    @contextlib.contextmanager
+    def _noting(self) -> Iterator[None]:
+        try:
+            yield
+        except ClusterdError as error:
+            say(str(error))
+            self.code = error.exit
 
 
 def _beside(stem: Path, suffix: str) -> Path:

@@ -216,7 +216,7 @@ class Measuring:
             asked.load.requests,
             played.turns,
             spin.merged(self._spins),
-            notes=[*(asked.cluster.notes if asked.cluster else ())],
+            notes=[*asked.notes],
             interrupted=played.interrupted,
         )
         report.notes += [_of(side, error.message) for side, error in played.failures]

@@ -126,6 +126,16 @@ def test_chaos() -> None:
     assert asked.settings["kill-every"] == "2.0s"
 
 
+def test_more_connections_than_the_settings_let_in_are_told() -> None:
+    """The default max_connections is 1000 a worker."""
+    assert not plan(f"{APP} -w 1,2 -c 1000").notes
+    (note,) = plan(f"{APP} -w 1,2 --ladder 1..2000").notes
+    assert "only 1 worker" in note
+    assert not plan(f"{APP} -w 2 -c 2000").notes
+    assert not plan(f"{APP} -w 1 -c 2000 -- --max-connections 2000").notes
+    assert not plan(f"{URL} -c 5000").notes
+
+
 def test_reports(tmp_path: Path) -> None:
     assert plan(f"{URL} --no-report").stem is None
     assert plan(f"{URL} --report {tmp_path}/a.html").stem == tmp_path / "a"
