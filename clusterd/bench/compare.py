@@ -127,13 +127,17 @@ def _changes(old: Figures, new: Figures) -> Iterator[Change]:
     for figure in [*_FIGURES, _balance(by_cpu)]:
         if figure.name == "throughput" and new.load.rate:
             continue  # it is given
-        found = [
-            noise.spread([figure.of(turn) for turn in one.turns if turn.requests])
-            for one in (old, new)
-        ]
-        if found[0] is not None and found[1] is not None:
-            yield _change(new, figure, found[0], found[1])
+        before, after = _spread(figure, old), _spread(figure, new)
+        if before is not None and after is not None:
+            yield _change(new, figure, before, after)
     yield _errors(old, new)
+
+
+def _spread(figure: Figure, one: Figures) -> Spread | None:
+    """Of all turns that answered. Of some only would be of the lucky ones, as for p99.9 of turns
+    some of which were too slow to have enough requests for it."""
+    values = [figure.of(turn) for turn in one.turns if turn.requests]
+    return None if None in values else noise.spread(values)
 
 
 def _change(of: Figures, figure: Figure, before: Spread, after: Spread) -> Change:

@@ -1,12 +1,16 @@
 """Percentiles are right within three digits, whatever was seen, and by however many."""
 
+import base64
 import math
 import random
+import zlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from hdrh.histogram import HdrHistogram
+from hypothesis import given
+from hypothesis import strategies as st
 
 from clusterd.bench.histogram import HIGHEST, Histogram
 
@@ -97,3 +101,161 @@ def test_an_empty_one_has_no_figures_and_the_ends_of_the_range_hold() -> None:
     assert (empty.count, empty.mean, empty.max, empty.percentile(99)) == (0, 0.0, 0, 0)
     ends = Histogram.of({0: 1, -5: 1, HIGHEST * 10: 1})
     assert (ends.count, ends.percentile(1), ends.max) == (3, 1, near(HIGHEST))
+
+
+latencies = st.dictionaries(st.integers(1, HIGHEST), st.integers(1, 10**12), max_size=30)
+
+
+def package(counts: dict[int, int]) -> HdrHistogram:
+    """The package's own, which ours must agree with."""
+    made = HdrHistogram(1, HIGHEST, 3)
+    for value, count in counts.items():
+        made.record_value(value, count)
+    return made
+
+
+@given(st.integers(1, HIGHEST))
+def test_a_value_falls_into_the_bucket_that_the_package_has_for_it(value: int) -> None:
+    theirs = package({value: 1})
+    histogram = Histogram.of({value: 1})
+    assert histogram.counts() == {theirs.get_lowest_equivalent_value(value): 1}
+    assert histogram.max == theirs.get_highest_equivalent_value(value)
+    assert histogram.max - value <= value / 1000
+
+
+@given(latencies, latencies)
+def test_adding_is_what_recording_both_would_have_been(
+    one: dict[int, int], other: dict[int, int]
+) -> None:
+    whole, both = Histogram.of(one), Histogram.of(one)
+    whole.add(Histogram.of(other))
+    both.record(other)
+    assert whole.counts() == both.counts()
+    assert whole.count == sum(one.values()) + sum(other.values())
+    again = Histogram.of(other)
+    again.add(Histogram.of(one))
+    assert again.counts() == whole.counts()
+
+
+def test_what_is_added_is_not_shared() -> None:
+    one, other = Histogram.of({5: 1}), Histogram.of({5: 1})
+    one.add(other)
+    one.record({5: 1})
+    assert (one.count, other.count) == (3, 1)
+
+
+@given(latencies.filter(bool), st.lists(st.floats(0, 100), min_size=1, max_size=8))
+def test_percentiles_are_those_that_so_many_do_not_exceed(
+    counts: dict[int, int], percents: list[float]
+) -> None:
+    histogram = Histogram.of(counts)
+    found = histogram.percentiles(percents)
+    assert found == [histogram.percentile(percent) for percent in percents]
+    for percent, value in zip(percents, found, strict=True):
+        upto = sum(count for one, count in counts.items() if one <= value)
+        assert upto >= histogram.count * percent / 100 - 1e-6 - histogram.count * 1e-12
+    assert histogram.percentile(100) == histogram.max
+
+
+@given(latencies)
+def test_any_comes_back_as_it_was_stored(counts: dict[int, int]) -> None:
+    histogram = Histogram.of(counts)
+    assert Histogram.decode(histogram.encode()).counts() == histogram.counts()
+    theirs = HdrHistogram.decode(histogram.encode())
+    assert theirs.get_total_count() == histogram.count
+
+
+def varints(data: bytes) -> Iterator[int]:
+    """ZigZag LEB128 as the format's description has it: the ninth byte has eight bits."""
+    at = 0
+    while at < len(data):
+        value = shift = 0
+        while True:
+            byte = data[at]
+            at += 1
+            value |= (byte if shift == 56 else byte & 0x7F) << shift
+            shift += 7
+            if not byte & 0x80 or shift > 56:
+                break
+        yield (value >> 1) ^ -(value & 1)
+
+
+def test_the_stored_form_is_the_one_that_is_described() -> None:
+    """Read here without the package: cookies, lengths, settings, then counts and runs of zeros."""
+    raw = base64.b64decode(Histogram.of({3: 2, 2048: 7, 5000: 300}).encode())
+    assert (raw[:4].hex(), int.from_bytes(raw[4:8], "big")) == ("1c849314", len(raw) - 8)
+    body = zlib.decompress(raw[8:])
+    assert body[:4].hex() == "1c849313"
+    length, offset, digits = (int.from_bytes(body[at : at + 4], "big") for at in (4, 8, 12))
+    assert (length, offset, digits) == (len(body) - 40, 0, 3)
+    assert int.from_bytes(body[16:24], "big") == 1
+    assert int.from_bytes(body[24:32], "big") == HIGHEST
+    index, found = 0, {}
+    for number in varints(body[40:]):
+        if number < 0:
+            index -= number
+        else:
+            found[index] = number
+            index += 1
+    # Up to 2047 an index is its value; then 1,024 buckets of 2 µs, then as many of 4.
+    assert found == {3: 2, 2048: 7, 2048 + 1024 + (5000 - 4096) // 4: 300}
+
+
+@pytest.mark.parametrize(
+    ("digits", "lowest", "highest"), [(2, 1, 10**7), (5, 1, 10**8), (3, 1000, 10**9)]
+)
+def test_what_other_tools_stored_with_other_settings_is_read(
+    digits: int, lowest: int, highest: int
+) -> None:
+    other = HdrHistogram(lowest, highest, digits)
+    for value in (2_000, 50_000, 1_234_567):
+        other.record_value(value, 10)
+    read = Histogram.decode(other.encode().decode())
+    assert read.count == 30
+    rough = max(10.0**-digits, 0.001)
+    for percent, value in ((33, 2_000), (66, 50_000), (99, 1_234_567)):
+        assert read.percentile(percent) == pytest.approx(value, rel=rough, abs=lowest)
+
+
+def stored(digits: int, lowest: int, highest: int) -> str:
+    """A histogram with nothing in it but these settings."""
+    body = bytes.fromhex("1c849313") + (0).to_bytes(4, "big") * 2 + digits.to_bytes(4, "big")
+    body += lowest.to_bytes(8, "big") + highest.to_bytes(8, "big") + bytes(8)
+    packed = zlib.compress(body)
+    head = bytes.fromhex("1c849314") + len(packed).to_bytes(4, "big")
+    return base64.b64encode(head + packed).decode()
+
+
+@pytest.mark.parametrize(
+    ("digits", "lowest", "highest"),
+    [(0, 1, 10**6), (9, 1, 10**6), (3, 0, 10**6), (3, 10, 5), (3, 1, 2**64 - 1), (5, 1, 2**60)],
+)
+def test_a_stored_one_that_would_fill_the_memory_is_refused(
+    digits: int, lowest: int, highest: int
+) -> None:
+    with pytest.raises(ValueError, match="no histogram"):
+        Histogram.decode(stored(digits, lowest, highest))
+
+
+def test_one_with_sane_settings_and_nothing_in_it_is_empty() -> None:
+    assert Histogram.decode(stored(3, 1, 10**6)).count == 0
+
+
+@given(st.data())
+def test_a_damaged_one_is_refused_or_read_and_never_worse(data: st.DataObject) -> None:
+    raw = bytearray(base64.b64decode(Histogram.of({5: 3, 70_000: 1, 9: 10**6}).encode()))
+    body = bytearray(zlib.decompress(raw[8:]))
+    at = data.draw(st.integers(0, len(body) - 1))
+    body[at] = data.draw(st.integers(0, 255))
+    packed = zlib.compress(bytes(body))
+    text = base64.b64encode(bytes(raw[:4]) + len(packed).to_bytes(4, "big") + packed).decode()
+    try:
+        histogram = Histogram.decode(text)
+    except ValueError:
+        return
+    assert histogram.count == sum(histogram.counts().values())
+
+
+def test_a_moment_costs_what_is_in_it() -> None:
+    """A report has thousands of them, and the package's own takes 190 kB each."""
+    assert len(Histogram.of({5: 1, 6: 2})._counts) == 2
