@@ -5,9 +5,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from clusterd.bench.histogram import Histogram
-from clusterd.bench.interval import INTERVAL, Interval
+from clusterd.bench.interval import CONNECT, INTERVAL, Interval
 from clusterd.bench.orders import Done
 from clusterd.bench.results import GeneratorUse, Moment, Turn
+
+DESERTED = 1.0  # seconds without an answer and with refused connections: it will not come back
 
 
 @dataclass(slots=True)
@@ -95,3 +97,11 @@ def sum_ends(turn: Turn, ends: Iterable[Done]) -> None:
 def whole_intervals(moments: Sequence[Moment], ended: float) -> Sequence[Moment]:
     """Without the last one where it is shorter than the others."""
     return moments[: int(ended / INTERVAL + 1e-9)]
+
+
+def deserted(moments: Sequence[Moment]) -> bool:
+    """Whether for the last second nobody has answered, and connections were refused."""
+    last = moments[-round(DESERTED / INTERVAL) :]
+    return len(moments) > len(last) and all(
+        one.errors.get(CONNECT) and not one.requests and not one.connections for one in last
+    )

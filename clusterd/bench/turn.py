@@ -10,7 +10,13 @@ from typing import Protocol
 from clusterd.bench.crew import Crew
 from clusterd.bench.doubts import doubts
 from clusterd.bench.errors import ServerFailed, Unreachable
-from clusterd.bench.gathering import Gathering, sum_ends, whole_intervals
+from clusterd.bench.gathering import (
+    DESERTED,
+    Gathering,
+    deserted,
+    sum_ends,
+    whole_intervals,
+)
 from clusterd.bench.insight import Insight, TreeInsight
 from clusterd.bench.interval import INTERVAL
 from clusterd.bench.load import Load, Target
@@ -183,6 +189,11 @@ class _Course:
                 turn.partial = True
                 return
             self._hear(self._next() - self._at())
+            if self._server is None and deserted(self.gathering.moments):
+                since = max(0.0, self._at() - DESERTED)
+                turn.events.append(Event(since, DIED, "nobody listened there any more"))
+                turn.partial = True
+                return
 
     def _next(self) -> float:
         """When something is to be done, at the latest an interval from now."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from clusterd.bench.gathering import Gathering, sum_ends, whole_intervals
+from clusterd.bench.gathering import Gathering, deserted, sum_ends, whole_intervals
 from clusterd.bench.interval import INTERVAL, Interval
 from clusterd.bench.load import Load
 from clusterd.bench.orders import Done
@@ -120,3 +120,15 @@ def test_what_was_under_way_at_the_end_is_said() -> None:
     sum_ends(turn, [Done(unanswered=2, texts={"tls": "a"}), Done(unanswered=3, texts={"tls": "b"})])
     assert turn.unanswered == 5
     assert turn.texts == {"tls": "b"}
+
+
+def test_who_refuses_for_a_second_after_having_answered_has_gone() -> None:
+    served, refused = Moment(0, requests=9, connections=4), Moment(1, errors={"connect": 2})
+    silent = Moment(1, connections=4, errors={"timeout": 1})
+    assert deserted([served, *[refused] * 4])
+    assert not deserted([served, *[refused] * 3])
+    assert not deserted([refused] * 4)
+    assert not deserted([served, *[refused] * 3, silent])
+    assert not deserted([served, *[silent] * 9])
+    assert not deserted([*[refused] * 9, served])
+    assert not deserted([])

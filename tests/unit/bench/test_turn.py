@@ -272,3 +272,15 @@ def test_a_url_s_own_machine_is_shared_and_another_is_not(tmp_path: Path) -> Non
     assert turn.seconds == pytest.approx(0.3)
     assert turn.lag is not None
     assert turn.requests + turn.unanswered == pytest.approx(15, abs=1)
+
+
+def test_a_url_that_nobody_serves_any_more_ends_the_turn(tmp_path: Path) -> None:
+    with served(tmp_path) as server:
+        load = Load(connections=2, duration=60.0)
+        turn = take(SIDE, 1, load, server.target(), watch=at_moment(0, server.stop))
+    assert turn.partial
+    [event] = turn.events
+    assert event.kind == "died"
+    assert event.at < 20
+    assert turn.requests > 0
+    assert turn.errors["connect"] > 0
