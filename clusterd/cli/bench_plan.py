@@ -72,7 +72,7 @@ def plan(target: str, asked: Mapping[str, Any], passed: Sequence[str]) -> Asked:
         )
     sides = _sides(target, cluster, numbers) + _others(asked["against"], numbers)
     _refuse_twins(sides)
-    slo = tuple(condition for text in asked["slo"] for condition in parse_slo(text))
+    slo = _slo(asked["slo"])
     load = _load(url, asked)
     return Asked(
         target,
@@ -147,6 +147,18 @@ def _refuse_contradictions(asked: Mapping[str, Any]) -> None:
                 raise ConfigError(f"--pipeline and {flag(other)} exclude each other", ABOUT)
     if asked["ladder"] and asked["rate"] and len(asked["rate"]) > 1:
         raise ConfigError("--ladder takes one --rate, or none", ABOUT)
+
+
+def _slo(texts: Sequence[str]) -> tuple[Condition, ...]:
+    """What a rate has to keep. Without a bound on latency every rate would do."""
+    found = tuple(condition for text in texts for condition in parse_slo(text))
+    if found and not any(
+        one.metric in ("p", "mean", "max") and one.relation[0] == "<" for one in found
+    ):
+        raise ConfigError(
+            f"--slo: {', '.join(texts)} bounds no latency", "Say how long, as 'p99<50ms'."
+        )
+    return found
 
 
 def _numbers(asked: Sequence[int]) -> tuple[int, ...]:

@@ -68,7 +68,9 @@ def run(asked: Asked) -> int:
     code = bench_report.finish(asked, report)
     for side, error in played.failures:
         bench_report.say(_of(side, str(error)))
-    return 128 + interrupts.signal if interrupts.came else max(code, _trouble(report, played))
+    return (
+        128 + interrupts.signal if interrupts.came else max(code, trouble(asked, report, played))
+    )
 
 
 def _of(side: str, text: str) -> str:
@@ -76,18 +78,36 @@ def _of(side: str, text: str) -> str:
     return text if text.startswith(side) else f"{side}: {text}"
 
 
-def _trouble(report: Report, played: rounds.Played) -> int:
-    """1 where something could not be measured as it was asked."""
-    died = [
-        f"{turn.side} {event.text.strip() or 'died'}"
+def trouble(asked: Asked, report: Report, played: rounds.Played) -> int:
+    """1 where something could not be measured as it was asked; each such turn is told of."""
+    found = [
+        _of(turn.side, event.text.strip() or DIED)
         for turn in report.turns
         for event in turn.events
         if event.kind == DIED
     ]
-    for line in died:
+    # Searches and ladders go on until nothing is answered; that is no trouble.
+    if isinstance(asked.plan, ladders.Fixed) and not report.interrupted:
+        found += [
+            _of(turn.side, _silent(turn))
+            for turn in report.turns
+            if not turn.requests and not any(event.kind == DIED for event in turn.events)
+        ]
+    for line in dict.fromkeys(found):
         bench_report.say(line)
     cut_short = any(turn.partial for turn in report.turns)
-    return Exit.FAILED if died or cut_short or played.failures else Exit.OK
+    return Exit.FAILED if found or cut_short or played.failures else Exit.OK
+
+
+def _silent(turn: Turn) -> str:
+    """What a turn without any answer met instead."""
+    if not turn.errors:
+        return "nothing was answered"
+    kind = max(turn.errors, key=lambda one: turn.errors[one])
+    text = turn.texts.get(kind, "")
+    return f"nothing was answered, and what failed most was: {kind}" + (
+        f" ({text})" if text else ""
+    )
 
 
 class Measuring:

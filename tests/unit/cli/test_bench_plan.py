@@ -188,6 +188,7 @@ def test_settings_say_what_was_resolved() -> None:
         (f"{URL} --slo fast", "'fast' is no condition"),
         (f"{URL} --fail-on p99", "'p99' is no condition"),
         (f"{URL} --slo 'p99>50ms'", "slow server"),
+        (f"{URL} --slo 'errors<1%'", "bounds no latency"),
         (f"{URL} -H nothing", "header"),
         (f"{URL} --slow 300%", "a share from 0% to 100%"),
         (f"{URL} -d 0", "allowed: 10s, 500ms or 2m"),
