@@ -1,5 +1,7 @@
 """How the values of `clusterd bench` are written, and what its help shows."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -67,3 +69,13 @@ def test_the_comparison_has_a_help_of_its_own() -> None:
     shown = CliRunner().invoke(compare, ["--help"]).output
     assert "A.json B.json" in shown
     assert CliRunner().invoke(bench, ["compare", "--help"]).output.count("B.json") == 1
+
+
+def test_nothing_of_it_is_imported_where_it_is_not_asked_for() -> None:
+    """What `clusterd run` imports stays in the master for life; help works without the extra."""
+    code = (
+        "import sys; import clusterd.cli.run, clusterd.cli.bench; "
+        "found = [name for name in sys.modules if name.startswith(('clusterd.bench.', 'hdrh'))]; "
+        "assert not found, found"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
