@@ -71,6 +71,7 @@ def compare(before: Report, after: Report) -> Comparison:
     """Sides of the same name under the same load. What has no counterpart is in the notes."""
     olds, news = _by_side(before), _by_side(after)
     changes, notes = [], list(_settings(before, after))
+    doubted: dict[str, dict[str, list[str]]] = {}  # by doubt, then before and after: whose
     for name in [*olds, *(name for name in news if name not in olds)]:
         if name not in olds or name not in news:
             which = "first" if name in olds else "second"
@@ -84,9 +85,19 @@ def compare(before: Report, after: Report) -> Comparison:
         for old, new in pairs:
             changes += list(_changes(old, new))
             notes += [f"{name}: {said}" for said in _loads(old.load, new.load)]
-            notes += [f"{name}, before: {doubt}" for doubt in old.doubts]
-            notes += [f"{name}, after: {doubt}" for doubt in new.doubts]
+            for when, one in (("before", old), ("after", new)):
+                for doubt in one.doubts:
+                    doubted.setdefault(doubt, {}).setdefault(when, []).append(name)
+    notes += [f"{_where(whose)}: {doubt}" for doubt, whose in doubted.items()]
     return Comparison(changes, list(dict.fromkeys([*notes, *_cautions(changes)])))
+
+
+def _where(whose: dict[str, list[str]]) -> str:
+    """`1 worker and 4 workers, after`: a doubt that many have is told once."""
+    names = {when: " and ".join(dict.fromkeys(sides)) for when, sides in whose.items()}
+    if len(set(names.values())) == 1:
+        return f"{next(iter(names.values()))}, {' and '.join(names)}"
+    return "; ".join(f"{sides}, {when}" for when, sides in names.items())
 
 
 def _by_side(report: Report) -> dict[str, list[Figures]]:
@@ -259,6 +270,7 @@ _SHOWN: Mapping[str, Show] = {
     HIGHEST: amounts.rate,
     **{figure.name: figure.show for figure in _FIGURES},
 }
+_TOLD = "Each figure is the median of the turns' own, percentiles too; errors are all there were."
 _WORDS = {SAME: "within the noise", UNKNOWN: "too few turns to say"}
 
 
@@ -280,6 +292,8 @@ def text(found: Comparison) -> str:
             cells += [row[column].rjust(widths[column]) for column in range(1, 5)]
             lines.append("  ".join([*cells, row[5]]).rstrip())
         lines.append("")
+    if found.changes:
+        lines += [_TOLD, ""]
     lines += [f"- {note}" for note in found.notes]
     if not found.changes:
         lines.insert(0, "nothing could be compared")

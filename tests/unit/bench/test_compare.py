@@ -218,6 +218,18 @@ def test_doubts_of_both_are_told() -> None:
     assert any(one.startswith("4 workers, after: the generator was") for one in found.notes)
 
 
+def test_a_doubt_that_many_have_is_told_once() -> None:
+    before, after = reports.report(), reports.report()
+    for made in (before, after):
+        for turn in made.turns:
+            turn.doubts = ["cores were shared"]
+    after.turns[0].doubts.append("it ended")
+    notes = compare(before, after).notes
+    shared = [one for one in notes if "cores were shared" in one]
+    assert shared == ["1 worker and 4 workers, before and after: cores were shared (2 of 2 turns)"]
+    assert "1 worker, after: it ended (1 of 2 turns)" in notes
+
+
 def test_it_is_told_as_a_table() -> None:
     found = compare(report(BEFORE), report((12_000, 12_200, 11_900)))
     lines = text(found).splitlines()
