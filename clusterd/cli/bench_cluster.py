@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,8 @@ from clusterd.cli.here import directory
 from clusterd.cli.run import run
 from clusterd.config import internal
 from clusterd.config.kinds import MAIN
-from clusterd.config.settings import Config
+from clusterd.config.settings import TABLE, Config
+from clusterd.core.errors import ConfigError
 from clusterd.ipc.client import Client
 from clusterd.observe.snapshot import Snapshot
 
@@ -31,6 +33,13 @@ OURS = {
     "--log-file": "",
     "--admin": "",
     "--pid-file": "",
+}
+# The same, as settings: of those that would make them unfit for where it runs.
+IN_THE_WAY = {"runtime_dir": tempfile.gettempdir(), "admin": "", "pid_file": "", "log_file": ""}
+REFUSED = {
+    "bind": "It chooses a free port of 127.0.0.1.",
+    "workers": "Give --workers before the --, as 1,4.",
+    "runtime_dir": "It has one of its own.",
 }
 OFF = ("--no-dev", "--no-reload", "--no-proxy-protocol")
 
@@ -55,7 +64,10 @@ def cluster(app: str, passed: Sequence[str], app_dir: str | None, breakable: boo
     with run.make_context("clusterd run", [app, *words]) as context:
         given = dict(context.params)
     given.pop("ready_fd", None)
-    groups = decide(given, directory())
+    for name in REFUSED:
+        if given.get(name):
+            raise ConfigError(f"{TABLE[name].flag} is the benchmark's to say", REFUSED[name])
+    groups = decide(given | IN_THE_WAY, directory())
     config = groups[MAIN]
     served, env = _shimmed(config) if breakable else (app, dict[str, str]())
     bind = OURS["--bind"]

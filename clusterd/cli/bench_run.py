@@ -68,9 +68,7 @@ def run(asked: Asked) -> int:
     code = bench_report.finish(asked, report)
     for side, error in played.failures:
         bench_report.say(_of(side, str(error)))
-    return (
-        128 + interrupts.signal if interrupts.came else max(code, trouble(asked, report, played))
-    )
+    return 128 + interrupts.signal if interrupts.came else max(code, trouble(asked, report, played))
 
 
 def _of(side: str, text: str) -> str:

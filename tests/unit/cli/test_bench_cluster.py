@@ -27,10 +27,10 @@ def words(command: str) -> list[str]:
 
 def test_what_was_passed_comes_before_what_is_ours() -> None:
     """So the address, the workers and the runtime directory are ours whatever was said."""
-    found = cluster(APP, ["--threads", "16", "-b", "0.0.0.0:80"], "src dir", breakable=False)
+    found = cluster(APP, ["--threads", "16", "--pid-file", "x"], "src dir", breakable=False)
     command = words(found.command)
     assert command[:5] == ["{python}", "-m", "clusterd.cli.main", "run", APP]
-    assert command[5:11] == ["--threads", "16", "-b", "0.0.0.0:80", "--app-dir", "src dir"]
+    assert command[5:11] == ["--threads", "16", "--pid-file", "x", "--app-dir", "src dir"]
     assert found.command.count("{port}") == found.command.count("{workers}") == 1
     assert command[command.index("--runtime-dir") + 1] == "{folder}"
     assert found.config.wsgi.threads == 16
@@ -49,6 +49,23 @@ def test_settings_of_the_directory_count_and_what_is_in_the_way_is_told(place: P
         "the access log was on, as the settings say",
         "autoscaling was turned off",
     ]
+
+
+def test_what_cannot_be_had_twice_is_in_nobodys_way(place: Path) -> None:
+    """An address, files and a place for sockets that the running cluster may have."""
+    (place / "clusterd.toml").write_text(
+        "admin = '127.0.0.1:9999'\npid_file = 'a.pid'\nlog_file = 'no/a'\nbind = '1.2.3.4:5'\n"
+    )
+    command = words(cluster(APP, [], None, breakable=False).command)
+    for flag in ("--admin", "--pid-file", "--log-file"):
+        assert command[command.index(flag) + 1] == ""
+    assert command.count("--bind") == 1
+
+
+@pytest.mark.parametrize("option", ["-b 127.0.0.1:1", "-w 2", "--runtime-dir /tmp"])
+def test_what_is_the_benchmarks_cannot_be_passed(option: str) -> None:
+    with pytest.raises(ConfigError, match="is the benchmark's to say"):
+        cluster(APP, option.split(), None, breakable=False)
 
 
 def test_a_refusal_is_told_before_anything_is_started(place: Path) -> None:
