@@ -7,6 +7,7 @@ not count.
 
 import re
 
+CR = 13  # as a number: to look for a bytes object in another takes ten times as long
 DATA = re.compile(rb"^(?:\xef\xbb\xbf)?data(?::|$)", re.MULTILINE)  # lines end with LF by then
 
 
@@ -26,10 +27,11 @@ class Events:
             self._after_cr = False
         if not data:
             return 0
-        if b"\r" in data:
+        if CR in data:
             self._after_cr = data[-1:] == b"\r"
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         else:
             self._after_cr = False
-        *blocks, self._rest = (self._rest + data).split(b"\n\n")
-        return sum(1 for block in blocks if DATA.search(block))
+        blocks = (self._rest + data).split(b"\n\n")
+        self._rest = blocks.pop()
+        return len([1 for one in blocks if one[:5] == b"data:" or DATA.search(one)])
