@@ -103,7 +103,7 @@ class Picture:
     title: str
     text: str
     drawn: str  # SVG whose colours are CSS variables
-    dots: bytes  # PNG, in daylight
+    figure: Figure
 
     def inline(self) -> str:
         """SVG for a page that defines the colours (`variables`)."""
@@ -115,8 +115,12 @@ class Picture:
         return f"{head}><style>{variables('svg')}</style>{rest}"
 
     def png(self) -> bytes:
-        """For whatever shows no SVG."""
-        return self.dots
+        """For whatever shows no SVG, in daylight."""
+        with styled():
+            FigureCanvasAgg(self.figure)
+            png = io.BytesIO()
+            self.figure.savefig(png, format="png", dpi=DOTS, metadata={"Software": None})
+        return png.getvalue()
 
 
 def variables(selector: str) -> str:
@@ -162,12 +166,8 @@ class Canvas:
         svg = io.StringIO()
         nobody = {"Date": None, "Creator": None, "Format": None, "Type": None}
         self.figure.savefig(svg, format="svg", metadata=nobody)
-        FigureCanvasAgg(self.figure)
-        png = io.BytesIO()
-        self.figure.savefig(png, format="png", dpi=DOTS, metadata={"Software": None})
-        return Picture(
-            self.name, self.title, text, _themed(svg.getvalue(), self.name), png.getvalue()
-        )
+        drawn = _themed(svg.getvalue(), self.name)
+        return Picture(self.name, self.title, text, drawn, self.figure)
 
 
 def _themed(svg: str, name: str) -> str:

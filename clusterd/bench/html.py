@@ -4,6 +4,7 @@ Whatever comes from outside (names, commands, headers, error texts) passes throu
 """
 
 import html
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from typing import Protocol
@@ -81,8 +82,8 @@ def escaped(text: str) -> str:
 
 
 def _kept(sentence: str) -> str:
-    """Escaped, with no line that breaks between a number and its sign."""
-    return escaped(sentence).replace(" ×", "\u00a0×").replace(" %", "\u00a0%")
+    """Escaped, with no line that breaks between a number and its unit."""
+    return re.sub(r"(?<=\d) ", "\u00a0", escaped(sentence))
 
 
 def _header(report: Report) -> str:
@@ -144,7 +145,8 @@ def _row(row: Row) -> str:
 
 
 def _cell(cell: Cell) -> str:
-    more = f"<small>{escaped(cell.more)}</small>" if cell.more else ""
+    said = cell.more.replace(" ", "\u00a0") if " – " in cell.more else cell.more
+    more = f"<small>{escaped(said)}</small>" if said else ""
     tone = f" class={cell.tone}" if cell.tone else ""
     return f"<td{tone}>{escaped(cell.text)}{more}</td>"
 

@@ -11,6 +11,7 @@ from clusterd.bench import figures
 from clusterd.bench.figures import BEYOND, Figures, Percentile, percentile, unanswered
 from clusterd.bench.histogram import Histogram
 from clusterd.bench.results import Report, Side, Turn
+from clusterd.core.log import clean
 
 LONGEST = 26  # characters of a side's name in a picture
 
@@ -52,7 +53,8 @@ class View:
 
 
 def shortened(name: str, longest: int = LONGEST) -> str:
-    """A name with no more characters than that."""
+    """A name with no more characters than that, each of which XML can carry."""
+    name = clean(name).encode("utf-8", "replace").decode()
     return name if len(name) <= longest else name[: longest - 1].rstrip() + "…"
 
 

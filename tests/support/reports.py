@@ -5,7 +5,7 @@ What a turn says as a whole is what its measured moments add up to, as in a real
 
 import math
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 
@@ -34,7 +34,7 @@ class Shape:
     """How a side behaves: what a turn of it is made of."""
 
     name: str
-    workers: int = 1
+    workers: int = 1  # 0: a URL that somebody else serves
     throughput: float = 11_000.0  # requests a second, as many as it can
     median: float = 4_000.0  # latency in µs, log-normal
     spread: float = 0.35  # sigma of the logarithm
@@ -110,6 +110,22 @@ def summed(found: Iterable[Moment]) -> Moment:
     return total
 
 
+def used(shape: Shape, round_: int, requests: int, dice: random.Random) -> ServerUse:
+    """What a server of ours used for so many requests."""
+    pids = [1000 * round_ + slot for slot in range(shape.workers)]
+    shares = [dice.gauss(1, 0.03) for _ in pids]
+    cpu = requests * shape.cpu * dice.gauss(1, 0.01) / 1e6
+    split = [share / sum(shares) for share in shares]
+    counted = {p: round(requests * s) for p, s in zip(pids[1:], split[1:], strict=True)}
+    return ServerUse(
+        cpu=cpu,
+        cpu_by_worker={pid: cpu * share for pid, share in zip(pids, split, strict=True)},
+        requests_by_worker={pids[0]: requests - sum(counted.values()), **counted},
+        pss=shape.pss * shape.workers,
+        processes=shape.workers + 2,
+    )
+
+
 def turn(
     shape: Shape = ONE,
     round_: int = 1,
@@ -126,12 +142,6 @@ def turn(
     shape = replace(shape, throughput=shape.throughput * dice.gauss(1, 0.015))
     found = moments(shape, load, dice, errors)
     total = summed(found[WARMUP:])
-    pids = [1000 * round_ + slot for slot in range(shape.workers)]
-    shares = [dice.gauss(1, 0.03) for _ in pids]
-    cpu = total.requests * shape.cpu * dice.gauss(1, 0.01) / 1e6
-    split = [share / sum(shares) for share in shares]
-    counted = {p: round(total.requests * s) for p, s in zip(pids[1:], split[1:], strict=True)}
-    counted = {pids[0]: total.requests - sum(counted.values()), **counted}
     return Turn(
         side=shape.name,
         round=round_,
@@ -146,13 +156,7 @@ def turn(
         connections=total.connections,
         moments=found,
         events=list(events),
-        server=ServerUse(
-            cpu=cpu,
-            cpu_by_worker={pid: cpu * share for pid, share in zip(pids, split, strict=True)},
-            requests_by_worker=counted,
-            pss=shape.pss * shape.workers,
-            processes=shape.workers + 2,
-        ),
+        server=used(shape, round_, total.requests, dice) if shape.workers else None,
         generator=GeneratorUse(1, total.cpu, min(1.0, total.cpu / load.duration), (0,), shared),
         doubts=list(doubts),
     )
@@ -194,7 +198,9 @@ def scaling(most: int = 8) -> Report:
         speed = many / (1 + 0.03 * (many - 1) + 0.001 * many * (many - 1))
         name = "1 worker" if many == 1 else f"{many} workers"
         shapes.append(replace(ONE, name=name, workers=many, throughput=11_000 * speed))
-    return report(shapes)
+    made = report(shapes)
+    made.machine["cores"] = str(most)
+    return made
 
 
 def ladder_of_connections(shapes: Sequence[Shape] = (ONE, ALL)) -> Report:
@@ -249,3 +255,6 @@ def doubtful() -> Report:
     made.interrupted = True
     made.notes.append("too few rounds to tell noise from change")
     return made
+
+
+Maker = Callable[[], Report]

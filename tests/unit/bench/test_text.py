@@ -1,0 +1,93 @@
+"""The table at the end: everything that was measured, no wider than the terminal."""
+
+import re
+
+import pytest
+
+from clusterd.bench import text
+from clusterd.bench.interval import RESET
+from clusterd.bench.load import Load
+from tests.support import reports
+
+MAKERS = [
+    reports.report,
+    reports.crowded,
+    reports.chaos,
+    reports.doubtful,
+    reports.ladder_of_rates,
+    reports.ladder_of_connections,
+    reports.scaling,
+]
+
+
+def test_all_that_was_measured_is_there() -> None:
+    shown = text.table(reports.report())
+    for name in (
+        "Answers a second", "Speed-up", "Efficiency a core", "p50", "p75", "p90", "p99", "p99.9",
+        "p99.99", "max", "Failed requests", "Connections held", "CPU time a request",
+        "Memory (PSS)", "Requests a worker", "Busiest worker", "Busiest core",
+    ):  # fmt: skip
+        assert re.search(rf"^  {re.escape(name)}  ", shown, re.M), name
+
+
+@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize("width", [80, 100, 200])
+def test_no_line_is_wider_than_the_terminal(make: reports.Maker, width: int) -> None:
+    shown = text.table(make(), width=width)
+    assert max(map(len, shown.splitlines())) <= width
+    assert "\x1b" not in shown
+
+
+def test_colours_change_nothing_but_colours() -> None:
+    report = reports.doubtful()
+    coloured = text.table(report, colours=True)
+    assert "\x1b[33m" in coloured
+    assert re.sub(r"\x1b\[\d+m", "", coloured) == text.table(report)
+
+
+def test_doubts_and_notes_come_before_the_figures() -> None:
+    shown = text.table(reports.doubtful())
+    doubt = shown.index("4 workers: the generator was the bottleneck")
+    note = shown.index("too few rounds to tell noise from change")
+    assert shown.index("Before you believe it:") < doubt < note < shown.index("Answers a second")
+
+
+def test_a_doubt_that_all_sides_have_is_said_once() -> None:
+    said = ["the generator and the server shared cores"]
+    turns = [reports.turn(shape, doubts=said) for shape in (reports.ONE, reports.ALL)]
+    shown = text.table(reports.report(turns=turns))
+    assert shown.count("shared cores") == 1
+    assert "- All sides: the generator" in shown
+
+
+def test_every_kind_of_error_is_counted() -> None:
+    shown = text.table(reports.chaos())
+    for kind, many in (("status 503", 80), ("reset", 42), ("closed", 6)):
+        assert re.search(rf"^  {kind} +{many} +{many}$", shown, re.M)
+
+
+def test_a_percentile_that_nobody_can_know_is_not_shown_as_a_figure() -> None:
+    """5 % were never answered: p90 is a figure, p99 is not."""
+    load = Load(duration=1.0)
+    turn = reports.turn(reports.ONE, load=load, errors=[(2, RESET, 300)])
+    shown = text.table(reports.report((reports.ONE,), turns=[turn]))
+    assert re.search(r"^  p90  .* ms$", shown, re.M)
+    assert re.search(r"^  p99  +∞$", shown, re.M)
+    assert "∞: more requests than that were never answered." in shown
+
+
+def test_few_requests_are_not_shown_as_if_they_were_many() -> None:
+    shown = text.table(reports.report(rounds=1))
+    assert re.search(r"^  p99\.99  +\(1[\d.]+ ms\)", shown, re.M)
+    assert "( ): fewer than 10 requests lie beyond it" in shown
+
+
+def test_a_name_drives_no_terminal() -> None:
+    report = reports.report()
+    for side, turn in zip(report.sides, report.turns, strict=False):
+        side.name = turn.side = f"{side.name}\x1b[2J"
+    assert "\x1b" not in text.table(report)
+
+
+def test_a_report_without_turns_has_words_at_least() -> None:
+    assert text.table(reports.report(turns=[])) == "Nothing was answered."
