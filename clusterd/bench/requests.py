@@ -241,7 +241,8 @@ class Deck:
     draw: Callable[[], int]  # the index of the next request
 
     def __init__(self, requests: Sequence[Request], seed: int) -> None:
-        # The iterators' own methods, which cost less than one of ours (measured: 0.04 and 0.2 µs a draw).
+        # The iterators' own methods: a method of ours would cost more (measured: 0.2 µs a draw,
+        # and 0.04 µs of a single request).
         if len(requests) == 1:
             self.draw = repeat(0).__next__
         else:
