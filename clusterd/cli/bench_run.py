@@ -209,6 +209,8 @@ class Measuring:
                 chaos=self._chaos(load, insight) if server else None,
                 watch=self._progress.seen,
             )
+            if isinstance(insight, bench_cluster.Insight):
+                insight.mend()
             wanted = crew.more(turn, self._cpus)
             if self._asked.generators or turn.partial or wanted <= processes:
                 return turn

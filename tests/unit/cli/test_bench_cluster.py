@@ -150,6 +150,9 @@ def test_a_broken_deploy_is_followed_until_it_is_refused(
     assert broken.exists()
     assert insight.verdict() is None
     assert broken.exists()
+    insight.mend()
+    assert not broken.exists()
+    insight.begin()
     assert {"command": "events", "since": 7, "follow": False} in master.asked
     master.replies["events"] = [{"n": 9, "kind": "rollout_failed"}]
     assert insight.verdict() == "the broken code was refused; generation 3 serves on"
