@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Callable
 
 from clusterd.bench import amounts, warmup
-from clusterd.bench.figures import BEYOND, FEW, percentile, unanswered
+from clusterd.bench.figures import BEYOND, FEW, lost, percentile, unanswered
 from clusterd.bench.interval import INTERVAL
 from clusterd.bench.results import Moment, Turn
 
@@ -16,7 +16,6 @@ HELD = 0.99  # share of the rate that must have been answered
 LATE = 1_000  # µs of lag p99 that nobody minds
 LATE_SHARE = 0.1  # of the latency's p99: a lag that is more of it is worth a doubt
 WAITED = 0.01  # share of the requests that may wait for a connection
-OPEN = 0.001  # as many as that share of the requests may have no answer at the end
 REFUSED = 0.01  # share of answers that are errors
 QUIET = 0.5  # seconds without an answer
 SHORT = 1.0  # seconds of measured part
@@ -36,15 +35,26 @@ def _ended(turn: Turn) -> str:
 
 
 def _bottleneck(turn: Turn) -> str:
-    busiest = turn.generator.busiest
-    if busiest < BUSY:
+    use = turn.generator
+    whose = "its busiest process" if use.processes > 1 else "its process"
+    if not _limited(turn):
         return ""
-    many = turn.generator.processes > 1
-    whose = "its busiest process" if many else "its process"
+    busiest = use.busiest
+    if busiest < BUSY:
+        return (
+            f"the generator was the bottleneck: {whose} wanted all of a core and got "
+            f"{amounts.percent(busiest)} of one, since others had it; the server may be faster "
+            "than this"
+        )
     return (
         f"the generator was the bottleneck: {whose} used {amounts.percent(busiest)} of a core, so "
         "the server may be faster than this; more processes (--generators) tell"
     )
+
+
+def _limited(turn: Turn) -> bool:
+    """Whether a generator had no time left: it used all of a core, or all that it got of one."""
+    return max(turn.generator.busiest, turn.generator.wanted) >= BUSY
 
 
 def _shared(turn: Turn) -> str:
@@ -66,30 +76,15 @@ def _rate(turn: Turn) -> str:
     if turn.throughput >= HELD * rate or lacking <= 1:
         return ""
     said = f"{amounts.rate(turn.throughput)} were answered of {amounts.rate(rate)} that were due"
-    if turn.generator.busiest >= BUSY or _late(turn):
+    if _limited(turn) or _late(turn):
         return f"{said}: the generator could not send more"
     return f"{said}: the server did not keep up, so latency grows for as long as this goes on"
 
 
-def _backlog(turn: Turn) -> str:
-    """Open loop: what was due and had no answer at the end is in no percentile."""
-    if not turn.load.rate or not turn.moments or turn.partial:
-        return ""
-    open_ = turn.unanswered + turn.moments[-1].behind
-    # What is answered in time is under way for its latency: that many are always open.
-    usual = turn.throughput * turn.latency.percentile(50) / 1e6
-    if open_ < max(10.0, OPEN * turn.requests, 2 * usual):
-        return ""
-    return (
-        f"{amounts.plural(open_, 'request')} that were due had no answer at the end, and are in no "
-        "percentile: latency is higher than it says"
-    )
-
-
 def _waited(turn: Turn) -> str:
     """Open loop: requests were due while every connection was busy."""
-    if not turn.requests or turn.waited <= WAITED * turn.requests:
-        return ""
+    if not turn.requests or turn.waited <= WAITED * turn.requests or _limited(turn):
+        return ""  # of a generator without time left, answers wait in its own sockets
     share = amounts.percent(min(1.0, turn.waited / turn.requests))
     return (
         f"{share} of the requests waited for one of {amounts.count(turn.load.connections)} "
@@ -137,12 +132,14 @@ def _refusals(turn: Turn) -> str:
 
 
 def _lost(turn: Turn) -> str:
-    lost = unanswered(turn.load, turn.errors)
-    if not lost:
+    count = lost(turn)
+    if not count:
         return ""
+    unsent = turn.moments[-1].behind if turn.load.rate and turn.moments else 0
+    sent = f", {amounts.count(unsent)} of them not even sent when it ended" if unsent else ""
     return (
-        f"{amounts.plural(lost, 'request was', 'requests were')} never answered: they count as "
-        "slower than any other in percentiles, and are not in mean and maximum"
+        f"{amounts.plural(count, 'request was', 'requests were')} never answered{sent}: they count "
+        "as slower than any other in percentiles, and are not in mean and maximum"
     )
 
 
@@ -253,7 +250,6 @@ _DOUBTS: tuple[Callable[[Turn], str], ...] = (
     _bottleneck,
     _shared,
     _rate,
-    _backlog,
     _waited,
     _lag,
     _connections,

@@ -80,10 +80,12 @@ class Gathering:
         """What the generators used; what one spent waiting for a due time was not needed."""
         measured = [own[turn.warmup : len(self.moments)] for own in self._reported]
         busy = [sum(one.cpu - one.spun for one in own) for own in measured]
+        wanted = [sum(one.cpu - one.spun + one.held for one in own) for own in measured]
         return GeneratorUse(
             processes=self.processes,
             cpu=sum(one.cpu for own in measured for one in own),
             busiest=max(busy) / turn.seconds if turn.seconds else 0.0,
+            wanted=max(wanted) / turn.seconds if turn.seconds else 0.0,
         )
 
 

@@ -34,5 +34,6 @@ class Interval:
     connections: int = 0  # open at its end
     sse_events: int = 0  # server-sent events received; `latency` has the first of a stream
     cpu: float = 0.0  # seconds of CPU time that the process used in it
+    held: float = 0.0  # seconds that it was ready to run and others had the cores
     spun: float = 0.0  # seconds of `cpu` spent waiting for what was due next (open loop)
     waited: int = 0  # open loop: sent late because all connections were busy; no lag of ours

@@ -160,4 +160,5 @@ def _bound(failing: Sequence[Turn]) -> str:
     if not failing:
         return ""
     lowest = min(failing, key=lambda turn: turn.load.rate)
-    return "generator" if lowest.generator.busiest >= 0.95 else "server"
+    use = lowest.generator
+    return "generator" if max(use.busiest, use.wanted) >= 0.95 else "server"

@@ -65,6 +65,7 @@ class GeneratorUse:
     processes: int = 0
     cpu: float = 0.0  # seconds, of all of them
     busiest: float = 0.0  # share of a core that the busiest of them used, 0 to 1
+    wanted: float = 0.0  # that one would have used, had it had a core whenever it was ready to run
     cpus: tuple[int, ...] = ()  # pinned to; () for all
     shared: bool = False  # they and the server could run on the same cores
 
