@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import versus  # noqa: E402  # found only through the line above
-from clusterd.cli import unit  # noqa: E402
+from clusterd.cli import bench_options, unit  # noqa: E402
 from clusterd.cli.commands import COMMANDS  # noqa: E402
 from clusterd.cli.options import metavar, shown_default  # noqa: E402
 from clusterd.config.convert import allowed  # noqa: E402
@@ -45,6 +45,7 @@ def sections() -> Iterator[tuple[str, list[Setting]]]:
 def roff(text: str) -> str:
     """Plain text as roff takes it; one sentence a line."""
     text = text.replace("\\", "\\e").replace("-", "\\-").replace("'", "\\(aq")
+    text = text.replace("…", "\\[u2026]")
     lines = re.sub(r"(?<=\.) (?=[A-Z])", "\n", text).splitlines()
     return "\n".join("\\&" + line if line.startswith(".") else line for line in lines)
 
@@ -83,6 +84,22 @@ def keys() -> str:
             out += [".TP", f".B {row.name}", roff(row.about.help)]
             out.append(f"Allowed: {roff(allowed(row))}.")
             out.append(f"Default: {roff(shown_default(row)) or 'none'}.")
+    return "\n".join(out)
+
+
+def bench() -> str:
+    """The options of `clusterd bench`, for clusterd-bench(1)."""
+    out: list[str] = []
+    for heading, group in bench_options.OPTIONS.items():
+        out.append(f".SS {heading}")
+        for names, about in group:
+            told, _, default = about["help"].partition("  [")
+            flags = ' ", " '.join(map(roff, names))
+            value = "" if about.get("is_flag") else about.get("metavar") or about["type"].name
+            shown = f' " \\fI{roff(value)}\\fR"' if value else ""
+            out += [".TP", f".BR {flags}{shown}", roff(told)]
+            if default:
+                out.append(f"Default: {roff(default.removesuffix(']'))}.")
     return "\n".join(out)
 
 
@@ -188,6 +205,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "options": options,
     "keys": keys,
     "commands": commands,
+    "bench": bench,
     "life": life,
     "metrics": metrics,
     "causes": causes,
