@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from clusterd.bench import amounts, noise
-from clusterd.bench.figures import Figures, balance, figures, main, percentile, unanswered
+from clusterd.bench.figures import Figures, balance, figures, lost, main, percentile
 from clusterd.bench.load import Load
 from clusterd.bench.noise import Ratio, Spread
 from clusterd.bench.results import Report, Side, Turn
@@ -240,7 +240,7 @@ def _cautions(changes: Sequence[Change]) -> Iterator[str]:
 
 def _percentile(percent: float) -> Callable[[Turn], float | None]:
     def of(turn: Turn) -> float | None:
-        found = percentile(percent, turn.latency, unanswered(turn.load, turn.errors))
+        found = percentile(percent, turn.latency, lost(turn))
         return None if found.why or found.value is None else float(found.value)
 
     return of

@@ -4,6 +4,7 @@ Percentiles are those of all requests of all turns together, by adding their his
 of two turns' p99 is nobody's p99. How far turns lie apart is told by the turns' own.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from clusterd.bench.results import Report, Side, Spin, Turn
 
 PERCENTS = (50.0, 75.0, 90.0, 99.0, 99.9, 99.99)
 BEYOND = 10  # requests that must lie beyond a percentile for it to be more than a matter of luck
+DRAIN = 1.0  # seconds that the open loop takes answers after its end, see `paced`
 APART = 0.1  # of the median: throughputs of turns that lie further apart are worth a doubt
 FEW, LOST = "few", "lost"
 _NUMBER = re.compile(r"\d[\d.,]*")
@@ -62,7 +64,7 @@ class Figures:
     requests: int  # answered
     failed: int
     errors: dict[str, int]
-    lost: int  # requests that were never answered, of `failed`
+    lost: int  # requests that were never answered: they are slower than any in percentiles
     throughput: Spread  # answers a second
     latency: Histogram
     mean: float  # µs
@@ -81,9 +83,9 @@ class Figures:
 
     @property
     def error_share(self) -> float:
-        """Errors by requests that came to an end, 0 to 1."""
-        ended = self.requests + self.lost
-        return min(1.0, self.failed / ended) if ended else float(self.failed > 0)
+        """Errors by requests, 0 to 1."""
+        every = self.requests + self.lost
+        return min(1.0, self.failed / every) if every else float(self.failed > 0)
 
 
 def figures(report: Report) -> list[Figures]:
@@ -132,15 +134,39 @@ def unanswered(load: Load, errors: dict[str, int]) -> int:
     )
 
 
-def percentile(percent: float, latency: Histogram, lost: int = 0) -> Percentile:
+def lost(turn: Turn) -> int:
+    """Requests of a turn that count as slower than any that was answered.
+
+    Those that failed without an answer. In the open loop also what was due and had none at the end:
+    its backlog, which would have waited longer than all before it; and what was still under way
+    after answers had had a while to come, unless that many are always so late.
+    """
+    failed = unanswered(turn.load, turn.errors)
+    if not turn.load.rate or not turn.moments or turn.partial:
+        return failed  # of a closed loop, and where it was cut off, some are always under way
+    usual = _late(turn)
+    stuck = turn.unanswered if turn.unanswered > 2 * usual + 3 * math.sqrt(usual) else 0
+    return failed + turn.moments[-1].behind + stuck
+
+
+def _late(turn: Turn) -> float:
+    """How many requests are under way for longer than the end waits, in a steady state."""
+    limit = min(turn.load.timeout, DRAIN) * 1e6
+    if not turn.unanswered or turn.latency.max <= limit:
+        return 0.0
+    beyond = sum((us - limit) * many for us, many in turn.latency.counts().items() if us > limit)
+    return beyond / 1e6 / turn.seconds if turn.seconds else 0.0
+
+
+def percentile(percent: float, latency: Histogram, missing: int = 0) -> Percentile:
     """One percentile of all requests: the lost ones took longer than any that was answered."""
     answered = latency.count
-    wanted = rank(answered + lost, percent)
+    wanted = rank(answered + missing, percent)
     if wanted > answered:
-        return Percentile(percent, None, LOST if lost else FEW)
+        return Percentile(percent, None, LOST if missing else FEW)
     value = latency.ranked((wanted,))[0]
     # A hair less than BEYOND is BEYOND: 1 % of 1,000 is not quite 10 in binary.
-    beyond = (answered + lost) * (100 - percent) / 100 + 1e-6
+    beyond = (answered + missing) * (100 - percent) / 100 + 1e-6
     return Percentile(percent, value, FEW if beyond < BEYOND else "")
 
 
@@ -169,7 +195,7 @@ def _over(side: Side, load: Load, turns: Sequence[Turn]) -> Figures:
     seconds, streamed = sum(turn.seconds for turn in turns), sum(t.sse_events for t in turns)
     uses = [turn.server for turn in turns if turn.server is not None]
     by_cpu = not any(len(use.requests_by_worker) > 1 for use in uses)
-    lost = unanswered(load, errors)
+    missing = sum(map(lost, turns))
     return Figures(
         side=side,
         load=load,
@@ -177,12 +203,14 @@ def _over(side: Side, load: Load, turns: Sequence[Turn]) -> Figures:
         requests=sum(turn.requests for turn in turns),
         failed=sum(errors.values()),
         errors=dict(sorted(errors.items(), key=lambda item: -item[1])),
-        lost=lost,
+        lost=missing,
         throughput=throughput,
         latency=latency,
         mean=latency.mean,
         max=latency.max,
-        percentiles={label(p): _with_spread(percentile(p, latency, lost), turns) for p in PERCENTS},
+        percentiles={
+            label(p): _with_spread(percentile(p, latency, missing), turns) for p in PERCENTS
+        },
         lag=_lag(turns),
         connections=max(turn.connections for turn in turns),
         streamed=streamed / seconds if seconds else 0.0,
@@ -197,10 +225,7 @@ def _over(side: Side, load: Load, turns: Sequence[Turn]) -> Figures:
 
 def _with_spread(merged: Percentile, turns: Sequence[Turn]) -> Percentile:
     """With the lowest and highest of the turns' own, where two of them carry it."""
-    own = [
-        percentile(merged.percent, turn.latency, unanswered(turn.load, turn.errors))
-        for turn in turns
-    ]
+    own = [percentile(merged.percent, turn.latency, lost(turn)) for turn in turns]
     values = [one.value for one in own if one.value is not None and not one.why]
     if len(values) < 2:
         return merged

@@ -31,7 +31,7 @@ Series = list[float | None]  # in usual deviations from the second half; None: n
 
 def cut(moments: Sequence[Moment]) -> int:
     """How many intervals at the front of a turn are its warm-up. At most half of them."""
-    if len(moments) < FEWEST:
+    if len(moments) < FEWEST or not _answering(moments):
         return 0
     both = _both(moments)
     end = settled(moments)
@@ -43,8 +43,10 @@ def settled(moments: Sequence[Moment]) -> int | None:
     """The first interval that looks like the second half, and the next too; None: none does.
 
     None means that the turn was too short for its warm-up, or that there is no steady state: the
-    second half is then no warm server either.
+    second half is then no warm server either. Where that has no answers, nothing looks like it.
     """
+    if not _answering(moments):
+        return None
     both = _both(moments)
     inside = [
         all(abs(series[n] or 0.0) <= BAND for series in both)  # no request has no latency
@@ -55,6 +57,11 @@ def settled(moments: Sequence[Moment]) -> int | None:
         if following and all(following):
             return first
     return None
+
+
+def _answering(moments: Sequence[Moment]) -> bool:
+    """Whether the second half says how the server is when warm: a dead one does not."""
+    return statistics.median([m.requests > 0 for m in moments[len(moments) // 2 :]]) >= 0.5
 
 
 def _both(moments: Sequence[Moment]) -> list[Series]:

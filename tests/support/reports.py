@@ -157,9 +157,15 @@ def turn(
         moments=found,
         events=list(events),
         server=used(shape, round_, total.requests, dice) if shape.workers else None,
-        generator=GeneratorUse(1, total.cpu, min(1.0, total.cpu / load.duration), (0,), shared),
+        generator=driven(total.cpu, load.duration, shared),
         doubts=list(doubts),
     )
+
+
+def driven(cpu: float, seconds: float, shared: bool) -> GeneratorUse:
+    """What the generator used."""
+    share = min(1.0, cpu / seconds)
+    return GeneratorUse(1, cpu, share, share, cpus=(0,), shared=shared)
 
 
 def spin(processes: int = 4) -> Spin:
@@ -177,7 +183,7 @@ def report(
         target="module:app",
         made="2026-11-22T06:00:00+00:00",
         versions={"clusterd": "0.1.0", "python": "3.13.0", "uvloop": "0.21.0", "linux": "6.8.0"},
-        machine={"processor": "Example 9 4-Core", "cores": "4", "memory": "15.6 GiB"},
+        machine={"cpu": "Example 9 4-Core", "cores": "4", "memory": "15.6 GiB"},
         settings={"connections": "64", "duration": "3s", "rounds": str(rounds), "workers": "1,4"},
         sides=[Side(shape.name, shape.command, shape.workers) for shape in shapes],
         requests=(Request(),),

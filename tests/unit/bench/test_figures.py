@@ -12,7 +12,7 @@ from clusterd.bench import figures as module
 from clusterd.bench.figures import FEW, LOST, Figures, figures, main, percentile
 from clusterd.bench.histogram import Histogram
 from clusterd.bench.load import Load
-from clusterd.bench.results import Event, Report, Search, ServerUse, Side, Spin, Turn
+from clusterd.bench.results import Event, Moment, Report, Search, ServerUse, Side, Spin, Turn
 from tests.support import reports
 
 
@@ -77,9 +77,9 @@ def test_requests_that_were_never_answered_are_slower_than_any() -> None:
     """Most tools leave out timeouts: 5 % of them, and their p99 is that of the fortunate."""
     latency = Histogram.of({100: 9_400, 50_000: 100})
     assert percentile(99.0, latency).value == pytest.approx(50_000, rel=0.001)
-    assert percentile(94.0, latency, lost=500).value == 100
-    assert percentile(94.5, latency, lost=500).value == pytest.approx(50_000, rel=0.001)
-    found = percentile(99.0, latency, lost=500)
+    assert percentile(94.0, latency, missing=500).value == 100
+    assert percentile(94.5, latency, missing=500).value == pytest.approx(50_000, rel=0.001)
+    found = percentile(99.0, latency, missing=500)
     assert (found.value, found.why) == (None, LOST)
 
 
@@ -105,6 +105,34 @@ def test_errors_that_are_no_lost_requests() -> None:
     assert (found.failed, found.lost) == (24, 3)
     assert found.error_share == pytest.approx(24 / 103)
     assert list(found.errors) == ["status 503", "connect", "tls", "timeout", "reset"]
+
+
+def ended(rate: float, counts: dict[int, int], unanswered: int, behind: int = 0) -> Turn:
+    """With so much that was due and had no answer at the end."""
+    moments = [Moment(0, behind=behind)]
+    load = Load(rate=rate)
+    return replace(turn("a", counts), load=load, unanswered=unanswered, moments=moments)
+
+
+def test_what_the_open_loop_left_undone_is_slower_than_what_it_did() -> None:
+    """A stall at the end has no answers: p99 must know of it all the same."""
+    found = only(figures(report(ended(1_000.0, {500: 800}, unanswered=64, behind=136))))
+    assert found.lost == 200
+    assert found.percentiles["p75"].value == 500
+    assert found.percentiles["p90"].why == LOST
+
+
+def test_what_a_closed_loop_has_under_way_was_not_lost() -> None:
+    assert module.lost(ended(0.0, {500: 800}, unanswered=64)) == 0
+    cut_off = replace(ended(1_000.0, {500: 800}, unanswered=64), partial=True)
+    assert module.lost(cut_off) == 0
+
+
+def test_where_answers_take_longer_than_the_end_some_are_always_under_way() -> None:
+    """3 s each at 100/s: 200 are under way a second after the end. 900 are a stall."""
+    assert module.lost(replace(ended(100.0, {3_000_000: 1_000}, 205), seconds=10.0)) == 0
+    assert module.lost(replace(ended(100.0, {3_000_000: 1_000}, 900), seconds=10.0)) == 900
+    assert module.lost(replace(ended(100.0, {3_000: 1_000}, 1), seconds=10.0)) == 1
 
 
 def test_nothing_answered_is_no_figure_and_all_errors() -> None:

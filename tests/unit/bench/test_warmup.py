@@ -96,3 +96,11 @@ def test_of_next_to_no_intervals_nothing_is_cut() -> None:
     assert warmup.cut([]) == 0
     assert warmup.cut(moments([1, 2_000, 2_000])) == 0
     assert warmup.cut(moments([0] * 12)) == 0
+
+
+@pytest.mark.parametrize("lived", [1, 2, 8, 19])
+def test_a_server_that_died_was_no_warm_up(lived: int) -> None:
+    """All that it answered would be cut off."""
+    found = moments(noisy(lived) + [0] * (40 - lived))
+    assert warmup.cut(found) == 0
+    assert warmup.settled(found) is None
