@@ -136,7 +136,7 @@ def test_it_is_told_its_place_its_environment_and_where_it_runs(tmp_path: Path) 
         assert f"XDG_RUNTIME_DIR={server.folder}".encode() in environ
         assert not [one for one in environ if one.startswith((b"WEB_CONCURRENCY", b"NOTIFY"))]
         assert Path(f"/proc/{server.pid}/cwd").readlink() == tmp_path
-        assert os.getsid(server.pid) == server.pid  # Ctrl-C at our terminal is not for it
+        assert os.getsid(server.pid) == server.pid  # nor are its signals to its group for others
 
 
 def test_one_that_ends_before_it_serves_is_quoted(tmp_path: Path) -> None:
@@ -189,17 +189,26 @@ PARENT = """
 import json, os, sys
 from clusterd.bench.results import Side
 from clusterd.bench.server import Server
-with Server(Side("one"), sys.argv[1]) as server:
+with Server(Side("one"), sys.argv[1], stop_limit=float(sys.argv[2])) as server:
     pids = [int(word) for word in server.said().splitlines()[0].split()[1:]]
     print(json.dumps([server._guard.pid, server.folder, *pids]), flush=True)
     sys.stdin.read()
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_with_whoever_started_it_all_of_it_goes(tmp_path: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("number", "manner", "limit"),
+    [
+        (signal.SIGKILL, "plain", "60"),
+        (signal.SIGINT, "plain", "60"),
+        (signal.SIGKILL, "deaf", "0.1"),
+    ],
+)
+def test_with_whoever_started_it_all_of_it_goes(
+    tmp_path: Path, number: signal.Signals, manner: str, limit: str
+) -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", PARENT, command(tmp_path)],
+        [sys.executable, "-c", PARENT, command(tmp_path, manner), limit],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -207,6 +216,7 @@ def test_with_whoever_started_it_all_of_it_goes(tmp_path: Path, number: signal.S
         assert parent.stdout is not None
         guard, folder, *pids = json.loads(parent.stdout.readline())
         assert len(pids) == 3
+        assert os.getsid(guard) == guard  # a terminal's Ctrl-C is not for it
         parent.send_signal(number)
     assert left([*pids, guard]) == []
     assert not os.path.exists(folder)

@@ -24,6 +24,11 @@ for line in sys.stdin:
         read, write = os.pipe()
         pid = os.fork()
         if pid == 0:
+            if len(rest) > 1 and os.fork() == 0:
+                burn(float(rest[1]))
+                os._exit(0)
+            if len(rest) > 1:
+                os.wait()
             burn(float(rest[0]))
             os.write(1, b"burnt\\n")
             os.close(write)
@@ -113,6 +118,21 @@ def test_whose_parent_waits_for_none_keep_what_was_seen_of_them() -> None:
         assert seen == pytest.approx(0.2, abs=0.02)
         guard.told("end")
         assert looked.look().cpu == seen
+        guard.told("burn 0.2")
+        assert looked.look().cpu == pytest.approx(0.4, abs=0.03)
+        guard.told("end")
+
+
+def test_a_server_s_own_children_count_once_it_has_waited_for_them() -> None:
+    with guarding() as guard:
+        looked = Tree(guard.pid)
+        looked.look()
+        guard.told("burn 0 0.2")
+        used = looked.look()
+        assert used.cpu == pytest.approx(0.2, abs=0.03)
+        assert sum(used.by_pid.values()) == pytest.approx(0.0, abs=0.02)
+        guard.told("end")
+        assert looked.look().cpu == pytest.approx(0.2, abs=0.05)
 
 
 def test_what_was_used_before_the_first_look_does_not_count() -> None:

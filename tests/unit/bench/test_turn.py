@@ -115,20 +115,16 @@ def at_moment(number: int, act: Callable[[], None]) -> Callable[[Moment], None]:
     return watch
 
 
-def interrupt() -> None:
-    raise KeyboardInterrupt
-
-
 def test_a_turn_has_the_server_s_own_figures(tmp_path: Path) -> None:
     """CPU time a request is what the server has used for it, as it says itself."""
     seen: list[Moment] = []
-    load = Load(connections=4, duration=1.0)
+    load = Load(connections=4, duration=0.75)
     with served(tmp_path) as server:
         turn = take(SIDE, 3, load, server.target(), server=server, watch=seen.append)
     assert (turn.side, turn.round, turn.partial, turn.errors) == ("one", 3, False, {})
-    assert [moment.number for moment in seen] == [0, 1, 2, 3]
+    assert [moment.number for moment in seen] == [0, 1, 2]
     assert turn.moments == seen
-    assert turn.seconds == pytest.approx(1.0 - turn.warmup * INTERVAL)
+    assert turn.seconds == pytest.approx(0.75 - turn.warmup * INTERVAL)
     assert turn.requests == sum(moment.requests for moment in seen[turn.warmup :])
     assert turn.latency.count == turn.requests
     assert turn.connections == 4
@@ -146,8 +142,19 @@ def test_a_turn_has_the_server_s_own_figures(tmp_path: Path) -> None:
     assert sum(turn.server.cpu_by_worker.values()) == pytest.approx(turn.server.cpu, rel=0.02)
 
 
+def test_what_the_warm_up_used_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clusterd.bench.turn.cut", lambda _: 1)
+    with served(tmp_path) as server:
+        turn = take(SIDE, 1, Load(connections=4, duration=0.5), server.target(), server=server)
+    assert turn.warmup == 1
+    assert turn.seconds == pytest.approx(0.25)
+    assert turn.requests == sum(moment.requests for moment in turn.moments[1:])
+    assert turn.cpu_per_request is not None
+    assert 1000 <= turn.cpu_per_request < 1500  # and not twice that
+
+
 def test_workers_that_are_killed_keep_what_they_used(tmp_path: Path) -> None:
-    load = Load(connections=4, duration=1.0)
+    load = Load(connections=4, duration=0.75)
     with served(tmp_path) as server:
         insight = Insight(server)
 
@@ -164,7 +171,7 @@ def test_workers_that_are_killed_keep_what_they_used(tmp_path: Path) -> None:
 
         turn = take(SIDE, 1, load, server.target(), server=server, insight=insight, chaos=Kills())
     assert [(event.kind, event.text) for event in turn.events] == [("kill", "one")]
-    assert 0.3 <= turn.events[0].at < 1.0
+    assert 0.3 <= turn.events[0].at < 0.75
     assert not turn.partial
     assert turn.server is not None
     assert len(turn.server.cpu_by_worker) == 3
