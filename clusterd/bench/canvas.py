@@ -267,12 +267,22 @@ def beside(axes: Axes, labels: Iterable[Label], pad: float = 10.0) -> None:
             )
 
 
+# Decades that an axis spans, and which numbers of each it then names.
+STEPS = (
+    (2.5, (1.0,)),
+    (1.2, (1.0, 3.0)),
+    (0.6, (1.0, 2.0, 5.0)),
+    (0.3, (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)),
+    (-math.inf, (1.0, 1.2, 1.4, 1.6, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0)),
+)
+
+
 def heights(axes: Axes, title: str = "") -> None:
     """A logarithmic axis of latencies, with few numbers that are easy to say."""
     axes.set_yscale("log")
     low, high = axes.get_ylim()
     wide = math.log10(high / low) if low > 0 else 3
-    steps = (1.0,) if wide > 2.5 else (1.0, 3.0) if wide > 1.2 else (1.0, 2.0, 5.0)
+    steps = next(steps for upto, steps in STEPS if wide > upto)
     axes.yaxis.set_major_locator(LogLocator(subs=steps))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _plain(value)))
     axes.yaxis.set_minor_formatter(NullFormatter())

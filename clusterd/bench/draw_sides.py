@@ -20,7 +20,7 @@ from clusterd.bench.canvas import (
     room,
     titled,
 )
-from clusterd.bench.figures import label, unanswered
+from clusterd.bench.figures import label, lost
 from clusterd.bench.results import Report
 from clusterd.bench.rows import told
 from clusterd.bench.views import Curve, Share, View, balance
@@ -160,11 +160,7 @@ def _percentile(nines: float) -> str:
 
 def _band(axes: Axes, view: View, places: Sequence[float]) -> None:
     """Between the fastest and the slowest turn: how much is noise."""
-    turns = [
-        Curve.of(turn.latency, unanswered(turn.load, turn.errors))
-        for turn in view.turns
-        if turn.latency.count
-    ]
+    turns = [Curve.of(turn.latency, lost(turn)) for turn in view.turns if turn.latency.count]
     if len(turns) < 2:
         return
     places = [place for place in places if place <= min(curve.nines for curve in turns)]

@@ -89,7 +89,7 @@ def _kept(sentence: str) -> str:
 def _header(report: Report) -> str:
     words = [
         report.made.replace("T", " "),
-        *(report.machine.get(key, "") for key in ("processor", "cores")),
+        *(report.machine.get(key, "") for key in ("cpu", "cores")),
     ]
     words = [f"{word} cores" if number == 2 else word for number, word in enumerate(words) if word]
     return (

@@ -11,6 +11,7 @@ from clusterd.bench.results import Report
 LATENCY = "Latency (lower is better)"
 UNCERTAIN = "few"  # the tone of a figure that rests on few requests
 BAD = "bad"
+BUSY = 0.95  # share of a core from which on the generator may be what limits
 NEVER = "∞"
 
 
@@ -85,12 +86,15 @@ def table(report: Report, found: Sequence[Figures]) -> Table:
 def doubts(found: Iterable[Figures]) -> list[str]:
     """Those of all sides, each with whose it is; one that all of them have is said once."""
     found = list(found)
-    said: dict[str, list[str]] = {}
+    everybody = {one.side.name for one in found}
+    said: dict[str, dict[str, None]] = {}
     for one in found:
         for doubt in one.doubts:
-            said.setdefault(doubt, []).append(one.side.name)
+            said.setdefault(doubt, {})[one.side.name] = None
+    if len(everybody) == 1:
+        return list(said)
     return [
-        f"{'All sides' if len(sides) == len(found) > 1 else ', '.join(sides)}: {doubt}"
+        f"{'All sides' if len(sides) == len(everybody) else ', '.join(sides)}: {doubt}"
         for doubt, sides in said.items()
     ]
 
@@ -191,7 +195,13 @@ def _failed(one: Figures) -> Cell:
 
 
 def _kind(kind: str) -> Told:
-    return lambda one: Cell(amounts.count(one.errors.get(kind, 0)))
+    """How often, and what the last one said, once for each side."""
+
+    def tell(one: Figures) -> Cell:
+        texts = [turn.texts[kind] for turn in one.turns if kind in turn.texts]
+        return Cell(amounts.count(one.errors.get(kind, 0)), texts[-1] if texts else "")
+
+    return tell
 
 
 def _balance(one: Figures) -> Cell | None:
@@ -219,7 +229,7 @@ def _busiest(one: Figures) -> Cell:
     return Cell(
         amounts.percent(busiest),
         amounts.plural(many, "process", "processes") + shared,
-        BAD if busiest >= 0.95 or shared else "",
+        BAD if busiest >= BUSY else "",
     )
 
 

@@ -99,10 +99,10 @@ def _noise(report: Report, found: Sequence[Figures]) -> list[str]:
         return []
     if ratio.low is None or ratio.high is None:
         return ["One turn each does not say how much of that is noise."]
+    interval = f"{amounts.digits(ratio.low)} – {amounts.times(ratio.high)}"
     if ratio.told:
-        low, high = amounts.digits(ratio.low), amounts.times(ratio.high)
-        return [f"The 95 % interval of that is {low} – {high}."]
-    return ["That is no more than the noise between turns."]
+        return [f"The 95 % interval of that is {interval}."]
+    return [f"That is no more than the noise between turns: its 95 % interval is {interval}."]
 
 
 def _s(one: Figures) -> str:
@@ -120,10 +120,13 @@ def _latency(found: Sequence[Figures]) -> list[str]:
     if not before.value or not after.value:
         return []
     change = after.value / before.value
-    how = "stays" if abs(change - 1) < CLOSE else "falls" if change < 1 else "rises"
-    if how == "stays":
+    if abs(change - 1) < CLOSE:
         return [f"p99 stays at {told(after)}."]
-    return [f"p99 {how} from {told(before)} to {told(after)}."]
+    falls = change < 1
+    slow, fast = (before, after) if falls else (after, before)
+    apart = not slow.low or not fast.high or slow.low > fast.high
+    noise = "" if apart else ", which single turns contradict"
+    return [f"p99 {'falls' if falls else 'rises'} from {told(before)} to {told(after)}{noise}."]
 
 
 def _others(found: Sequence[Figures]) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 
 from clusterd.bench import figures
-from clusterd.bench.figures import BEYOND, Figures, Percentile, percentile, unanswered
+from clusterd.bench.figures import BEYOND, Figures, Percentile, lost, percentile
 from clusterd.bench.histogram import Histogram
 from clusterd.bench.results import Report, Side, Turn
 from clusterd.core.log import clean
@@ -29,7 +29,7 @@ class View:
     def __post_init__(self) -> None:
         for turn in self.turns:
             self.latency.add(turn.latency)
-            self.lost += unanswered(turn.load, turn.errors)
+            self.lost += lost(turn)
 
     def percentile(self, percent: float) -> Percentile:
         """Of all requests, lost ones among them."""

@@ -25,9 +25,8 @@ def test_workers_against_one_of_them() -> None:
 
 def test_a_gain_within_the_noise_is_said_to_be_no_more() -> None:
     same = replace(reports.ALL, throughput=10_920.0)
-    assert "That is no more than the noise between turns." in said(
-        reports.report((reports.ONE, same))
-    )
+    text = said(reports.report((reports.ONE, same)))[1]
+    assert text.startswith("That is no more than the noise between turns: its 95 % interval is")
 
 
 def test_one_turn_each_does_not_tell_the_noise() -> None:
@@ -77,3 +76,11 @@ def test_what_was_cut_short_or_never_answered_says_so() -> None:
         turn.requests = 0
     assert said(nothing) == ["Nothing was answered."]
     assert said(reports.report(turns=[])) == ["Nothing was answered."]
+
+
+def test_a_change_of_latency_that_turns_contradict_is_said_to_be_so() -> None:
+    report = reports.report()
+    slower = replace(reports.ALL, median=8_000.0)
+    report.turns[3] = reports.turn(slower, 2)
+    text = " ".join(said(report))
+    assert "ms, which single turns contradict." in text
