@@ -126,3 +126,17 @@ def test_what_is_no_echo_ends_the_connection(data: bytes, kind: str, text: str) 
     with pytest.raises(Broken, match=text) as caught:
         Echoes(SMALL).feed(data)
     assert caught.value.kind == kind
+
+
+@pytest.mark.parametrize(
+    ("before", "text"),
+    [
+        (server_frame(Opcode.TEXT, b"t", fin=False), "no place"),
+        (server_frame(Opcode.BINARY, SMALL.whole)[:2], "something else"),
+    ],
+)
+def test_what_looks_like_an_echo_within_something_else_is_none(before: bytes, text: str) -> None:
+    echoes = Echoes(SMALL)
+    assert echoes.feed(before) == 0
+    with pytest.raises(Broken, match=text):
+        echoes.feed(SMALL.whole)

@@ -76,10 +76,10 @@ def test_options_make_requests(tmp_path: Path) -> None:
         Request("/a", "POST", body="ü".encode()),
         Request("/b", "PUT", body=b"x", weight=2),
     )
-    headers = ["accept: y", "z: 1"]
+    headers = ["ACCEPT: y", "z: 1"]
     assert parse_requests(TARGET, paths_file=str(file), headers=headers) == (
         Request("/", "POST", (("z", "1"), ("Accept", "x")), b"\x00\xff", 3),
-        Request("/b", headers=(("accept", "y"), ("z", "1"))),
+        Request("/b", headers=(("ACCEPT", "y"), ("z", "1"))),
     )
 
 
