@@ -14,6 +14,7 @@ STREAMS = {
     b": keep alive\n\n\n\nevent: x\nid: 1\n\n": 0,
     b"event: x\ndata: a\ndata: b\n\n: c\n\ndata\n\ndatabase: x\n\n": 2,
     b"data: a\n\ndata: not whole\n": 1,
+    b"data: a\r\ndata: b\r\n\r\n": 1,
     b"event: x\r\ndata: a\r\nid: 3\r\n\r\n\r\n\r\n": 1,
 }
 

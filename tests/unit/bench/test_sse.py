@@ -72,6 +72,15 @@ def test_a_stream_that_ends_with_its_connection(stage: Stage, client: SseConnect
     assert len(stage.peers) == 2
 
 
+def test_a_connection_that_is_said_to_close_is_made_anew(
+    stage: Stage, client: SseConnection
+) -> None:
+    stage.says(HEAD + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n" + ONE + END)
+    assert len(stage.peers) == 2
+    assert stage.free == [client]
+    assert not stage.tally.errors
+
+
 def test_a_stream_that_breaks_off_is_an_error(stage: Stage, client: SseConnection) -> None:
     stage.says(CHUNKED + ONE)
     stage.hangs_up()
