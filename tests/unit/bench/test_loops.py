@@ -99,12 +99,13 @@ class Run:
         self.said: list[Interval] = []
         self.loop = loop(self.said.append)
         self.server = server
-        plan = made(server.target, Load(), seed=1)
-        dialer = Dialer(server.target)
-        self.make = lambda: HttpConnection(self.loop, dialer, plan)
 
     def connect(self, connections: int) -> int:
-        return self.loop.gather([self.make() for _ in range(connections)], 10.0)
+        target = self.server.target
+        dialer, plan = Dialer(target), made(target, Load(), seed=1)
+        return self.loop.gather(
+            [HttpConnection(self.loop, dialer, plan) for _ in range(connections)], 10.0
+        )
 
     def drive(self, seconds: float) -> None:
         self.loop.drive(monotonic_ns(), seconds)
@@ -269,17 +270,17 @@ def test_connections_that_end_after_each_answer_cost_no_error(begin: Begin) -> N
 
 
 def test_who_is_stopped_says_what_was_so_far(begin: Begin) -> None:
-    run = begin(lambda number: OK if number < 50 else _stop(run), connections=1)
+    def stop(number: int) -> bytes:
+        if number == 50:
+            run.loop.later(0, run.loop.stop)  # the loop waits for this very answer: no race
+        return OK
+
+    run: Run = begin(stop)
     run.drive(60)
 
     assert run.requests in (49, 50)
     assert run.loop.stopped
     assert 0 < run.loop.seconds < 60
-
-
-def _stop(run: Run) -> bytes:
-    run.loop.later(0, run.loop.stop)  # the loop waits for this very answer: no race
-    return OK
 
 
 def test_who_is_stopped_before_the_start_has_done_nothing(begin: Begin) -> None:

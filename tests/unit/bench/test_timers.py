@@ -1,12 +1,14 @@
 """Calls in their time and order."""
 
+from functools import partial
+
 from clusterd.bench.timers import NEVER, Timers
 
 
 def test_what_is_due_is_called_in_order_and_once() -> None:
     timers, called = Timers(), list[str]()
     for when, name in ((30, "c"), (10, "a"), (20, "b"), (10, "a2")):
-        timers.later(when, lambda name=name: called.append(name))
+        timers.later(when, partial(called.append, name))
     assert timers.next == 10
 
     timers.run(20)
