@@ -55,11 +55,13 @@ def processes(load: Load, cpus: int) -> int:
 
 def more(turn: Turn, cpus: int) -> int:
     """How many to take the same turn with again: the same number, unless it was too few and there
-    are CPUs for more."""
+    are CPUs for more. Of those that the server runs on too, one in four: more would take from it
+    what they are to measure."""
     now = turn.generator.processes
     if turn.generator.busiest < BUSY:
         return now
-    return max(now, min(now * 2, cpus, turn.load.connections))
+    most = cpus // 4 if turn.generator.shared else cpus
+    return max(now, min(now * 2, most, turn.load.connections))
 
 
 def share(load: Load, processes: int) -> list[Load]:

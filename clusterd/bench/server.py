@@ -36,7 +36,7 @@ TOO_MUCH = 4 * 1024 * 1024
 NOT_FOR_IT = {"LISTEN_FDS", "LISTEN_PID", "NOTIFY_SOCKET", "RUNTIME_DIRECTORY", "WEB_CONCURRENCY"}
 _GUARD_LIMIT = 30.0  # seconds until the guard has run the command
 _TRY_AGAIN = 0.02  # seconds between two questions whether it answers
-_ANSWER = 5.0  # seconds that one question waits
+_ANSWER = 5.0  # seconds that the first question waits; each further one twice as long
 _CALM = 0.05  # seconds; in two such it uses little CPU time when it has started
 _BUSY = 0.2  # share of a core
 _CALM_LIMIT = 5.0  # seconds
@@ -205,8 +205,9 @@ class Server:
 
     def _wait_answering(self) -> None:
         """Until it answers a request, and is done with starting."""
-        deadline = time.monotonic() + self._start_limit
-        while not self._answers():
+        asked, wait = time.monotonic(), _ANSWER
+        deadline = asked + self._start_limit
+        while not self._answers(wait):
             if how := self.ended():
                 raise ServerFailed(f"{self.side.name} {how} before it served", self.quoted())
             if time.monotonic() >= deadline:
@@ -215,13 +216,16 @@ class Server:
                     f"{self._start_limit:g} s",
                     self.quoted(),
                 )
+            if time.monotonic() - asked >= wait:
+                wait *= 2  # it is slow, and not yet to be asked from the beginning
             time.sleep(_TRY_AGAIN)
+            asked = time.monotonic()
         self._wait_calm()
 
-    def _answers(self) -> bool:
+    def _answers(self, within: float) -> bool:
         """Whether it sends anything for a request; that it accepts may be its backlog alone."""
         request = f"GET {self._path} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n"
-        with suppress(OSError), socket.create_connection((HOST, self.port), _ANSWER) as plain:
+        with suppress(OSError), socket.create_connection((HOST, self.port), within) as plain:
             if self._scheme in ("https", "wss"):
                 context = ssl.create_default_context()
                 context.check_hostname = False

@@ -105,14 +105,16 @@ def test_more_connections_than_one_may_have_open_take_more_processes() -> None:
 
 
 def test_more_generators_where_they_were_too_slow_and_cpus_are_there() -> None:
-    def turn(busiest: float) -> Turn:
-        use = GeneratorUse(processes=2, busiest=busiest)
+    def turn(busiest: float, shared: bool = False) -> Turn:
+        use = GeneratorUse(processes=2, busiest=busiest, shared=shared)
         return Turn("one", 1, Load(connections=64), generator=use)
 
     assert more(turn(0.5), 8) == 2
     assert more(turn(0.99), 8) == 4
     assert more(turn(0.99), 3) == 3
     assert more(turn(0.99), 1) == 2  # never fewer
+    assert more(turn(0.99, shared=True), 8) == 2  # it would take from the server
+    assert more(turn(0.99, shared=True), 16) == 4
 
 
 def test_all_are_heard_in_their_order_and_none_is_left() -> None:

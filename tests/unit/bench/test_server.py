@@ -55,6 +55,9 @@ with socket.create_server(("127.0.0.1", int(port))) as sock:
             asked = client.recv(65536)
             if b"/end" in asked:
                 sys.exit(3)
+            if b"/slow" in asked:
+                import time
+                time.sleep(0.1)
             print(asked.split()[1:2], flush=True)
             client.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 0\\r\\n\\r\\n")
 """
@@ -137,6 +140,14 @@ def test_it_is_told_its_place_its_environment_and_where_it_runs(tmp_path: Path) 
         assert not [one for one in environ if one.startswith((b"WEB_CONCURRENCY", b"NOTIFY"))]
         assert Path(f"/proc/{server.pid}/cwd").readlink() == tmp_path
         assert os.getsid(server.pid) == server.pid  # nor are its signals to its group for others
+
+
+def test_one_that_takes_longer_than_a_question_waits_is_asked_more_patiently(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_ANSWER", 0.03)
+    with served(tmp_path, path="/slow", start_limit=20.0) as server:
+        assert server.ended() == ""
 
 
 def test_one_that_ends_before_it_serves_is_quoted(tmp_path: Path) -> None:
