@@ -22,6 +22,7 @@ import pytest
 
 from clusterd.bench import orders
 from clusterd.bench.crew import Crew
+from clusterd.bench.figures import lost, percentile
 from clusterd.bench.histogram import Histogram
 from clusterd.bench.interval import INTERVAL, Interval
 from clusterd.bench.load import Load, Request, Target
@@ -118,8 +119,9 @@ def run(load: Load, processes: int = 1, **script: Any) -> Iterator[tuple[Seen, T
 
 
 def below(lower: Iterable[int], upper: Iterable[int]) -> bool:
-    """Whether each of `lower`, in order of size, is no more than the one in its place."""
-    return all(one <= other for one, other in zip(lower, upper, strict=True))
+    """Whether each of `lower`, in order of size, is no more than the one in its place, which is
+    cut to three digits."""
+    return all(one <= other * 1.001 + 1 for one, other in zip(lower, upper, strict=True))
 
 
 LOADS = {
@@ -150,7 +152,7 @@ def test_counts_are_the_servers_own(name: str) -> None:
             assert told.connections - told.received in (0, 1)  # one to see whether anybody is there
         else:
             assert told.connections == load.connections
-        assert below(told.taken, [value + 1 for value in seen.values()])
+        assert below(told.taken, seen.values())
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
@@ -206,14 +208,15 @@ def test_each_kind_of_request_has_its_share_exactly(processes: int) -> None:
         assert told.bodies == 100 * told.asked["POST /"]
 
 
-@pytest.mark.parametrize(("rate", "processes"), [(50, 1), (1000, 1), (999.5, 2)])
-def test_a_rate_is_held_within_one_percent(rate: float, processes: int) -> None:
-    """Also while the server stalls: what is due then is sent as soon as a connection is free."""
-    load = Load(connections=64, rate=rate, duration=2.0)
-    with run(load, processes, stalls=((int(rate / 2), 0.5),)) as (seen, told):
-        assert told.received == pytest.approx(2 * rate, rel=0.01)
+@pytest.mark.parametrize(("rate", "processes"), [(50.0, 1), (999.5, 2)])
+def test_a_rate_is_held(rate: float, processes: int) -> None:
+    """To the request: also while the server stalls, what is due then is sent and counted."""
+    load = Load(connections=64, rate=rate, duration=1.2)
+    with run(load, processes, stalls=((int(rate / 2), 0.3),)) as (seen, told):
+        assert abs(told.received - 1.2 * rate) <= processes
         assert sum(end.sent for end in seen.ends) == told.received
         assert seen.requests + seen.unanswered == told.received
+        assert sum(seen.lag.values()) == told.received
         assert seen.errors == {}
 
 
@@ -227,17 +230,40 @@ def percentiles(seen: Seen) -> list[int]:
 
 
 def test_a_stall_of_a_second_shows_in_the_open_loop() -> None:
-    """Whoever was due while nothing moved has waited for it, each as long as was left of it."""
-    load = Load(connections=16, rate=RATE, duration=3.0)
-    with run(load, stalls=((RATE, STALLED),)) as (seen, told):
-        assert seen.requests >= 3 * RATE - 2
-        for waited in (0.1, 0.5, 0.9):
-            due = (STALLED - waited) * RATE
-            assert seen.longer_than(int(waited * 1e6)) >= due - 1, (waited, told)
-        assert percentiles(seen)[-1] >= 900 * MS
-        # None of it is blamed on the generator, which was free to send if a connection was.
-        assert sum(seen.lag.values()) == sum(end.sent for end in seen.ends)
-        assert Histogram.of(seen.lag).percentile(50) < 500 * MS
+    """Whoever was due while nothing moved has waited for it, each as long as was left of it.
+
+    It happens in the first half of a turn, where a warm-up is looked for, and is in its figures.
+    """
+    load = Load(connections=16, rate=RATE, duration=2.6)
+    with Scripted(stalls=((RATE * 3 // 4, STALLED),)) as server:
+        turn = take(Side("it"), 1, load, target(server))
+        told = server.told()
+    assert turn.latency.percentile(99) >= 900 * MS
+    waits = turn.latency.counts()
+    for waited in (0.1, 0.5, 0.9):
+        due = (STALLED - waited) * RATE
+        found = sum(count for value, count in waits.items() if value > waited * 1e6)
+        assert found >= due - 1, waited
+    assert turn.warmup <= 3  # intervals: it came after three
+    every = sum(moment.requests for moment in turn.moments)
+    assert every + turn.unanswered == told.received
+    assert turn.requests == turn.latency.count
+    assert turn.requests == sum(moment.requests for moment in turn.moments[turn.warmup :])
+    assert turn.throughput == pytest.approx(turn.requests / (2.6 - turn.warmup * INTERVAL))
+    # None of it is blamed on the generator, which was free to send if a connection was.
+    assert turn.lag is not None
+    assert turn.lag.percentile(50) < 500 * MS
+    assert any("waited for one of 16 connections" in doubt for doubt in turn.doubts)
+
+
+def test_a_stall_that_lasts_beyond_the_end_hides_nothing() -> None:
+    """What was due and had no answer counts as slower than any other, so there is no p99."""
+    load = Load(connections=16, rate=RATE, duration=1.2)
+    with Scripted(stalls=((RATE, 1.5),)) as server:
+        turn = take(Side("it"), 1, load, target(server))
+    assert lost(turn) >= 0.2 * RATE - 1
+    assert percentile(99, turn.latency, lost(turn)).value is None
+    assert percentile(50, turn.latency, lost(turn)).value is not None
 
 
 def test_a_stall_of_a_second_hides_in_the_closed_loop() -> None:
@@ -261,7 +287,7 @@ def test_percentiles_of_scripted_latencies_are_right() -> None:
     load = Load(connections=32, duration=5.0)
     with run(load, delays=tuple(delays), budget=600) as (seen, told):
         values = seen.values()
-        assert below(told.taken, [value + 1 for value in values])
+        assert below(told.taken, values)
         assert Counter(told.acts) == {OK: 600, SILENT: 32}
         histogram, theirs = Histogram.of(seen.latency), Histogram.of(Counter(told.taken))
         for percent, level in ((50, 0), (79, 0), (85, 1), (94, 1), (96, 2), (99, 2)):
@@ -297,25 +323,6 @@ def test_a_generator_that_is_held_up_says_so() -> None:
         assert late >= rate * held / 2 - 1
         assert seen.longer_than(int(held / 2 * 1e6)) >= late - 1  # counted from when it was due
         assert abs(server.told().received - 2 * rate) <= 1  # all of it was sent nevertheless
-
-
-def test_a_turn_does_not_take_a_stall_for_its_warm_up() -> None:
-    """It happens in the first half, where a warm-up is looked for, and is in the turn's figures."""
-    load = Load(connections=16, rate=RATE, duration=3.0)
-    with Scripted(stalls=((RATE, STALLED),)) as server:
-        turn = take(Side("it"), 1, load, target(server))
-        told = server.told()
-    assert turn.latency.percentile(99) >= 900 * MS
-    assert turn.warmup <= 4  # intervals: it came after a second
-    every = sum(moment.requests for moment in turn.moments)
-    assert every + turn.unanswered == told.received
-    assert (
-        turn.requests
-        == turn.latency.count
-        == sum(moment.requests for moment in turn.moments[turn.warmup :])
-    )
-    assert turn.throughput == pytest.approx(turn.requests / (3.0 - turn.warmup * INTERVAL))
-    assert turn.server is None
 
 
 H2LOAD = re.compile(r"requests: (\d+) total, \1 started, \1 done, \1 succeeded, 0 failed")
