@@ -88,6 +88,14 @@ def test_a_stream_that_breaks_off_is_an_error(stage: Stage, client: SseConnectio
     assert (stage.tally.requests, len(stage.peers)) == (1, 2)
 
 
+def test_half_an_event_is_no_part_of_the_next_stream(stage: Stage, client: SseConnection) -> None:
+    stage.says(CHUNKED + ONE[:8])
+    stage.hangs_up()
+    client.ask(1, 2)
+    stage.says(CHUNKED + b"6\r\n: hi\n\n\r\n")
+    assert (stage.tally.requests, stage.tally.sse_events) == (0, 0)
+
+
 def test_no_answer_at_all_is_an_error(stage: Stage, client: SseConnection) -> None:
     stage.hangs_up()
     assert stage.tally.errors == {"closed": 1}
@@ -120,7 +128,7 @@ def test_a_stream_without_events_is_an_error(stage: Stage, client: SseConnection
 def test_what_is_no_answer_is_an_error(stage: Stage, client: SseConnection) -> None:
     stage.says(b"SSH-2.0-OpenSSH\r\n\r\n")
     assert stage.tally.errors == {"protocol": 1}
-    assert "SSH" in stage.tally.texts["protocol"]
+    assert "SSH server" in stage.tally.texts["protocol"]
 
 
 def test_an_answer_before_the_question_is_an_error(stage: Stage) -> None:

@@ -7,6 +7,7 @@ import pytest
 from websockets.frames import Frame, Opcode
 from websockets.server import ServerProtocol
 
+from clusterd.bench.frames import MASKS
 from clusterd.bench.load import WEBSOCKET
 from clusterd.bench.websocket import WebSocketConnection
 from tests.unit.bench.stage import Stage, plan
@@ -30,12 +31,24 @@ def dialed(stage: Stage, **more: int) -> WebSocketConnection:
 def shaken(stage: Stage, **more: int) -> tuple[WebSocketConnection, ServerProtocol]:
     """One that is ready, and the server's side as the websockets package has it."""
     made = dialed(stage, **more)
+    return made, accepted(stage)
+
+
+def accepted(stage: Stage) -> ServerProtocol:
+    """The server's side, once it has agreed."""
     server = ServerProtocol()
     server.receive_data(stage.heard())
     (request,) = server.events_received()
     server.send_response(server.accept(request))  # type: ignore[arg-type]
     stage.says(b"".join(server.data_to_send()))
-    return made, server
+    return server
+
+
+def echo(stage: Stage, server: ServerProtocol) -> None:
+    """The server's answer to the message that came."""
+    (frame,) = got(stage, server)
+    server.send_text(bytes(frame.data))
+    stage.says(b"".join(server.data_to_send()))
 
 
 def got(stage: Stage, server: ServerProtocol) -> list[Frame]:
@@ -58,6 +71,15 @@ def test_a_message_is_sent_and_its_echo_is_counted(stage: Stage) -> None:
     assert stage.tally.bytes == 2 * 304
     assert not stage.tally.errors
     assert (client.since, client.asked) == (0, 0)
+
+
+def test_frames_are_sent_in_turn_for_ever(stage: Stage) -> None:
+    client, server = shaken(stage)
+    for _ in range(MASKS + 2):
+        client.ask(1, 2)
+        echo(stage, server)
+    assert stage.tally.requests == MASKS + 2
+    assert not stage.tally.errors
 
 
 def test_a_ping_is_answered(stage: Stage) -> None:
@@ -113,6 +135,26 @@ def test_what_is_no_echo_is_an_error(stage: Stage, asked: bool) -> None:
     server.send_text(b"welcome")
     stage.says(b"".join(server.data_to_send()))
     assert stage.tally.errors == {"protocol": 1}
+
+
+def test_an_echo_of_nothing_is_an_error(stage: Stage) -> None:
+    client, _ = shaken(stage)
+    stage.says(client._message.whole)
+    assert stage.tally.errors == {"protocol": 1}
+    assert stage.tally.requests == 0
+
+
+def test_who_was_answered_is_connected_again_at_once(stage: Stage) -> None:
+    client, server = shaken(stage)
+    for number in (1, 2, 3):
+        client.ask(1, 2)
+        echo(stage, server)
+        client.ask(1, 2)
+        stage.hangs_up()
+        assert stage.tally.requests == sum(stage.tally.errors.values()) == number
+        assert len(stage.peers) == number + 1
+        server = accepted(stage)
+    assert not stage.times
 
 
 def test_two_echoes_of_one_message_are_an_error(stage: Stage) -> None:
