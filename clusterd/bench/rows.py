@@ -1,5 +1,6 @@
 """The one table of a report, as words: the terminal, the page and README show the same."""
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -43,6 +44,7 @@ class Table:
     notes: tuple[str, ...]  # what its signs mean
 
 
+_NUMBER = re.compile(r"\d[\d.,]*")
 Told = Callable[[Figures], Cell | None]
 
 
@@ -100,9 +102,19 @@ def doubts(found: Iterable[Figures]) -> list[str]:
 
 
 def everything(report: Report, shown: Iterable[Figures]) -> list[str]:
-    """The doubts of those that are shown, then of the other loads."""
-    first = doubts(shown)
-    return [*first, *(doubt for doubt in doubts(figures(report)) if doubt not in first)]
+    """The doubts of those that are shown, then of other loads those that say something else."""
+    said = doubts(shown)
+    keys = {_key(doubt) for doubt in said}
+    for doubt in doubts(figures(report)):
+        if _key(doubt) not in keys:
+            keys.add(_key(doubt))
+            said.append(doubt)
+    return said
+
+
+def _key(doubt: str) -> str:
+    """What it says, whoever's it is and whatever its numbers are."""
+    return _NUMBER.sub("", doubt.partition(": ")[2] or doubt)
 
 
 def _notes(report: Report, rows: Sequence[Row]) -> list[str]:
@@ -195,13 +207,7 @@ def _failed(one: Figures) -> Cell:
 
 
 def _kind(kind: str) -> Told:
-    """How often, and what the last one said, once for each side."""
-
-    def tell(one: Figures) -> Cell:
-        texts = [turn.texts[kind] for turn in one.turns if kind in turn.texts]
-        return Cell(amounts.count(one.errors.get(kind, 0)), texts[-1] if texts else "")
-
-    return tell
+    return lambda one: Cell(amounts.count(one.errors.get(kind, 0)))
 
 
 def _balance(one: Figures) -> Cell | None:

@@ -32,11 +32,22 @@ def table(report: Report, *, width: int = WIDTH, colours: bool = False) -> str:
         made = _brief(made)
     for block in _blocks(made, width):
         lines += ["", *_grid(made, block, ink)]
+    said = [line for one in _failed(report) for line in _wrapped(one, width, "  ")]
+    lines += ["", *said] if said else []
     if len(figures(report)) > len(found):
         lines += ["", "Of several loads the one that speaks for each side; the report has all."]
     if made.notes:
         lines += ["", *(ink(line, DIM) for note in made.notes for line in _wrapped(note, width))]
     return "\n".join(lines)
+
+
+def _failed(report: Report) -> list[str]:
+    """What the last error of each kind said, the same of several sides once."""
+    said: dict[tuple[str, str], dict[str, None]] = {}
+    for turn in report.turns:
+        for kind, text in turn.texts.items():
+            said.setdefault((kind, text), {})[turn.side] = None
+    return [f"{kind} ({', '.join(sides)}): {text}" for (kind, text), sides in said.items()]
 
 
 def _wrapped(text: str, width: int, indent: str = "") -> list[str]:

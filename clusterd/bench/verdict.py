@@ -14,7 +14,7 @@ def verdict(report: Report, found: Sequence[Figures]) -> list[str]:
     """Sentences about the figures that speak for each side."""
     answered = [one for one in found if one.requests]
     if not answered:
-        return ["Nothing was answered."]
+        return [_nothing(report)]
     said = _headline(report, answered)
     said += _noise(report, answered)
     if not answered[0].load.rate:
@@ -24,6 +24,22 @@ def verdict(report: Report, found: Sequence[Figures]) -> list[str]:
     if report.interrupted or any(one.partial for one in found):
         said.append("It ended before its time: these are the figures until then.")
     return said
+
+
+def _nothing(report: Report) -> str:
+    """With what failed most, and what it said."""
+    kinds: dict[str, int] = {}
+    texts: dict[str, str] = {}
+    for turn in report.turns:
+        texts.update(turn.texts)
+        for kind, many in turn.errors.items():
+            kinds[kind] = kinds.get(kind, 0) + many
+    if not kinds:
+        return "Nothing was answered."
+    most = max(kinds, key=lambda kind: kinds[kind])
+    text = f": {texts[most]}" if most in texts else ""
+    said = f"Nothing was answered; {amounts.count(kinds[most])} × {most}{text}"
+    return said if said.endswith((".", "?", "!")) else f"{said}."
 
 
 def _gaining(found: Sequence[Figures]) -> tuple[Figures, Speedup] | None:
@@ -45,8 +61,8 @@ def _headline(report: Report, found: Sequence[Figures]) -> list[str]:
         over = amounts.plural(first.load.connections, "connection")
         return [f"{first.side.name} answers {rate} over {over}, with a p99 of {p99}."]
     if first.load.rate:
-        ends = [f"{one.side.name} with a p99 of {told(one.percentiles['p99'])}" for one in found]
-        return [f"At {amounts.rate(first.load.rate)} {_and(_first_verb(ends))}."]
+        ends = [_slowness(one) for one in found]
+        return [f"At {amounts.rate(first.load.rate)} {_and(ends)}."]
     best = max(found, key=lambda one: one.throughput.median)
     others = [
         f"{amounts.times(one.throughput.median / best.throughput.median)} for {one.side.name}"
@@ -57,9 +73,11 @@ def _headline(report: Report, found: Sequence[Figures]) -> list[str]:
     return [f"{best.side.name} answers most, {rate}; of that {_and(others)}."]
 
 
-def _first_verb(ends: Sequence[str]) -> list[str]:
-    first, *rest = ends
-    return [first.replace(" with a p99", " answers with a p99", 1), *rest]
+def _slowness(one: Figures) -> str:
+    found = one.percentiles["p99"]
+    if found.value is None:
+        return f"{one.side.name} leave{_s(one)} more than 1 % without an answer"
+    return f"{one.side.name} answer{_s(one)} with a p99 of {told(found)}"
 
 
 def _search(

@@ -66,6 +66,24 @@ def test_every_kind_of_error_is_counted() -> None:
         assert re.search(rf"^  {kind} +{many} +{many}$", shown, re.M)
 
 
+def test_what_the_last_error_said_is_there_once() -> None:
+    report = reports.chaos()
+    for turn in report.turns:
+        turn.texts["reset"] = "Connection reset by peer"
+    shown = text.table(report)
+    assert "reset (1 worker, 4 workers): Connection reset by peer" in shown.splitlines()
+
+
+def test_doubts_of_other_loads_are_said_where_they_say_something_else() -> None:
+    report = reports.ladder_of_connections()
+    for number, turn in enumerate(report.turns):
+        turn.doubts.append(f"only 0.{number} s were measured")
+    report.turns[0].doubts.append("something else")
+    shown = text.table(report)
+    assert shown.count("were measured") == 2  # of each side that is shown its own
+    assert "- 1 worker: something else" in shown
+
+
 def test_a_percentile_that_nobody_can_know_is_not_shown_as_a_figure() -> None:
     """5 % were never answered: p90 is a figure, p99 is not."""
     load = Load(duration=1.0)

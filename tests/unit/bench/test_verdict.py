@@ -75,6 +75,9 @@ def test_what_was_cut_short_or_never_answered_says_so() -> None:
     for turn in nothing.turns:
         turn.requests = 0
     assert said(nothing) == ["Nothing was answered."]
+    for turn in nothing.turns:
+        turn.errors, turn.texts = {"reset": 340, "timeout": 2}, {"reset": "does it speak TLS?"}
+    assert said(nothing) == ["Nothing was answered; 680 × reset: does it speak TLS?"]
     assert said(reports.report(turns=[])) == ["Nothing was answered."]
 
 
@@ -84,3 +87,11 @@ def test_a_change_of_latency_that_turns_contradict_is_said_to_be_so() -> None:
     report.turns[3] = reports.turn(slower, 2)
     text = " ".join(said(report))
     assert "ms, which single turns contradict." in text
+
+
+def test_an_open_loop_that_loses_requests_has_no_p99() -> None:
+    load = Load(duration=1.0, rate=1000.0)
+    turns = [reports.turn(shape, load=load) for shape in (reports.ONE, reports.ALL)]
+    turns[0].errors = {"reset": 20}
+    first = said(reports.report(turns=turns))[0]
+    assert first.startswith("At 1,000/s 1 worker leaves more than 1 % without an answer and 4 ")
