@@ -114,7 +114,7 @@ class Highest:
         """The highest rate that was kept (0: none), and the lowest above it that was not (inf)."""
         bad = [turn.load.rate for turn in probes if not self._kept(turn)]
         high = min(bad, default=math.inf)
-        good = [turn.load.rate for turn in probes if self._kept(turn) and turn.load.rate < high]
+        good = [turn.load.rate for turn in probes if self._kept(turn)]
         return max(good, default=0.0), high
 
     def _probe(self, probes: Sequence[Turn]) -> float:
