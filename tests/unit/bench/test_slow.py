@@ -84,6 +84,19 @@ def test_a_server_that_hangs_up_meanwhile_is_an_error(stage: Stage, client: Slow
     assert stage.tally.requests == 1
 
 
+def test_a_new_connection_is_not_hurried_by_what_was_planned_for_the_old_one(
+    stage: Stage, client: SlowConnection
+) -> None:
+    stage.due()
+    stage.heard()
+    stage.hangs_up()
+    rounds = 0
+    while stage.times:
+        stage.due()
+        rounds += 1
+    assert rounds == PIECES
+
+
 def test_the_share_is_one_of_the_connections() -> None:
     assert count(Load(connections=100, slow=0.03)) == 3
     assert count(Load(connections=64, slow=0.03)) == 2
