@@ -9,6 +9,7 @@ from benchmarks.workloads import TABLE
 
 Medians = dict[int, dict[str, float]]  # workers -> measure -> median over rounds
 DASH = "–"
+RATE = tuple(f"**{row.name}**" for row in TABLE if "--rate" in row.options)
 PICTURES = {
     "speedup": "Throughput of all workers by that of one, for every workload",
     "latency": "Latency of one worker and of all, by percentile, with slow requests among them",
@@ -21,7 +22,7 @@ def table(result: dict[str, Any]) -> list[str]:
     most = max((count for medians in sides.values() for count in medians), default=1)
     many = f"{most} workers"
     lines = [
-        f"| a request | 1 worker | {many} | | p99 of 1 | of {most} | CPU of 1 | of {most} |",
+        f"| a request | 1 worker | {many} | | p50 / p99 of 1 | of {most} | CPU of 1 | of {most} |",
         "|---|--:|--:|--:|--:|--:|--:|--:|",
         *(_row(name, medians, most) for name, medians in _named(sides)),
     ]
@@ -55,14 +56,18 @@ def _named(sides: dict[tuple[str, ...], Medians]) -> Iterator[tuple[str, Medians
 
 
 def _row(name: str, medians: Medians, most: int) -> str:
-    one, many = medians.get(1, {}), medians.get(most, {})
-    times = DASH
-    if one.get("requests") and "requests" in many:
-        times = f"× {many['requests'] / one['requests']:.2f}"
-    pairs = [(what, side) for what in ("p99", "CPU") for side in (one, many)]
-    cells = [
-        *(f"{side['requests']:,.0f}" if "requests" in side else DASH for side in (one, many)),
-        times,
-        *(number(side[what]) if what in side else DASH for what, side in pairs),
-    ]
+    sides = medians.get(1, {}), medians.get(most, {})
+    rates = [side.get("requests") for side in sides]
+    cells = [DASH if rate is None else f"{rate:,.0f}" for rate in rates]
+    one, many = rates
+    # Where the rate is given, both answer all of it.
+    paced = name.startswith(RATE)
+    cells.append(f"× {many / one:.2f}" if one and many and not paced else DASH)
+    cells += [_both(side) for side in sides]
+    cells += [number(side["CPU"]) if "CPU" in side else DASH for side in sides]
     return f"| {name} | {' | '.join(cells)} |"
+
+
+def _both(side: dict[str, float]) -> str:
+    found = [number(side[name]) if name in side else DASH for name in ("p50", "p99")]
+    return " / ".join(found)

@@ -2,7 +2,7 @@
 
 Against raw uvloop, which answers canned bytes: requests a second in the closed loop, and at a
 constant rate how late they are sent (schedule error); CPU time of the generator for a request,
-against wrk's. Server and generators are pinned apart where there are two cores. Against one worker
+against wrk's. That server is pinned to one core, wrk to the others. Against one worker
 of clusterd, which is slower than all three generators: the throughput and the median latency that
 each of them reports. 64 connections; the three take turns.
 """

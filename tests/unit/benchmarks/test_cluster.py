@@ -1,5 +1,7 @@
 """One worker against many: what is asked, what is judged, and what is not claimed."""
 
+import os
+import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -51,14 +53,14 @@ def plan(row: workloads.Workload, target: str = workloads.ASGI) -> cluster.Plan:
     return cluster.Plan(row, target, (1, 2), 1, 0.5)
 
 
-def test_every_workload_is_run_and_only_judged_ones_several_times() -> None:
+def test_every_workload_is_run_and_what_is_judged_or_shown_several_times() -> None:
     plans = list(cluster.plans(session(), (1, 2)))
     asgi = [one.row.name for one in plans if one.target == workloads.ASGI]
     assert asgi == [row.name for row in workloads.TABLE]
     wsgi = [one.row.name for one in plans if one.target == workloads.WSGI]
     assert wsgi == [row.name for row in workloads.TABLE if row.wsgi]
     several = {one.row.name for one in plans if one.rounds > 1}
-    assert several == {row.name for row in workloads.TABLE if row.judged}
+    assert several == {row.name for row in workloads.TABLE if row.judged} | {"mixed-rate"}
     assert {one.row.name for one in plans if one.peers} == {"hello"}
 
 
@@ -148,3 +150,23 @@ def test_what_is_no_report_is_refused(tmp_path: Path) -> None:
     path.write_text("{}")
     with pytest.raises(ChildProcessError, match="cannot be read"):
         bench.read(sys.executable, path)
+
+
+def test_a_run_that_fails_says_what_it_printed(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    command = [sys.executable, "-c", "import sys; sys.exit('no such app')"]
+    with pytest.raises(ChildProcessError, match="ended with 1: no such app"):
+        bench._finish(command, dict(os.environ), log, 30)
+
+
+def test_a_run_that_hangs_is_told_to_stop(tmp_path: Path) -> None:
+    """By SIGINT, on which `clusterd bench` reports and takes its servers with it."""
+    log = tmp_path / "log"
+    code = (
+        "import signal; print('begun', flush=True); signal.sigwait({signal.SIGINT}); print('end')"
+    )
+    blocked = "import signal, os, sys; signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}); "
+    blocked += f"os.execv(sys.executable, [sys.executable, '-c', {code!r}])"
+    with pytest.raises(subprocess.TimeoutExpired):
+        bench._finish([sys.executable, "-c", blocked], dict(os.environ), log, 0.5)
+    assert log.read_text().split()[-1:] == ["end"]

@@ -15,7 +15,12 @@ def result(**samples: dict[str, list[float]]) -> dict[str, Any]:
 
 
 def measured(requests: float, p99: float, cpu: float) -> dict[str, list[float]]:
-    return {"requests": [requests - 1, requests, requests + 5], "p99": [p99], "CPU": [cpu]}
+    return {
+        "requests": [requests - 1, requests, requests + 5],
+        "p50": [1.5],
+        "p99": [p99],
+        "CPU": [cpu],
+    }
 
 
 def test_a_row_has_both_sides_and_how_much_faster_the_cluster_is() -> None:
@@ -28,7 +33,8 @@ def test_a_row_has_both_sides_and_how_much_faster_the_cluster_is() -> None:
     head, _, row, _, machine = versus.table(recorded)
     assert "| 1 worker | 2 workers |" in head
     assert row == (
-        "| **cpu5**: 5 ms of computing | 200 | 390 | × 1.95 | 40.5 | 20.2 | 5000 | 5050 |"
+        "| **cpu5**: 5 ms of computing | 200 | 390 | × 1.95 | 1.5 / 40.5 | 1.5 / 20.2 "
+        "| 5000 | 5050 |"
     )
     assert "2 cores of a processor, Python 3.13.0, 2026-01-02" in machine
 
@@ -54,4 +60,10 @@ def test_what_was_not_measured_is_a_dash() -> None:
         }
     )
     row = versus.table(recorded)[2]
-    assert row.endswith("| 10 | – | – | 1 | 2 | 1 | – |")
+    assert row.endswith("| 10 | – | – | 1.5 / 1 | – / 2 | 1 | – |")
+
+
+def test_a_given_rate_is_no_speed_up() -> None:
+    names = ["mixed-rate, ASGI, 1 worker", "mixed-rate, ASGI, 2 workers"]
+    row = versus.table(result(**{name: measured(1000, 1, 1) for name in names}))[2]
+    assert "| 1,000 | 1,000 | – |" in row
