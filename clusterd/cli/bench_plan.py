@@ -59,6 +59,8 @@ class Asked:
 def plan(target: str, asked: Mapping[str, Any], passed: Sequence[str]) -> Asked:
     """Raises ConfigError for what cannot be meant."""
     url = _url(target, asked, passed)
+    if url is not None and url.scheme in ("ws", "wss"):
+        asked = {**asked, "websocket": True}
     havoc = Havoc(asked["kill_every"] or 0.0, asked["reload_every"] or 0.0, asked["broken_deploy"])
     _refuse_contradictions(asked)
     numbers = _numbers(asked["workers"])
@@ -128,6 +130,8 @@ TOGETHER = [
     ("websocket", "sse", "a connection is one of them"),
     ("fresh", "websocket", "a WebSocket is held, and asked over and over"),
     ("fresh", "sse", "a stream of events has its own connection anyway"),
+    ("slow", "websocket", "slow clients send HTTP requests"),
+    ("slow", "sse", "slow clients wait for the end of an answer"),
     ("paths", "path", "the file says it all"),
     ("body", "body_file", "there is one body"),
     ("report", "no_report", "only one of them can be meant"),
@@ -221,8 +225,6 @@ def _refuse_twins(sides: Sequence[Side]) -> None:
 
 def _load(url: Target | None, asked: Mapping[str, Any]) -> Load:
     protocol = loads.WEBSOCKET if asked["websocket"] else loads.SSE if asked["sse"] else loads.HTTP
-    if url is not None and url.scheme in ("ws", "wss"):
-        protocol = loads.WEBSOCKET
     requests = parse_requests(
         url or Target("http", "127.0.0.1", 1),
         method=asked["method"] or "",
