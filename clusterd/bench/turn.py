@@ -185,7 +185,8 @@ class _Course:
             self._look(at)
             self._do(at, turn)
             if self._server is not None and (how := self._server.ended()):
-                turn.events.append(Event(at, DIED, f"{how}. {self._server.quoted()}"))
+                said = f"the server {how}\n{self._server.quoted()}"
+                turn.events.append(Event(at, DIED, said))
                 turn.partial = True
                 return
             self._hear(self._next() - self._at())

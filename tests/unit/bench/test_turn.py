@@ -230,7 +230,7 @@ def test_a_server_that_dies_ends_the_turn_and_is_quoted(tmp_path: Path) -> None:
     assert turn.partial
     [event] = turn.events
     assert event.kind == "died"
-    assert event.text.startswith("was killed by SIGKILL")
+    assert event.text.startswith("the server was killed by SIGKILL\nIt said")
     assert turn.requests > 0
 
 
