@@ -38,6 +38,7 @@ OURS = {
     "transfer-encoding": "bodies are sent with a content-length",
     "upgrade": "--websocket asks for one",
 }
+LISTENING = (("Accept", "text/event-stream"),)  # as browsers ask for events; some servers insist
 WITH_BODY = frozenset({"POST", "PUT", "PATCH"})  # a length is expected even if it is 0
 MOST_CARDS = 100_000  # of a deck; finer weights than this are rounded
 
@@ -113,7 +114,8 @@ def parse_requests(
         raise ConfigError("a body is given twice: as text and as a file")
     if paths and paths_file:
         raise ConfigError("paths are given twice: as a file and one by one")
-    given = merged((), [parse_header(one) for one in headers])
+    usual = LISTENING if protocol == SSE else ()
+    given = merged(usual, [parse_header(one) for one in headers])
     data = read_body(Path(body_file)) if body_file else body or b""
     method = parse_method(method) if method else ""
     if paths_file:

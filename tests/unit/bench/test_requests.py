@@ -83,6 +83,13 @@ def test_options_make_requests(tmp_path: Path) -> None:
     )
 
 
+def test_events_are_asked_for_as_browsers_do() -> None:
+    (request,) = parse_requests(TARGET, protocol=SSE)
+    assert request.headers == (("Accept", "text/event-stream"),)
+    (request,) = parse_requests(TARGET, protocol=SSE, headers=["accept: x"])
+    assert request.headers == (("accept", "x"),)
+
+
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
