@@ -3,7 +3,6 @@
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from time import monotonic_ns
 
 import pytest
@@ -16,54 +15,7 @@ from clusterd.bench.load import Load, Target
 from clusterd.bench.loop import Loop
 from clusterd.bench.paced import Paced
 from clusterd.bench.plan import made
-
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
-END = b"\r\n\r\n"
-Answer = Callable[[int], bytes | None]  # to request number so and so; None hangs up
-
-
-class Server:
-    """Answers requests one after another, over all its connections."""
-
-    def __init__(self, answer: Answer) -> None:
-        self.requests = 0
-        self.connections = 0
-        self._answer = answer
-        self._lock = threading.Lock()
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._threads = [threading.Thread(target=self._accept)]
-        self._threads[0].start()
-
-    @property
-    def target(self) -> Target:
-        return Target("http", *self._listener.getsockname())
-
-    def close(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:  # the first ends by this, others as their clients go
-            thread.join()
-        self._listener.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                end, _ = self._listener.accept()
-            except OSError:
-                return
-            self.connections += 1
-            self._threads.append(threading.Thread(target=self._serve, args=(end,)))
-            self._threads[-1].start()
-
-    def _serve(self, end: socket.socket) -> None:
-        with end, suppress(ConnectionError):
-            while data := end.recv(65536):
-                for _ in range(data.count(END)):
-                    with self._lock:
-                        self.requests += 1
-                        answer = self._answer(self.requests)
-                    if answer is None:
-                        return
-                    end.sendall(answer)
+from tests.unit.bench.answering import OK, Answer, Server
 
 
 @pytest.fixture
