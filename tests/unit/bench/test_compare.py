@@ -89,7 +89,7 @@ def test_equal_servers_look_changed_as_rarely_as_it_says() -> None:
 
 def test_what_the_histogram_cannot_tell_is_no_change() -> None:
     """Turns without any noise: 4,000 and 4,004 µs may be the same bucket's neighbours."""
-    same = [report([10_000] * 3, latency=value) for value in (40_000, 40_030)]
+    same = [report([10_000] * 3, latency=value) for value in (40_000, 40_050)]
     for made in same:
         for turn in made.turns:
             turn.latency = made.turns[0].latency

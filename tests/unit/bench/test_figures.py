@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clusterd.bench import figures as module
+from clusterd.bench import paced
 from clusterd.bench.figures import FEW, LOST, Figures, figures, main, percentile
 from clusterd.bench.histogram import Histogram
 from clusterd.bench.load import Load
@@ -120,6 +121,10 @@ def test_what_the_open_loop_left_undone_is_slower_than_what_it_did() -> None:
     assert found.lost == 200
     assert found.percentiles["p75"].value == 500
     assert found.percentiles["p90"].why == LOST
+
+
+def test_the_end_waits_as_long_as_it_is_thought_to() -> None:
+    assert module.DRAIN * 1e9 == paced.DRAIN
 
 
 def test_what_a_closed_loop_has_under_way_was_not_lost() -> None:

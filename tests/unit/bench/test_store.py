@@ -74,6 +74,9 @@ def test_the_summary_gives_no_percentile_that_is_not_carried() -> None:
     body = json.loads(store.dumps(reports.chaos()))
     assert body["summary"][0]["latency_us"]["p99.99"] is None
     assert body["summary"][0]["not_carried"] == {"p99.99": "lost"}
+    body = json.loads(store.dumps(reports.report()))
+    assert body["summary"][0]["latency_us"]["p99.99"] is None
+    assert body["summary"][0]["not_carried"] == {"p99.99": "few"}
 
 
 @pytest.mark.parametrize(

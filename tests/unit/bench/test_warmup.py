@@ -66,6 +66,17 @@ def test_a_slow_start_is_cut_although_a_stall_follows() -> None:
     assert 2 <= warmup.cut(moments(answered)) <= 4
 
 
+def test_a_mild_warm_up_is_cut_although_something_wild_follows() -> None:
+    """400 ms once outweigh all of a warm-up, if they count for what they are."""
+    medians = [1_900, 1_700, 1_500, *noisy(37, usual=1_000)]
+    medians[25] = 400_000
+    assert 2 <= warmup.cut(moments([STEADY] * 40, medians)) <= 4
+
+
+def test_one_more_or_less_of_two_is_chance() -> None:
+    assert warmup.cut(moments([1, 3] + [2] * 38)) == 0
+
+
 def test_what_never_settles_is_cut_by_half_at_most_and_told() -> None:
     found = moments(noisy(26) + noisy(14, usual=2 * STEADY))
     assert warmup.cut(found) <= 20
