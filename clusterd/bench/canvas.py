@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 import matplotlib
@@ -21,6 +22,8 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import offset_copy
+
+from clusterd.bench.views import sound
 
 DOTS = 160  # an inch, of PNG
 POINTS = 72  # an inch, of SVG
@@ -112,7 +115,12 @@ class Picture:
     def svg(self) -> str:
         """A file of its own, which follows light and dark by itself."""
         head, _, rest = self.drawn.partition(">")
-        return f"{head}><style>{variables('svg')}</style>{rest}"
+        width, height = (round(inches * POINTS) for inches in self.figure.get_size_inches())
+        told = f"<title>{escape(self.title)}</title><desc>{escape(self.text)}</desc>"
+        return (
+            f'{head} width="{width}" height="{height}" role="img">'
+            f"{told}<style>{variables('svg')}</style>{rest}"
+        )
 
     def png(self) -> bytes:
         """For whatever shows no SVG, in daylight."""
@@ -167,7 +175,7 @@ class Canvas:
         nobody = {"Date": None, "Creator": None, "Format": None, "Type": None}
         self.figure.savefig(svg, format="svg", metadata=nobody)
         drawn = _themed(svg.getvalue(), self.name)
-        return Picture(self.name, self.title, text, drawn, self.figure)
+        return Picture(self.name, self.title, sound(text), drawn, self.figure)
 
 
 def _themed(svg: str, name: str) -> str:

@@ -1,5 +1,6 @@
 """The picture over time: what came when, and what was done to the server meanwhile."""
 
+import math
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
@@ -79,11 +80,12 @@ def _answers(axes: Axes, view: View, turn: Turn) -> None:
 
 
 def _slowest(axes: Axes, view: View, turn: Turn) -> None:
-    """p99 of each interval that has an answer."""
-    seen = [moment for moment in turn.moments if moment.latency.count]
+    """p99 of each interval; a gap where nothing was answered."""
     axes.plot(
-        [(moment.number + 0.5) * INTERVAL for moment in seen],
-        [moment.latency.percentile(99) for moment in seen],
+        [(moment.number + 0.5) * INTERVAL for moment in turn.moments],
+        [m.latency.percentile(99) if m.latency.count else math.nan for m in turn.moments],
+        marker="o",
+        markersize=2.2,
         color=colour(view.number),
         linewidth=1.6,
     )

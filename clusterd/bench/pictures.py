@@ -10,6 +10,7 @@ from clusterd.bench.draw_time import timeline
 from clusterd.bench.errors import CannotWrite
 from clusterd.bench.figures import main
 from clusterd.bench.results import Report
+from clusterd.bench.store import write
 from clusterd.bench.views import View, chosen
 
 # In reading order: how much, how fast, under which load, and how it came about.
@@ -34,16 +35,13 @@ def draw(report: Report) -> dict[str, Picture]:
 
 def save(pictures: Mapping[str, Picture], directory: Path) -> list[Path]:
     """Each as SVG and PNG into that directory, which is made; raises CannotWrite."""
-    paths = []
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        for name, picture in pictures.items():
-            for path, data in (
-                (directory / f"{name}.svg", picture.svg().encode()),
-                (directory / f"{name}.png", picture.png()),
-            ):
-                path.write_bytes(data)
-                paths.append(path)
     except OSError as error:
-        raise CannotWrite(f"cannot write pictures to {directory}: {error.strerror}") from error
+        raise CannotWrite(f"{directory} cannot be made: {error.strerror}") from error
+    paths = []
+    for name, picture in pictures.items():
+        for suffix, data in ((".svg", picture.svg()), (".png", picture.png())):
+            paths.append(directory / f"{name}{suffix}")
+            write(paths[-1], data)
     return paths

@@ -21,7 +21,9 @@ def table(report: Report, *, width: int = WIDTH, colours: bool = False) -> str:
     """The end of a run, for a terminal of that width; no line is longer, unless a name is."""
     found = main(report)
     ink = _ink if colours else _plain
-    lines = [ink(line, BOLD) for line in _wrapped(" ".join(verdict(report, found)), width)]
+    first, *more = verdict(report, found)
+    lines = [*(ink(line, BOLD) for line in _wrapped(first, width))]
+    lines += _wrapped(" ".join(more), width)
     doubts = [*everything(report, found), *report.notes]
     if doubts:
         lines += ["", ink("Before you believe it:", AMBER)]

@@ -52,9 +52,14 @@ class View:
         return statistics.median(known) if known else None
 
 
+def sound(text: str) -> str:
+    """On one line, and with nothing that XML could not carry."""
+    return clean(text).encode("utf-8", "replace").decode()
+
+
 def shortened(name: str, longest: int = LONGEST) -> str:
-    """A name with no more characters than that, each of which XML can carry."""
-    name = clean(name).encode("utf-8", "replace").decode()
+    """A name with no more characters than that."""
+    name = sound(name)
     return name if len(name) <= longest else name[: longest - 1].rstrip() + "…"
 
 
