@@ -15,6 +15,7 @@ from websockets.utils import accept_key, apply_mask
 from clusterd.bench.answers import BadAnswer, read_head
 from clusterd.bench.interval import CLOSED, PROTOCOL
 from clusterd.bench.troubles import strange
+from clusterd.core.units import MIB
 from clusterd.wire.websocket import (
     BINARY,
     CLOSE,
@@ -31,7 +32,8 @@ from clusterd.wire.websocket import (
     head as head_of,
 )
 
-MASKS = 64  # frames with a mask of their own that are made beforehand and sent in turn
+# Frames with a mask of their own that are made beforehand and sent in turn: fewer of long messages.
+MASKS, MADE = 64, 4 * MIB  # how many, and bytes of all
 LONGEST_HEAD = 65536  # bytes of a handshake's answer
 END = b"\r\n\r\n"
 PATTERN = b"the quick brown fox jumps over the lazy dog 0123456789 "
@@ -101,7 +103,8 @@ class Message:
 
     def __init__(self, size: int) -> None:
         self.payload = (PATTERN * (size // len(PATTERN) + 1))[:size]
-        self.frames = tuple(frame(FINAL | TEXT, self.payload, os.urandom(4)) for _ in range(MASKS))
+        count = min(max(MADE // max(size, 1), 1), MASKS)
+        self.frames = tuple(frame(FINAL | TEXT, self.payload, os.urandom(4)) for _ in range(count))
         self.whole = head_of(FINAL | TEXT, size) + self.payload  # as most servers send it back
 
 

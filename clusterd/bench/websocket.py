@@ -4,12 +4,13 @@ The handshake is no request, and not in any latency; what fails in it is counted
 """
 
 from functools import cache
+from itertools import cycle
 from time import monotonic_ns
 
 from clusterd.bench import interval
 from clusterd.bench.connection import Connection, Driver
 from clusterd.bench.dialer import Dialer
-from clusterd.bench.frames import MASKS, Broken, Echoes, Message, agreed, handshake
+from clusterd.bench.frames import Broken, Echoes, Message, agreed, handshake
 from clusterd.bench.plan import Plan
 
 ECHOED = 101  # what counts as the status of an echo: its handshake's
@@ -26,7 +27,7 @@ class WebSocketConnection(Connection):
         super().__init__(driver, dialer)
         self._plan = plan
         self._message = message_of(plan.load.message)
-        self._next = 0  # of the message's frames
+        self._next = cycle(self._message.frames).__next__
         self._accept = self._answer = b""  # of the handshake; b"" when it is done
         self._echoes = Echoes(self._message)
         self._got = 0  # bytes since the last echo
@@ -41,10 +42,9 @@ class WebSocketConnection(Connection):
 
     def ask(self, due: int, now: int) -> None:
         """Send a message."""
-        self._next = (self._next + 1) % MASKS
         self.since, self.asked = due, now
         self.tally.sent += 1
-        self.send(self._message.frames[self._next])
+        self.send(self._next())
 
     def received(self, data: bytes) -> None:
         """An echo, mostly."""

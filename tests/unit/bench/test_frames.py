@@ -83,6 +83,12 @@ def test_messages_are_frames_that_a_server_understands(size: int) -> None:
     assert message.whole == server_frame(Opcode.TEXT, message.payload)
 
 
+def test_long_messages_take_no_more_memory_than_short_ones() -> None:
+    assert len(Message(65536).frames) == 64
+    assert len(Message(1_000_000).frames) == 4
+    assert len(Message(5_000_000).frames) == 1
+
+
 @pytest.mark.parametrize("size", [0, 5, 126, 70000])
 def test_echoes_count_however_they_are_cut(size: int) -> None:
     message = Message(size)
