@@ -116,6 +116,18 @@ class Chaos:
             events.append(Event(at, "refused", str(error).splitlines()[0]))
         return events
 
+    def unfinished(self) -> list[str]:
+        """What the turn's end came before: doubts about it."""
+        found = []
+        if self._killed:
+            found.append("a worker that was killed had no successor yet when it ended")
+        if self._deploying:
+            found.append(
+                "the broken deploy was still under way when it ended: a longer --duration shows "
+                "what becomes of it"
+            )
+        return found
+
     def _do_kill(self, at: float, events: list[Event]) -> None:
         workers = sorted(self._hands.workers())
         if not workers:

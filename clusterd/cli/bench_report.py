@@ -17,6 +17,7 @@ from clusterd.bench import store
 from clusterd.bench.conditions import judge
 from clusterd.bench.errors import CannotWrite
 from clusterd.bench.results import Report
+from clusterd.bench.steps import steps
 from clusterd.bench.text import table
 from clusterd.cli.bench_plan import Asked
 from clusterd.core.errors import ClusterdError
@@ -66,6 +67,8 @@ def finish(asked: Asked, report: Report) -> int:
     files.store_figures(report)
     wide = shutil.get_terminal_size((WIDTH, 24)).columns if sys.stdout.isatty() else WIDTH
     click.echo(table(report, width=wide, colours=sys.stdout.isatty()))
+    if of_each := steps(report):
+        click.echo(f"\n{of_each}")
     files.store_pictures(report)
     if files.told:
         click.echo("\n" + "\n".join(files.told))

@@ -197,6 +197,7 @@ class Measuring:
         processes = self._generators or crew.processes(load, self._cpus)
         while True:
             self._progress.begin(side.name, number, load)
+            chaos = self._chaos(load, insight) if server else None
             turn = take(
                 side,
                 number,
@@ -206,11 +207,13 @@ class Measuring:
                 processes=processes,
                 places=self._places,
                 insight=insight,
-                chaos=self._chaos(load, insight) if server else None,
+                chaos=chaos,
                 watch=self._progress.seen,
             )
             if isinstance(insight, bench_cluster.Insight):
                 insight.mend()
+            if chaos is not None and not turn.partial:
+                turn.doubts += chaos.unfinished()
             wanted = crew.more(turn, self._cpus)
             if self._asked.generators or turn.partial or wanted <= processes:
                 return turn

@@ -109,6 +109,22 @@ def test_a_broken_deploy_is_followed_to_its_end_and_nothing_reloads_meanwhile() 
     assert hands.reloads == 0
 
 
+def test_what_the_end_came_before_is_told() -> None:
+    hands = Hands()
+    chaos = Chaos(
+        [Occasion(1.0, "broken deploy"), Occasion(1.1, "kill")], hands, Deploy(), hands.kill
+    )
+    assert chaos.unfinished() == []
+    chaos.step(1.2)
+    killed, broken = chaos.unfinished()
+    assert "no successor yet" in killed
+    assert "still under way" in broken
+    hands.pids.append(13)
+    for at in (1.3, 1.4, 1.5):
+        chaos.step(at)
+    assert chaos.unfinished() == []
+
+
 def test_a_server_whose_code_cannot_be_broken_says_so() -> None:
     chaos = Chaos([Occasion(1.0, "broken deploy")], Hands())
     assert told(chaos, 1.0) == [(1.0, "refused")]
