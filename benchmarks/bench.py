@@ -99,12 +99,13 @@ class Efficiency:
 @dataclass(frozen=True, slots=True)
 class Model:
     """The Universal Scalability Law, fitted: rate * n / (1 + contention (n-1) + crosstalk n (n-1))
-    requests a second of n workers; `error` is relative, of the points."""
+    requests a second of n workers; `error` is relative, of the points, and None where there are no
+    more of them than terms."""
 
     rate: float
     contention: float
     crosstalk: float
-    error: float
+    error: float | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import bench, chart, servers, workloads
-from benchmarks.bench import Ran
+from benchmarks.bench import Model, Ran
 from benchmarks.outcome import Outcome
 from benchmarks.session import Session
 from benchmarks.workloads import ASGI, CPU, TABLE, WSGI, Workload
@@ -136,11 +136,7 @@ def _judge(outcome: Outcome, results: Sequence[tuple[Plan, Ran]], counts: tuple[
             what = f"{plan.name}, {most} workers against 1: efficiency a core by CPU time a request"
             outcome.figure(f"{what}, over a bare spin's", efficiency.by_cpu)
         if ran.model is not None:
-            said = f"{plan.name}: Universal Scalability Law over {_listed(counts)} workers"
-            outcome.notes.append(
-                f"{said}: {ran.model.rate:,.0f}/s of one, contention {ran.model.contention:.3g}, "
-                f"crosstalk {ran.model.crosstalk:.2g}, off the points by {ran.model.error:.1%}"
-            )
+            outcome.notes.append(f"{plan.name}: {_law(ran.model, counts)}")
     failed = sum(ran.failed() for _, ran in results)
     outcome.figure("failed requests of all workloads", failed, 0, exact=True)
     if len(counts) < 3:
@@ -152,6 +148,16 @@ def _judge(outcome: Outcome, results: Sequence[tuple[Plan, Ran]], counts: tuple[
             f"{max(spins):.3f} of what it does alone"
         )
     outcome.notes += _doubts(results)
+
+
+def _law(model: Model, counts: Sequence[int]) -> str:
+    error = "as many terms as points, so its error is not known"
+    if model.error is not None:
+        error = f"off the points by {model.error:.1%}"
+    return (
+        f"Universal Scalability Law over {_listed(counts)} workers: {model.rate:,.0f}/s of one, "
+        f"contention {model.contention:.3g}, crosstalk {model.crosstalk:.2g}; {error}"
+    )
 
 
 def _doubts(results: Sequence[tuple[Plan, Ran]]) -> list[str]:

@@ -124,6 +124,9 @@ def test_more_cores_say_how_throughput_grows_and_how_sure_that_is() -> None:
     notes = "\n".join(judged((plan(HELLO), fitted), counts=(1, 2, 3)).notes)
     assert "over 1, 2, 3 workers: 101/s of one, contention 0.02, crosstalk 0.0003" in notes
     assert "off the points by 1.5%" in notes
+    exact = ran(*turns, model=Model(101.0, 0.02, 0.0003, None))
+    notes = "\n".join(judged((plan(HELLO), exact), counts=(1, 2, 3)).notes)
+    assert "its error is not known" in notes
     assert "needs 3 worker counts" not in notes
 
 
