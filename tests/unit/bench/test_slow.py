@@ -28,6 +28,7 @@ def client(stage: Stage) -> SlowConnection:
 
 
 def test_a_request_comes_in_pieces_over_its_time(stage: Stage, client: SlowConnection) -> None:
+    assert not client.asked
     stage.due()
     pieces, waits = [stage.heard()], []
     while stage.times:
@@ -95,6 +96,14 @@ def test_a_new_connection_is_not_hurried_by_what_was_planned_for_the_old_one(
         stage.due()
         rounds += 1
     assert rounds == PIECES
+
+
+def test_nothing_is_sent_while_there_is_no_connection(stage: Stage, client: SlowConnection) -> None:
+    stage.due()
+    stage.hangs_up()
+    stage.hangs_up()  # now it waits before it connects again
+    stage.due()
+    assert stage.tally.sent == 1
 
 
 def test_the_share_is_one_of_the_connections() -> None:
