@@ -86,7 +86,8 @@ class Condition:
             return Verdict(self, one.side, one.load, None, None, said, weak)
         show = amounts.percent if self.share else METRICS[self.metric].show
         shown = "beyond all that was answered" if math.isinf(value) else show(value)
-        said = f"{one.side.name}: {name} is {shown} ({self.text})"
+        verb = "are" if name in ("errors", "requests", "connections") else "is"
+        said = f"{one.side.name}: {name} {verb} {shown} ({self.text})"
         return Verdict(self, one.side, one.load, value, self._holds(value), said, weak)
 
     def _holds(self, value: float) -> bool:

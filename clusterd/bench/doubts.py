@@ -136,7 +136,8 @@ def _lost(turn: Turn) -> str:
     if not count:
         return ""
     unsent = turn.moments[-1].behind if turn.load.rate and turn.moments else 0
-    sent = f", {amounts.count(unsent)} of them not even sent when it ended" if unsent else ""
+    many = "all" if unsent == count else amounts.count(unsent)
+    sent = f", {many} of them not even sent when it ended" if unsent else ""
     return (
         f"{amounts.plural(count, 'request was', 'requests were')} never answered{sent}: they count "
         "as slower than any other in percentiles, and are not in mean and maximum"

@@ -221,6 +221,7 @@ def test_errors_by_number_and_by_share() -> None:
     made = report(turn(errors={"status 500": 100}))
     for text, met in (("errors>99", True), ("errors>100", False), ("errors>=0.1%", True)):
         assert [one.met for one in judge(parse(text), made)] == [met], text
+    assert judge(parse("errors>99"), made)[0].text == "1 worker: errors are 100 (errors>99)"
 
 
 def test_every_figure_can_be_asked_for() -> None:
