@@ -8,7 +8,9 @@ by throughput where it hardly needs any (`cpu5`). With three worker counts or mo
 Scalability Law is fitted to throughput by workers; two cores are too few for it.
 """
 
+import itertools
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +34,7 @@ PEERS = (servers.UVICORN, servers.GUNICORN, servers.GRANIAN)
 SECONDS, TINY = 2.5, 0.5  # a turn
 ROUNDS = 3  # of what is judged or shown; the others have one
 SHOWN = ("mixed-rate, ASGI", "latency")  # the run and the picture of its report that README shows
+NUMBER = re.compile(r"\d[\d.,]*")
 FEW = "a fit of the Universal Scalability Law needs 3 worker counts, on as many cores"
 
 
@@ -161,16 +164,18 @@ def _law(model: Model, counts: Sequence[int]) -> str:
 
 
 def _doubts(results: Sequence[tuple[Plan, Ran]]) -> list[str]:
-    """Those that the reports have, each once, with whose they are."""
-    found: dict[str, list[str]] = {}
+    """Those that the reports have, each once, with whose they are; other numbers are no others."""
+    found: dict[str, dict[str, list[str]]] = {}
     for plan, ran in results:
         for doubt in ran.doubts():
-            found.setdefault(doubt, []).append(plan.name)
-    everybody = [plan.name for plan, _ in results]
-    return [
-        f"{'all runs' if names == everybody else '; '.join(names)}: {doubt}"
-        for doubt, names in found.items()
-    ]
+            found.setdefault(NUMBER.sub("", doubt), {}).setdefault(plan.name, []).append(doubt)
+    notes = []
+    for names in found.values():
+        texts = list(dict.fromkeys(itertools.chain.from_iterable(names.values())))
+        whose = "all runs" if len(names) == len(results) else "; ".join(names)
+        alike = f" (the first of {len(texts)} alike)" if len(texts) > 1 else ""
+        notes.append(f"{whose}: {texts[0]}{alike}")
+    return notes
 
 
 def _listed(counts: Sequence[int]) -> str:

@@ -116,6 +116,10 @@ def test_a_doubt_is_noted_once_with_whose_it_is() -> None:
     outcome = judged((both[0], doubted), (both[1], doubted), (plan(CPU5), fine))
     doubts = [note for note in outcome.notes if "busy" in note]
     assert doubts == ["hello, ASGI; hello, WSGI: the generator was busy"]
+    fine.turns[0].doubts.append("only 1,200 were measured")
+    doubted.turns[0].doubts.append("only 34.5 were measured")
+    outcome = judged((both[0], doubted), (plan(CPU5), fine))
+    assert "all runs: only 34.5 were measured (the first of 2 alike)" in outcome.notes
 
 
 def test_more_cores_say_how_throughput_grows_and_how_sure_that_is() -> None:
