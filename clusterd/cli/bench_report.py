@@ -65,8 +65,9 @@ def finish(asked: Asked, report: Report) -> int:
     """
     files = Files(asked)
     files.store_figures(report)
-    wide = shutil.get_terminal_size((WIDTH, 24)).columns if sys.stdout.isatty() else WIDTH
-    click.echo(table(report, width=wide, colours=sys.stdout.isatty()))
+    is_terminal = sys.stdout is not None and sys.stdout.isatty()  # None: it was closed
+    wide = shutil.get_terminal_size((WIDTH, 24)).columns if is_terminal else WIDTH
+    click.echo(table(report, width=wide, colours=is_terminal))
     if of_each := steps(report):
         click.echo(f"\n{of_each}")
     files.store_pictures(report)

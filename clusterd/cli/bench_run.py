@@ -3,6 +3,7 @@
 import contextlib
 import datetime
 import functools
+import io
 import os
 import signal
 import sys
@@ -117,7 +118,7 @@ class Measuring:
         ours = self._most or (1 if asked.cluster else 0)
         self._places = places(cores(), ours, asked.generators or 1)
         self._cpus = len(self._places.generators or os.sched_getaffinity(0))
-        self._progress = Progress(sys.stderr, asked.turns)
+        self._progress = Progress(sys.stderr or io.StringIO(), asked.turns)
         self._generators = asked.generators
         self._spins: list[Spin] = []
         for side in asked.sides:
