@@ -1,25 +1,21 @@
 """What the machine itself loses when several processes compute at once: a bare spin.
 
 No server, no network: processes that count. One alone, then all, in turns. A cluster cannot scale
-better than this, so its efficiency is told over it. `python -m clusterd.bench.spin` is one of the
-processes: for each line on stdin, seconds, it spins so long and prints what it managed.
+better than this, so its efficiency is told over it.
 """
 
 import contextlib
-import os
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 
+from clusterd.bench import spinner
 from clusterd.bench.results import Spin
+from clusterd.bench.spinner import Sample
 
 TURNS = 3  # of one alone and of all, each
 SECONDS = 0.2  # a turn
-CHUNK = 10_000  # counts between two looks at the clock
-
-Sample = tuple[float, float]  # counts a second of wall time, and a second of CPU time
 
 
 def measure(
@@ -69,7 +65,7 @@ Spinner = subprocess.Popen[str]
 @contextlib.contextmanager
 def _spinners(processes: int, cpus: Sequence[int]) -> Iterator[list[Spinner]]:
     """The processes, waiting; their stdin's end is theirs, so none is left behind."""
-    command = [sys.executable, "-m", __name__, *map(str, cpus)]
+    command = [sys.executable, "-m", spinner.__name__, *map(str, cpus)]
     with contextlib.ExitStack() as stack:
         started = [
             stack.enter_context(
@@ -101,30 +97,3 @@ def _spin(spinners: Sequence[Spinner], seconds: float) -> list[Sample]:
         assert one.stdin is not None
         one.stdin.write(f"{seconds}\n")
     return [(wall, cpu) for wall, cpu in map(_said, spinners)]
-
-
-def count(seconds: float) -> Sample:
-    """Spin for so long; how much was counted a second of wall and of CPU time."""
-    counted = 0
-    began, used = time.perf_counter(), time.process_time()
-    while time.perf_counter() - began < seconds:
-        for _ in range(CHUNK):
-            pass
-        counted += CHUNK
-    return (
-        counted / (time.perf_counter() - began),
-        counted / max(time.process_time() - used, 1e-9),
-    )
-
-
-def main() -> None:
-    """One process: says an empty line once it is there."""
-    if cpus := [int(word) for word in sys.argv[1:]]:
-        os.sched_setaffinity(0, cpus)
-    print(flush=True)
-    for line in sys.stdin:
-        print(*count(float(line)), flush=True)
-
-
-if __name__ == "__main__":
-    main()
