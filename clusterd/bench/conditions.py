@@ -99,9 +99,19 @@ class Condition:
             found = percentile(self.percent, one.latency, one.lost)
             endless = math.inf if found.why == LOST else None
             return endless if found.value is None else found.value, _weakness(found, one)
-        if self.share:
-            return one.error_share, ""
+        if self.metric == "errors":
+            return self._errors(one)
         return METRICS[self.metric].of(one), ""
+
+    def _errors(self, one: Figures) -> tuple[float, str]:
+        """Those of the warm-up too: it is in no other figure, but a gate must not overlook them."""
+        early = [moment for turn in one.turns for moment in turn.moments[: turn.warmup]]
+        cold = sum(many for moment in early for many in moment.errors.values())
+        said = f"{amounts.count(cold)} of them in the warm-up" if cold else ""
+        if not self.share:
+            return one.failed + cold, said
+        every = one.requests + one.lost + cold + sum(moment.requests for moment in early)
+        return (one.failed + cold) / every if every else float(one.failed > 0), said
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,8 +212,8 @@ def _weakness(found: Percentile, one: Figures) -> str:
     return ""
 
 
-def _no_single(_: Figures) -> None:
-    """Of percentiles the condition says which."""
+def _elsewhere(_: Figures) -> None:
+    """`Condition` itself knows: of percentiles which, of errors whether as a share."""
 
 
 def _middle(found: Spread | None) -> float | None:
@@ -219,12 +229,12 @@ def _speedup(one: Figures) -> float | None:
 
 # Of several turns a figure is the median one, as the table has it; percentiles are those of all.
 METRICS: Mapping[str, Metric] = {
-    "p": Metric(TIME, _no_single, amounts.latency),
+    "p": Metric(TIME, _elsewhere, amounts.latency),
     "mean": Metric(TIME, lambda one: one.mean if one.latency.count else None, amounts.latency),
     "max": Metric(TIME, lambda one: one.max if one.latency.count else None, amounts.latency),
     "throughput": Metric(RATE, lambda one: one.throughput.median, amounts.rate),
     "requests": Metric(NUMBER, lambda one: one.requests, amounts.count),
-    "errors": Metric(COUNT, lambda one: one.failed, amounts.count),
+    "errors": Metric(COUNT, _elsewhere, amounts.count),
     "cpu": Metric(TIME, lambda one: _middle(one.cpu), amounts.cpu),
     "pss": Metric(SIZE, lambda one: _middle(one.pss), amounts.size),
     "balance": Metric(TIMES, lambda one: _middle(one.balance), amounts.times),

@@ -10,7 +10,7 @@ from clusterd.bench import conditions
 from clusterd.bench.conditions import judge, parse, parse_all, parse_slo
 from clusterd.bench.histogram import Histogram
 from clusterd.bench.load import Load
-from clusterd.bench.results import Report, ServerUse, Side, Turn
+from clusterd.bench.results import Moment, Report, ServerUse, Side, Turn
 from clusterd.core.errors import ConfigError
 from tests.support import reports
 
@@ -222,6 +222,18 @@ def test_errors_by_number_and_by_share() -> None:
     for text, met in (("errors>99", True), ("errors>100", False), ("errors>=0.1%", True)):
         assert [one.met for one in judge(parse(text), made)] == [met], text
     assert judge(parse("errors>99"), made)[0].text == "1 worker: errors are 100 (errors>99)"
+
+
+def test_errors_of_the_warm_up_are_errors_to_a_gate() -> None:
+    """It is cut off for speed's sake, not for that of who came early."""
+    early = Moment(0, requests=900, errors={"reset": 5})
+    made = report(turn(warmup=1, moments=[early, Moment(1)]))
+    (found,) = judge(parse("errors>0"), made)
+    assert found.met
+    assert (found.value, found.weak) == (5, "5 of them in the warm-up")
+    (found,) = judge(parse("errors>0.1%"), made)
+    assert found.value == pytest.approx(5 / 100_905)
+    assert not parse("errors<5").keeps(made.turns[0])
 
 
 def test_every_figure_can_be_asked_for() -> None:
