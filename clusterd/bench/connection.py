@@ -27,10 +27,9 @@ from functools import partial
 from time import monotonic_ns
 from typing import Protocol
 
-from clusterd.bench import interval
+from clusterd.bench import interval, troubles
 from clusterd.bench.dialer import Dialer
 from clusterd.bench.tally import Tally
-from clusterd.bench.troubles import explained
 
 IN, OUT = select.EPOLLIN, select.EPOLLOUT
 FIRST_WAIT, LONGEST_WAIT = 5_000_000, 200_000_000  # ns between attempts; the first comes at once
@@ -164,7 +163,7 @@ class Connection:
         kind = self._failed or interval.CLOSED
         if kind != interval.TLS and not self.tally.total:
             # Where nobody was answered yet, it says something about the target.
-            text = explained(EOFError(), self._dialer.target)
+            text = troubles.explained(EOFError(), self._dialer.target)
         self.fail(kind, text)
 
     def redial(self) -> None:
@@ -202,7 +201,7 @@ class Connection:
 
     def _refused(self, error: OSError) -> None:
         kind = interval.TIMEOUT if isinstance(error, TimeoutError) else interval.CONNECT
-        self.fail(kind, explained(error, self._dialer.target))
+        self.fail(kind, troubles.explained(error, self._dialer.target))
 
     def close(self) -> None:
         """For good, unless it is dialed again."""
@@ -235,7 +234,7 @@ class Connection:
             try:
                 self._socket = self._dialer.encrypt(self._socket)
             except OSError as error:
-                self.fail(interval.TLS, explained(error, self._dialer.target))
+                self.fail(interval.TLS, troubles.explained(error, self._dialer.target))
             else:
                 self._shaking_hands(0)
 
@@ -248,7 +247,7 @@ class Connection:
         except ssl.SSLWantWriteError:
             self._watch(OUT, self._shaking_hands)
         except OSError as error:
-            self.fail(interval.TLS, explained(error, self._dialer.target))
+            self.fail(interval.TLS, troubles.explained(error, self._dialer.target))
         else:
             self._standing()
 
@@ -268,9 +267,9 @@ class Connection:
         except LATER:
             return
         except OSError as error:
-            self._failed = self._failed or _kind(error)
+            self._failed = self._failed or troubles.kind(error)
             is_tls = isinstance(error, ssl.SSLError)
-            self.drop(explained(error, self._dialer.target) if is_tls else str(error))
+            self.drop(troubles.explained(error, self._dialer.target) if is_tls else str(error))
             return
         if not data:
             self.ended()
@@ -300,12 +299,4 @@ class Connection:
         # An answer may have come before the end did (too large a body): read that first, and only
         # then say how it ended. The socket stays readable, so we are called for it.
         self._rest = b""
-        self._failed = self._failed or _kind(error)
-
-
-def _kind(error: OSError) -> str:
-    """What a broken connection is counted as."""
-    if isinstance(error, ssl.SSLError):
-        return interval.TLS
-    # EPIPE follows a FIN, and everything else a RST or what the network said.
-    return interval.CLOSED if isinstance(error, BrokenPipeError) else interval.RESET
+        self._failed = self._failed or troubles.kind(error)
