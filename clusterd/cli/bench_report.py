@@ -76,9 +76,12 @@ def finish(asked: Asked, report: Report) -> int:
     code = files.code
     for condition in asked.fail_on:
         for verdict in judge(condition, report):
+            weak = f" ({verdict.weak})" if verdict.weak else ""
             if verdict.fails:
-                say(f"--fail-on: {verdict.text}" + (f" ({verdict.weak})" if verdict.weak else ""))
+                say(f"--fail-on: {verdict.text}{weak}")
                 code = code or Exit.FAILED
+            elif weak:  # it passes, by a figure that says little
+                say(f"--fail-on passes: {verdict.text}{weak}")
     return code
 
 

@@ -84,6 +84,16 @@ def test_conditions_decide_about_the_status(capsys: pytest.CaptureFixture[str]) 
     assert "p50 is " in told[0]
 
 
+def test_a_gate_that_passes_by_a_figure_that_says_little_says_so(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """p99.99 of one turn of the first side is about its slowest handful."""
+    assert bench_report.finish(asked(fail_on=("p99.99>3600s",)), reports.report()) == 0
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told.startswith("clusterd: --fail-on passes: 1 worker: p99.99 is ")
+    assert "are too few for p99.99" in told
+
+
 def test_a_place_that_takes_no_report_is_told_before_anything_is_measured(tmp_path: Path) -> None:
     with pytest.raises(CannotWrite, match="no directory"):
         bench_report.must_be_writable(asked(tmp_path / "gone" / "a"))
