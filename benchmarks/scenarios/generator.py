@@ -2,9 +2,9 @@
 
 Against raw uvloop, which answers canned bytes: requests a second in the closed loop, and at a
 constant rate how late they are sent (schedule error); CPU time of the generator for a request,
-against wrk's. That server is pinned to one core, wrk to the others. Against one worker
-of clusterd, which is slower than all three generators: the throughput and the median latency that
-each of them reports. 64 connections; the three take turns.
+against wrk's. Against one worker of clusterd, which is slower than all three generators: the
+throughput and the median latency that each of them reports. Servers are pinned to one core. 64
+connections; the three take turns.
 """
 
 import os
@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from benchmarks import bench, load, servers
+from benchmarks import bench, load, proc, servers
 from benchmarks.outcome import Outcome
 from benchmarks.servers import Running
 from benchmarks.session import Session
@@ -52,6 +52,7 @@ def run(session: Session) -> Outcome:
             _alone(session, outcome, running, apart)
         with session.start(servers.CLUSTERD, workers=1) as running:
             running.wait_answering()
+            _pin(running.root)
             _together(session, outcome, running)
         rate = outcome.median(OURS, "closed loop") or 0
         session.say(f"round {number + 1}: {OURS} {rate:,.0f}/s so far")
@@ -79,8 +80,8 @@ def _judge(outcome: Outcome, apart: set[int]) -> None:
 def _pin(pid: int) -> set[int]:
     """The server onto the first core that we have; the cores that are left."""
     first, *others = sorted(os.sched_getaffinity(0))
-    if others:
-        os.sched_setaffinity(pid, {first})
+    for server in proc.tree(pid) if others else ():
+        os.sched_setaffinity(server, {first})
     return set(others)
 
 
