@@ -128,6 +128,7 @@ class Generator:
                 behind=loop.left,
                 seconds=loop.seconds,
                 texts=loop.tally.texts,
+                over=loop.over,
             )
         )
 

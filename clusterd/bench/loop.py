@@ -40,7 +40,7 @@ class Loop:
         self._handlers: dict[int, Handler] = {}
         self._watched: dict[int, int] = {}
         self._timers = Timers()
-        self._start = self._end = self._number = 0
+        self._start = self._end = self._over = self._number = 0
 
     # -- for connections
 
@@ -129,6 +129,7 @@ class Loop:
         if self.running:
             self._run()
             self._drain()
+            self._over = monotonic_ns()
             self._say()
 
     def stop(self) -> None:
@@ -152,6 +153,11 @@ class Loop:
     def seconds(self) -> float:
         """How long it was driven."""
         return (self._end - self._start) / SECOND if self._start else 0.0
+
+    @property
+    def over(self) -> float:
+        """Seconds after its start when it took the last answer."""
+        return (self._over - self._start) / SECOND if self._over else 0.0
 
     def behind(self, now: int) -> int:
         """Requests that are due and not sent."""

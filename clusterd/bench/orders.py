@@ -68,6 +68,7 @@ class Done:
     behind: int = 0  # open loop: due but never sent
     seconds: float = 0.0  # that it was driving; the last interval may have been a short one
     texts: dict[str, str] = field(default_factory=dict)  # kind of error: what the last one said
+    over: float = 0.0  # seconds after the start when the last answer was taken: late, or drained
 
 
 Said = Connected | Failed | Done | Interval

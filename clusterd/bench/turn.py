@@ -71,8 +71,10 @@ def take(
     course.gathering.sum_up(turn, course.ended)
     sum_ends(turn, course.said)
     if samples is not None:
-        begin = course.start + turn.warmup * INTERVAL
-        turn.server = samples.between(begin, course.start + course.ended)
+        # What was used for all answers that count, also those that came after the end.
+        over = max((end.over for end in course.said), default=0.0)
+        end = course.start + max(over, course.ended)
+        turn.server = samples.between(course.start + turn.warmup * INTERVAL, end)
     shared = places.shared and (server is not None or _is_here(target))
     turn.generator = replace(turn.generator, cpus=places.generators, shared=shared)
     turn.doubts = [*turn.doubts, *doubts(turn)]

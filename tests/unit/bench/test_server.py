@@ -18,6 +18,7 @@ from clusterd.bench.errors import ServerFailed
 from clusterd.bench.results import Side
 from clusterd.bench.server import Server, filled, free_port, how
 from clusterd.core.errors import ConfigError
+from tests.support.authority import Authority
 from tests.support.processes import left
 
 # A server: it answers with its pid, and says in the folder who belongs to it. Beside it run a
@@ -148,6 +149,31 @@ def test_one_that_takes_longer_than_a_question_waits_is_asked_more_patiently(
     monkeypatch.setattr(module, "_ANSWER", 0.03)
     with served(tmp_path, path="/slow", start_limit=20.0) as server:
         assert server.ended() == ""
+
+
+# Its answer comes from within the handshake's other side only.
+SECURE = """
+import socket, ssl, sys
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(sys.argv[2], sys.argv[3])
+with socket.create_server(("127.0.0.1", int(sys.argv[1]))) as plain:
+    while True:
+        client, _ = plain.accept()
+        with context.wrap_socket(client, server_side=True) as secure:
+            secure.recv(65536)
+            secure.sendall(b"HTTP/1.1 200 OK\\r\\n\\r\\n")
+"""
+
+
+def test_one_that_speaks_tls_is_asked_so_whoever_signed_for_it(tmp_path: Path) -> None:
+    app = tmp_path / "secure.py"
+    app.write_text(SECURE)
+    pair = Authority(tmp_path).issue("server", "elsewhere.example", expired=True)
+    words = {"app": str(app), "pem": pair[0], "key": pair[1]}
+    command = "{python} {app} {port} {pem} {key}"
+    with Server(Side("one"), command, words=words, scheme="https") as server:
+        target = server.target("/there")
+        assert (target.scheme, target.path, target.verify) == ("https", "/there", False)
 
 
 def test_one_that_ends_before_it_serves_is_quoted(tmp_path: Path) -> None:

@@ -138,7 +138,7 @@ def test_a_turn_has_the_server_s_own_figures(tmp_path: Path) -> None:
     assert turn.server.processes == 3
     assert turn.server.pss > 3_000_000
     spent = sum(float(used) for _, used in own) / sum(int(served) for served, _ in own) * 1e6
-    assert turn.cpu_per_request == pytest.approx(spent, rel=0.05)
+    assert turn.cpu_per_request == pytest.approx(spent, rel=0.08)
     assert sum(turn.server.cpu_by_worker.values()) == pytest.approx(turn.server.cpu, rel=0.02)
 
 
