@@ -177,12 +177,12 @@ def test_what_is_no_order_is_refused(generator: Generator) -> None:
 
 def test_what_it_prepares_is_its_own(generator: Generator, target: Target) -> None:
     """As many descriptors as it may have: each connection takes one."""
+    _, most = resource.prlimit(generator.process.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(generator.process.pid, resource.RLIMIT_NOFILE, (64, most))
     generator.tell(Order(target, Load(connections=1, duration=60.0), cpus=(0,)).line())
     assert generator.next() == Connected(1)
 
-    soft, hard = resource.prlimit(generator.process.pid, resource.RLIMIT_NOFILE)
-
-    assert soft == hard
+    assert resource.prlimit(generator.process.pid, resource.RLIMIT_NOFILE) == (most, most)
 
 
 @pytest.mark.parametrize(

@@ -251,6 +251,18 @@ def test_an_answer_before_the_whole_request_counts_and_ends_the_connection(stage
     assert len(stage.peers) == 2
 
 
+def test_nothing_follows_a_request_that_was_answered_before_it_was_sent(stage: Stage) -> None:
+    """The server may go on reading, and would take the next request for the rest of this one."""
+    client = HttpConnection(stage, stage.dialer, upload(3_000_000))
+    client.dial()
+    stage.turn()
+    client.ask(due=1, now=2)
+    stage.says(BUSY)
+    assert counts(stage) == (1, {"status 503": 1})
+    assert len(stage.peers) == 2
+    assert not client.unsent
+
+
 # -- a connection for each request
 
 

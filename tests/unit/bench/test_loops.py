@@ -244,5 +244,6 @@ def test_a_server_that_is_not_there_is_told_at_once(serve: Callable[[Answer], Se
 
     assert there == 0
     assert run.loop.tally.errors.keys() == {"connect"}
+    assert run.loop.tally.errors["connect"] <= 2 * 5  # and not those of 30 s
     assert "nobody listens" in run.loop.tally.texts["connect"]
     run.close()
