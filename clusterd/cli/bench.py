@@ -40,7 +40,7 @@ class Bench(options.Headed):
 @options.all_of_them
 @click.pass_context
 def bench(ctx: click.Context, /, target: str, **asked: Any) -> int:
-    """Measure what the cluster buys over one process, or how any server does under load.
+    """Measure what the cluster buys, or any server under load.
 
     \b
       clusterd bench shop.main:app                   1 worker against all, in turns

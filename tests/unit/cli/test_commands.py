@@ -130,7 +130,7 @@ def test_dump_shows_each_workers_stack(master: Master, capsys: pytest.CaptureFix
 
 
 # These speak to no cluster, or need an argument to.
-OTHERS = {"run", "check", "config", "completion", "restart", "scale", "systemd"}
+OTHERS = {"bench", "run", "check", "config", "completion", "restart", "scale", "systemd"}
 
 
 @pytest.mark.parametrize("name", sorted(set(COMMANDS) - OTHERS))
