@@ -3,6 +3,7 @@
 import socket
 import ssl
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import monotonic_ns
@@ -55,7 +56,7 @@ class Client:
 
     @property
     def errors(self) -> dict[str, int]:
-        return {kind: n for one in self.said for kind, n in one.errors.items()}
+        return dict(sum((Counter(one.errors) for one in self.said), Counter[str]()))
 
 
 @pytest.fixture
