@@ -10,6 +10,8 @@ import contextlib
 import io
 import math
 import re
+import unicodedata
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -145,7 +147,9 @@ def variables(selector: str) -> str:
 @contextlib.contextmanager
 def styled() -> Iterator[None]:
     """Whatever is drawn meanwhile looks as the theme says; nothing of it stays."""
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        # A name in a script that the font lacks: SVG takes the reader's, PNG shows boxes.
+        warnings.filterwarnings("ignore", r"(?s)Glyph .* missing from")
         yield
 
 
@@ -238,7 +242,12 @@ class Label:
 
 def room(names: Iterable[str]) -> float:
     """Inches that the longest of these takes, with a margin on both sides."""
-    return 0.45 + 0.086 * SIZE / 10 * max(map(len, names), default=0)
+    return 0.45 + 0.086 * max(map(_wide, names), default=0)
+
+
+def _wide(text: str) -> int:
+    """Characters, those twice as wide counted twice."""
+    return sum(2 if unicodedata.east_asian_width(one) in "WF" else 1 for one in text)
 
 
 def beside(axes: Axes, labels: Iterable[Label], pad: float = 10.0) -> None:

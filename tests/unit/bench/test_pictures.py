@@ -84,6 +84,16 @@ def test_names_from_outside_stay_text(tmp_path: Path) -> None:
             assert "$x$" in text
 
 
+def test_a_name_in_another_script_is_no_trouble() -> None:
+    report = reports.report()
+    report.sides[0].name = "工作进程 🚀"
+    for turn in report.of("1 worker"):
+        turn.side = report.sides[0].name
+    drawn = pictures.draw(report)["throughput"]
+    assert "工作进程 🚀" in drawn.svg()
+    assert drawn.png()
+
+
 def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(CannotWrite, match="Not a directory"):
