@@ -1,9 +1,11 @@
 """`clusterd bench` as its users have it: what it leaves behind, whatever becomes of it."""
 
 import os
+import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -164,12 +166,13 @@ def test_tls_that_is_trusted_and_conditions_for_scripts(tmp_path: Path) -> None:
 def test_a_server_that_dies_leaves_what_was_measured_until_then(tmp_path: Path) -> None:
     with Scripted(dies_after=300, delays=(0.005,)) as server:
         words = (server.url, "-c", "4", "-d", "3s", "--rounds", "1", "--report", "it")
-        code, said, complained = bench(tmp_path, *words)
+        code, _, complained = bench(tmp_path, *words)
     assert code == Exit.FAILED
     assert "nobody listened there any more" in complained
     (turn,) = store.load(tmp_path / "it.json").turns
     assert turn.latency.count == turn.requests > 0
-    assert sum(moment.requests for moment in turn.moments) == 300
+    # Whoever asked too much did so while the three others' answers were on their way.
+    assert 297 <= sum(moment.requests for moment in turn.moments) <= 300
     assert turn.errors["connect"] > 0
     # Who asks a server that is gone waits longer each time, instead of asking as fast as it can.
     assert turn.errors["connect"] < 1000
@@ -230,10 +233,12 @@ def test_nothing_of_it_is_left(tmp_path: Path, offspring: Offspring, number: int
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     words = ("begun:app", "-w", "2", "-d", "1h", "--no-report")
-    process = begun(tmp_path, *words, TMPDIR=str(scratch), BEGUN=str(tmp_path / "pipe"))
-    os.mkfifo(tmp_path / "pipe")
-    with (tmp_path / "pipe").open() as pipe:  # until the first request
-        pipe.read(1)
+    process = begun(tmp_path, *words, TMPDIR=str(scratch), BEGUN=str(tmp_path / "asked"))
+    deadline = time.monotonic() + LIMIT
+    while not (tmp_path / "asked").exists():  # it drives
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        select.select([], [], [], 0.02)
     assert len(offspring.living()) > 4
     os.kill(process.pid, number)
     process.communicate(timeout=LIMIT)
@@ -248,13 +253,8 @@ BEGUN = """
 import os
 
 async def app(scope, receive, send):
-    global told
     assert scope["type"] == "http"
-    if not told:
-        told = True
-        os.close(os.open(os.environ["BEGUN"], os.O_WRONLY))
+    open(os.environ["BEGUN"], "w").close()
     await send({"type": "http.response.start", "status": 200})
     await send({"type": "http.response.body"})
-
-told = False
 """
