@@ -22,6 +22,7 @@ POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
     "form-action 'none'"
 )
+LONG = 12  # lines from which on a table of events is folded
 MANY = 3  # sides from which on their columns are narrow
 READ = {
     "throughput": "Bars are the median of a side's turns, dots the single turns: how far they lie"
@@ -59,6 +60,7 @@ def page(report: Report, pictures: Mapping[str, Drawn], theme: str = "") -> str:
         _figures(report, found),
         *(_picture(name, picture) for name, picture in pictures.items()),
         _errors(report),
+        _events(report),
         _turns(report),
         _method(report),
         _footer(report),
@@ -194,6 +196,19 @@ def _when(turn: Turn, kind: str) -> str:
         return ""
     first, last = numbers[0] * INTERVAL, (numbers[-1] + 1) * INTERVAL
     return f"{first:g} – {last:g} s"
+
+
+def _events(report: Report) -> str:
+    """What was done to the server, and happened to it."""
+    lines = [
+        (turn.side, f"{turn.round}", f"{event.at:.2f} s", event.kind, event.text)
+        for turn in report.turns
+        for event in turn.events
+    ]
+    if not lines:
+        return ""
+    made = _plain(("Side", "Round", "At", "Event", "More"), lines, numbers=(2,))
+    return _section("events", "Events", made, folded=len(lines) > LONG)
 
 
 def _turns(report: Report) -> str:

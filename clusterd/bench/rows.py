@@ -12,6 +12,7 @@ from clusterd.bench.results import Report
 LATENCY = "Latency (lower is better)"
 UNCERTAIN = "few"  # the tone of a figure that rests on few requests
 BAD = "bad"
+LACKED = 0.1  # of a core that it was ready to use and did not get: worth a word
 BUSY = 0.95  # share of a core from which on the generator may be what limits
 NEVER = "∞"
 
@@ -232,10 +233,12 @@ def _busiest(one: Figures) -> Cell:
     busiest = max(turn.generator.busiest for turn in one.turns)
     many = max(turn.generator.processes for turn in one.turns)
     shared = ", shared cores" if any(turn.generator.shared for turn in one.turns) else ""
+    wanted = max(turn.generator.wanted for turn in one.turns)
+    lacked = f", wanted {amounts.percent(wanted)}" if wanted - busiest > LACKED else ""
     return Cell(
         amounts.percent(busiest),
-        amounts.plural(many, "process", "processes") + shared,
-        BAD if busiest >= BUSY else "",
+        amounts.plural(many, "process", "processes") + shared + lacked,
+        BAD if max(busiest, wanted) >= BUSY else "",
     )
 
 

@@ -87,6 +87,7 @@ def test_what_comes_from_outside_stays_text() -> None:
         turn.errors[EVIL] = 3
         turn.texts = {EVIL: EVIL, RESET: EVIL}
         turn.side = EVIL + turn.side
+        turn.events[0].text = turn.events[0].kind = EVIL
         turn.doubts.append(EVIL)
         turn.load = replace(turn.load, requests=report.requests)
     for side in report.sides:
@@ -122,6 +123,12 @@ def test_every_error_is_there_with_when_and_what_it_said() -> None:
     assert "1 worker 1 reset 21 2 – 4.25 s Connection reset by peer" in text
     assert "4 workers 2 status 503 40 7 – 7.25 s" in text
     assert "Errors Side Round" not in Read(html.page(reports.report(), {})).text
+
+
+def test_what_happened_to_the_server_is_there_with_its_words() -> None:
+    text = Read(html.page(reports.chaos(), {})).text
+    assert "4 workers 2 7.00 s broken deploy the import raises" in text
+    assert "Events Side" not in Read(html.page(reports.report(), {})).text
 
 
 def test_it_tells_how_to_do_it_again() -> None:

@@ -84,6 +84,13 @@ def test_doubts_of_other_loads_are_said_where_they_say_something_else() -> None:
     assert "- 1 worker: something else" in shown
 
 
+def test_a_generator_that_wanted_more_than_it_got_is_told() -> None:
+    turn = reports.turn(reports.ONE, shared=True)
+    turn.generator.busiest, turn.generator.wanted = 0.33, 0.98
+    shown = text.table(reports.report((reports.ONE,), turns=[turn]))
+    assert re.search(r"Busiest core +33 %  1 process, shared cores, wanted 98 %$", shown, re.M)
+
+
 def test_a_percentile_that_nobody_can_know_is_not_shown_as_a_figure() -> None:
     """5 % were never answered: p90 is a figure, p99 is not."""
     load = Load(duration=1.0)
