@@ -5,6 +5,7 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -184,11 +185,13 @@ SWIFT = "server {{ listen 127.0.0.1:{port}; keepalive_requests 10000000; return 
 
 @needs_nginx
 def test_a_rate_beyond_the_generator_is_not_blamed_on_the_server(tmp_path: Path) -> None:
-    """nginx answers more than one of ours can ask, and the table says whose figures these are."""
+    """nginx answers more than one of ours can ask, all the more of one that comes last for a core;
+    and the table says whose figures these are."""
     with doors(1) as found, nginx(tmp_path / "nginx", SWIFT.format(port=port_of(found[0])), found):
         url = f"http://127.0.0.1:{port_of(found[0])}/"
         words = (url, "--rate", "500k", "-d", "1s", "--rounds", "1", "--generators", "1")
-        code, said, _ = bench(tmp_path, *words, "--no-report", "-c", "400")
+        last = ("nice", "-n", "19")
+        code, said, _ = bench(tmp_path, *words, "--no-report", "-c", "400", wrapper=last)
     assert code == Exit.OK
     blamed = " ".join(said.split())
     assert "the generator was the bottleneck" in blamed or "kept its schedule badly" in blamed, said
@@ -230,13 +233,12 @@ def test_an_interrupt_gives_the_report_so_far(tmp_path: Path, offspring: Offspri
 def test_nothing_of_it_is_left(tmp_path: Path, offspring: Offspring, number: int) -> None:
     """Servers and generators go with it, even when it cannot tell them."""
     (tmp_path / "begun.py").write_text(BEGUN)
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
+    scratch = Path(tempfile.mkdtemp(prefix="clusterd-"))  # a socket's path is short
     words = ("begun:app", "-w", "2", "-d", "1h", "--no-report")
     process = begun(tmp_path, *words, TMPDIR=str(scratch), BEGUN=str(tmp_path / "asked"))
     deadline = time.monotonic() + LIMIT
     while not (tmp_path / "asked").exists():  # it drives
-        assert process.poll() is None
+        assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         select.select([], [], [], 0.02)
     assert len(offspring.living()) > 4
@@ -246,7 +248,7 @@ def test_nothing_of_it_is_left(tmp_path: Path, offspring: Offspring, number: int
     if number == signal.SIGKILL:
         offspring.until_gone()
     assert offspring.living() == {}
-    assert list(scratch.iterdir()) == []
+    scratch.rmdir()  # which says so if anything is in it
 
 
 BEGUN = """

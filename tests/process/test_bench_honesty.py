@@ -303,7 +303,7 @@ def test_latencies_of_a_closed_loop_fill_the_time_that_there_was() -> None:
     with run(load, delays=(0.002, 0.01)) as (seen, _):
         (end,) = seen.ends
         total = sum(value * count for value, count in seen.latency.items()) / 1e6
-        assert 0.8 * 8 * end.seconds <= total <= 8 * end.seconds
+        assert 0.8 * 8 * end.over <= total <= 8 * end.over
 
 
 def test_a_generator_that_is_held_up_says_so() -> None:
