@@ -249,7 +249,8 @@ def test_a_stall_of_a_second_shows_in_the_open_loop() -> None:
     assert every + turn.unanswered == told.received
     assert turn.requests == turn.latency.count
     assert turn.requests == sum(moment.requests for moment in turn.moments[turn.warmup :])
-    assert turn.throughput == pytest.approx(turn.requests / (2.6 - turn.warmup * INTERVAL))
+    seconds = 2.6 - turn.warmup * INTERVAL  # what was answered after the end is in none of them
+    assert turn.throughput == pytest.approx(turn.requests / seconds, rel=0.02)
     # None of it is blamed on the generator, which was free to send if a connection was.
     assert turn.lag is not None
     assert turn.lag.percentile(50) < 500 * MS
