@@ -24,7 +24,8 @@ from clusterd.core.errors import ConfigError
 from clusterd.core.units import show_seconds
 
 ABOUT = "'clusterd bench --help' explains."
-NAMED = re.compile(r"([A-Za-z][\w .-]{0,39})=(?=\S)(.+)", re.ASCII | re.DOTALL)
+# No word of a name begins with a dash: `gunicorn --bind=:{port}` has none.
+NAMED = re.compile(r"([A-Za-z](?:(?! -)[\w .-]){0,39})=(?=\S)(.+)", re.ASCII | re.DOTALL)
 WORKERS = "{workers}"
 
 
@@ -200,18 +201,20 @@ def _others(texts: Sequence[str], numbers: Sequence[int]) -> list[Side]:
 
 
 def _named(text: str) -> tuple[str, str]:
-    """`NAME=CMD`, or a command, whose program names it. `A=1 cmd` is no name: no shell reads it."""
-    if match := NAMED.fullmatch(text.strip()):
-        return match[1].strip(), match[2].strip()
+    """`NAME=CMD`, or a command, whose program names it."""
+    match = NAMED.fullmatch(text.strip())
+    command = match[2].strip() if match else text
     try:
-        words = shlex.split(text)
+        words = shlex.split(command)
     except ValueError as error:
-        raise ConfigError(f"--against: {text!r} is no command: {error}") from None
+        raise ConfigError(f"--against: {command!r} is no command: {error}") from None
     if not words:
         raise ConfigError("--against: there is no command", ABOUT)
+    if match:
+        return match[1].strip(), command
     if words[0] == "{python}" and words[1:2] == ["-m"] and len(words) > 2:
-        return words[2], text
-    return Path(words[0]).name, text
+        return words[2], command
+    return Path(words[0]).name, command
 
 
 def _refuse_twins(sides: Sequence[Side]) -> None:

@@ -85,6 +85,11 @@ def test_others_stand_beside_it_with_as_many_workers() -> None:
     assert asked.sides[4].command == "node server.js {port}"
 
 
+def test_the_value_of_an_option_does_not_name_a_server() -> None:
+    other = plan(f"{APP} -w 1 --against 'gunicorn --bind=:{{port}} {{app}}'").sides[1]
+    assert (other.name, other.command) == ("gunicorn", "gunicorn --bind=:{port} {app}")
+
+
 def test_what_follows_two_dashes_is_for_the_cluster() -> None:
     asked = plan(f"{APP} -w 1 -- --threads 3")
     assert asked.cluster is not None
@@ -187,6 +192,7 @@ def test_settings_say_what_was_resolved() -> None:
         (f"{APP} --against 'node server.js'", "does not say {port}"),
         (f"{APP} --against ''", "there is no command"),
         (f'{APP} --against "a \'b"', "is no command"),
+        (f'{APP} --against "x=a \'b {{port}}"', "is no command"),
         (f"{APP} --against 'a {{port}}' --against 'b/a {{port}}'", "two sides are called 'a'"),
         (f"{URL} --slo fast", "'fast' is no condition"),
         (f"{URL} --fail-on p99", "'p99' is no condition"),
