@@ -73,7 +73,7 @@ def _rate(turn: Turn) -> str:
         return ""
     # Of few, one that is still under way is more than the share.
     lacking = rate * turn.seconds - turn.requests - unanswered(turn.load, turn.errors)
-    if turn.throughput >= HELD * rate or lacking <= 1:
+    if turn.requests >= HELD * rate * turn.seconds or lacking <= 1:
         return ""
     said = f"{amounts.rate(turn.throughput)} were answered of {amounts.rate(rate)} that were due"
     if _limited(turn) or _late(turn):
@@ -218,7 +218,7 @@ def _drift(turn: Turn) -> str:
 
 
 def _answers(moment: Moment) -> float:
-    return float(moment.requests)
+    return float(moment.in_time)
 
 
 def _median(moment: Moment) -> float:

@@ -56,7 +56,7 @@ def _answers(axes: Axes, view: View, turn: Turn) -> None:
     """Answers a second, in steps, with the intervals in which requests failed."""
     edges = [moment.number * INTERVAL for moment in turn.moments]
     edges.append(edges[-1] + INTERVAL)
-    values = [moment.requests / INTERVAL for moment in turn.moments]
+    values = [moment.in_time / INTERVAL for moment in turn.moments]
     tint = colour(view.number)
     axes.stairs(values, edges, fill=True, color=tint, alpha=0.16, linewidth=0)
     axes.stairs(values, edges, baseline=None, color=tint, linewidth=1.6)

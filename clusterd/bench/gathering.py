@@ -47,6 +47,7 @@ class Gathering:
         made, errors = Moment(number), Counter[str]()
         for one in self._of(number):
             made.requests += one.requests
+            made.drained += one.drained
             made.bytes += one.bytes
             made.behind += one.behind
             made.connections += one.connections
@@ -64,6 +65,7 @@ class Gathering:
         errors, lag = Counter[str](), Histogram()
         for moment in self.moments[turn.warmup :]:
             turn.requests += moment.requests
+            turn.drained += moment.drained
             turn.bytes += moment.bytes
             turn.latency.add(moment.latency)
             turn.connections = max(turn.connections, moment.connections)

@@ -36,4 +36,5 @@ class Interval:
     cpu: float = 0.0  # seconds of CPU time that the process used in it
     held: float = 0.0  # seconds that it was ready to run and others had the cores
     spun: float = 0.0  # seconds of `cpu` spent waiting for what was due next (open loop)
+    drained: int = 0  # of `requests`, those answered after the end (open loop, in its last one)
     waited: int = 0  # open loop: sent late because all connections were busy; no lag of ours

@@ -74,7 +74,7 @@ def keeps_up(turn: Turn) -> bool:
     return (
         turn.requests > 0
         and not turn.partial
-        and turn.throughput >= HELD * turn.load.rate
+        and turn.requests >= HELD * turn.load.rate * turn.seconds
         and turn.failed <= TOLERATED * asked
     )
 

@@ -95,12 +95,13 @@ class Paced(Loop):
         """Take the answers that are on their way at the end: a stall in the last second is one,
         too. What was not even sent by then stays so, or an overload would be given more time to
         answer in than its rate was asked for."""
-        limit = self._end + min(self.timeout, DRAIN)
+        limit, before = self._end + min(self.timeout, DRAIN), self.tally.requests
         self.later(limit, nothing)
         while not self.stopped and monotonic_ns() < limit:
             if not any(one.under_way for one in self._connections):
                 break
             self.turn()
+        self.tally.drained = self.tally.requests - before
 
     def _wait(self, now: int) -> None:
         """Nothing is due and nothing has come: sleep if there is time for it, or spin."""

@@ -44,7 +44,7 @@ class Progress:
 
     def seen(self, moment: Moment) -> None:
         """An interval is over."""
-        self._speeds.append(moment.requests / INTERVAL)
+        self._speeds.append(moment.in_time / INTERVAL)
         self._failed += sum(moment.errors.values())
         if self._shown:
             self._draw(self._line(moment))

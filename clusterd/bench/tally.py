@@ -47,6 +47,7 @@ class Tally:
         "_held",
         "_total",
         "bytes",
+        "drained",
         "errors",
         "lag",
         "latency",
@@ -60,7 +61,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.requests = self.bytes = self.waited = self.spun = self._total = 0
-        self.sse_events = 0
+        self.sse_events = self.drained = 0
         self.sent = 0  # since the start, and not since the last cut
         self.errors: dict[str, int] = {}
         self.texts: dict[str, str] = {}  # the last of each kind
@@ -128,10 +129,12 @@ class Tally:
             cpu=cpu - self._cpu,
             held=held - self._held,
             spun=self.spun / 1e9,
+            drained=self.drained,
             waited=self.waited,
         )
         self._total += self.requests
         self.requests = self.bytes = self.waited = self.spun = self.sse_events = 0
+        self.drained = 0
         self.errors, self.latency, self.lag = {}, {}, {}
         self._cpu, self._held = cpu, held
         return made

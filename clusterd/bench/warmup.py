@@ -66,11 +66,11 @@ def _answering(moments: Sequence[Moment]) -> bool:
 
 def _both(moments: Sequence[Moment]) -> list[Series]:
     """Throughput and median latency."""
-    counts: Series = [float(moment.requests) for moment in moments]
+    counts: Series = [float(moment.in_time) for moment in moments]
     medians: Series = [
         float(moment.latency.percentile(50)) if moment.latency.count else None for moment in moments
     ]
-    usual = statistics.median(moment.requests for moment in moments[len(moments) // 2 :])
+    usual = statistics.median(moment.in_time for moment in moments[len(moments) // 2 :])
     # Of few requests, chance alone takes or adds as many as the root of their number; and as for
     # their median latency, that strays by about the root's inverse.
     chance = math.sqrt(max(usual, 1.0))

@@ -96,6 +96,15 @@ def test_the_last_interval_may_be_short() -> None:
     assert [one.number for one in whole_intervals(moments, 0.5)] == [0, 1]
 
 
+def test_what_came_after_the_end_is_answered_and_in_no_second() -> None:
+    many = [interval(0, 100), interval(1, 400, latency={9: 400}, drained=300)]
+    turn = gathered(Load(rate=1000.0), 0, [many], 0.5)
+    assert turn.requests == 500
+    assert turn.throughput == pytest.approx(400.0)
+    assert [moment.in_time for moment in turn.moments] == [100, 100]
+    assert turn.latency.counts() == {9: 400}
+
+
 def test_the_busiest_process_is_found_and_its_waiting_not_held_against_it() -> None:
     lazy = [interval(number, cpu=0.25, spun=0.2) for number in range(4)]
     busy = [interval(number, cpu=0.24) for number in range(4)]

@@ -156,6 +156,7 @@ def test_a_stall_in_the_last_moment_is_seen(begin: Begin) -> None:
     assert max(run.latencies()) >= 250_000
     assert run.requests + run.loop.left == 11
     assert run.loop.unanswered == 0
+    assert run.said[-1].drained >= 1  # the one that stalled came after the end
 
 
 def test_overload_leaves_requests_behind_and_sends_none_of_them_late(begin: Begin) -> None:
