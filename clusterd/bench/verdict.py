@@ -7,6 +7,9 @@ from clusterd.bench.figures import Figures, Speedup
 from clusterd.bench.results import Report
 from clusterd.bench.rows import told
 
+DIED = "died"  # the event of a server that ended by itself
+LEFT = "more than 1 % without an answer"
+KEPT = 0.99  # share of the rate that a server which keeps up answers
 CLOSE = 0.03  # shares that differ by less are said to be alike
 
 
@@ -15,15 +18,32 @@ def verdict(report: Report, found: Sequence[Figures]) -> list[str]:
     answered = [one for one in found if one.requests]
     if not answered:
         return [_nothing(report)]
-    said = _headline(report, answered)
-    said += _noise(report, answered)
-    if not answered[0].load.rate:
-        said += _latency(answered)
-    said += _others(answered)
+    stood = [one for one in answered if not _death(one)]
+    said = _compared(report, stood) if stood else []
+    said += [_ending(one) for one in answered if one not in stood]
     said += _failures(answered)
-    if report.interrupted or any(one.partial for one in found):
+    if report.interrupted or any(one.partial for one in stood):
         said.append("It ended before its time: these are the figures until then.")
     return said
+
+
+def _compared(report: Report, found: Sequence[Figures]) -> list[str]:
+    """Sides whose servers stood it: what died after a moment has won nothing."""
+    said = [*_headline(report, found), *_noise(report, found)]
+    if not found[0].load.rate:
+        said += _latency(found)
+    return said + _others(found)
+
+
+def _death(one: Figures) -> str:
+    """How a side's server ended by itself, in any of its turns; "" for one that stood."""
+    ends = [event for turn in one.turns for event in turn.events if event.kind == DIED]
+    return ends[0].text.partition("\n")[0] or "it ended" if ends else ""
+
+
+def _ending(one: Figures) -> str:
+    until = amounts.rate(one.throughput.median)
+    return f"{one.side.name} did not last: {_death(one)}, after {until} until then."
 
 
 def _nothing(report: Report) -> str:
@@ -44,7 +64,8 @@ def _nothing(report: Report) -> str:
 
 def _gaining(found: Sequence[Figures]) -> tuple[Figures, Speedup] | None:
     """The side with the most workers of those that are compared with fewer of the same."""
-    sides = [(one, one.speedup) for one in found if one.speedup is not None]
+    names = {one.side.name for one in found}
+    sides = [(one, one.speedup) for one in found if one.speedup and one.speedup.over in names]
     return max(sides, key=lambda pair: pair[0].side.workers, default=None)
 
 
@@ -56,13 +77,14 @@ def _headline(report: Report, found: Sequence[Figures]) -> list[str]:
     if gaining and gaining[1].throughput:
         return [_speedup(*gaining)]
     first = found[0]
-    if len(found) == 1:
-        rate, p99 = amounts.rate(first.throughput.median), told(first.percentiles["p99"])
-        over = amounts.plural(first.load.connections, "connection")
-        return [f"{first.side.name} answers {rate} over {over}, with a p99 of {p99}."]
     if first.load.rate:
         ends = [_slowness(one) for one in found]
         return [f"At {amounts.rate(first.load.rate)} {_and(ends)}."]
+    if len(found) == 1:
+        rate, p99 = amounts.rate(first.throughput.median), first.percentiles["p99"]
+        over = amounts.plural(first.load.connections, "connection")
+        how = f", with a p99 of {told(p99)}" if p99.value else f", and leave{_s(first)} {LEFT}"
+        return [f"{first.side.name} answer{_s(first)} {rate} over {over}{how}."]
     best = max(found, key=lambda one: one.throughput.median)
     others = [
         f"{amounts.times(one.throughput.median / best.throughput.median)} for {one.side.name}"
@@ -70,13 +92,15 @@ def _headline(report: Report, found: Sequence[Figures]) -> list[str]:
         if one is not best
     ]
     rate = amounts.rate(best.throughput.median)
-    return [f"{best.side.name} answers most, {rate}; of that {_and(others)}."]
+    return [f"{best.side.name} answer{_s(best)} most, {rate}; of that {_and(others)}."]
 
 
 def _slowness(one: Figures) -> str:
     found = one.percentiles["p99"]
+    if found.value is None and one.throughput.median < KEPT * one.load.rate:
+        return f"{one.side.name} answer{_s(one)} only {amounts.rate(one.throughput.median)}"
     if found.value is None:
-        return f"{one.side.name} leave{_s(one)} more than 1 % without an answer"
+        return f"{one.side.name} leave{_s(one)} {LEFT}"
     return f"{one.side.name} answer{_s(one)} with a p99 of {told(found)}"
 
 
@@ -112,8 +136,10 @@ def _speedup(one: Figures, speedup: Speedup) -> str:
 def _noise(report: Report, found: Sequence[Figures]) -> list[str]:
     """Whether the speed-up of the first sentence is more than chance."""
     gaining = _gaining(found)
+    if gaining and gaining[1].rate:
+        return ["How much of that is noise, a search does not say."]
     ratio = gaining[1].throughput if gaining else None
-    if ratio is None or report.searches:
+    if ratio is None:
         return []
     if ratio.low is None or ratio.high is None:
         return ["One turn each does not say how much of that is noise."]
@@ -166,7 +192,9 @@ def _others(found: Sequence[Figures]) -> list[str]:
 def _failures(found: Sequence[Figures]) -> list[str]:
     failed, ended = sum(one.failed for one in found), sum(o.requests + o.lost for o in found)
     if not failed:
-        return [f"None of {amounts.plural(ended, 'request')} failed."]
+        lost = sum(one.lost for one in found)
+        but = f", but {amounts.count(lost)} were never answered" if lost else ""
+        return [f"None of {amounts.plural(ended, 'request')} failed{but}."]
     sides = [
         f"{one.side.name} {amounts.count(one.failed)} ({amounts.percent(one.error_share)})"
         for one in found

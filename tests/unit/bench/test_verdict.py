@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from clusterd.bench.figures import main
 from clusterd.bench.load import Load
-from clusterd.bench.results import Report, Search
+from clusterd.bench.results import Event, Report, Search
 from clusterd.bench.verdict import verdict
 from tests.support import reports
 
@@ -44,6 +44,7 @@ def test_a_search_is_told_by_its_rate() -> None:
     assert said(report)[0] == (
         "4 workers keep p99<50ms up to 36,400/s, 3.60 × the rate of 1 worker."
     )
+    assert said(report)[1] == "How much of that is noise, a search does not say."
     report.searches = [Search("p99<1ms", side.name) for side in report.sides]
     assert said(report)[0] == "No rate keeps p99<1ms."
 
@@ -95,3 +96,31 @@ def test_an_open_loop_that_loses_requests_has_no_p99() -> None:
     turns[0].errors = {"reset": 20}
     first = said(reports.report(turns=turns))[0]
     assert first.startswith("At 1,000/s 1 worker leaves more than 1 % without an answer and 4 ")
+
+
+def test_a_rate_beyond_what_a_server_can_do_is_no_success() -> None:
+    load = Load(duration=1.0, rate=50_000.0)
+    turn = reports.turn(reports.ALL, load=load)
+    turn.moments[-1].behind = 20_000
+    text = said(reports.report((reports.ALL,), turns=[turn]))
+    assert text[0].startswith("At 50,000/s 4 workers answer only 3")
+    assert text[-1].endswith(" failed, but 20,000 were never answered.")
+
+
+def test_a_server_that_died_is_not_the_best() -> None:
+    others = reports.OTHERS[:2]
+    turns = [reports.turn(shape) for shape in others]
+    turns[1].partial = True
+    turns[1].events.append(Event(0.5, "died", "the server exited with 7\nIt said: ..."))
+    text = said(reports.report(others, turns=turns))
+    assert text[0].startswith("gunicorn answers 1")
+    assert text[1].startswith("uvicorn did not last: the server exited with 7, after 3")
+
+
+def test_one_that_died_has_gained_nothing_over_another() -> None:
+    report = reports.report()
+    report.turns[0].events.append(Event(0.5, "died", "the server exited with 7"))
+    text = said(report)
+    assert text[0].startswith("4 workers answer 3")
+    assert "1 worker did not last" in text[1]
+    assert "as much as" not in " ".join(text)
