@@ -102,20 +102,33 @@ def doubts(found: Iterable[Figures]) -> list[str]:
     ]
 
 
-def everything(report: Report, shown: Iterable[Figures]) -> list[str]:
-    """The doubts of those that are shown, then of other loads those that say something else."""
+def everything(report: Report, shown: Sequence[Figures]) -> list[str]:
+    """The doubts of those that are shown, then of other loads those that say something else.
+
+    Not of a search: what its tries found to be too much is what they were for.
+    """
     said = doubts(shown)
-    keys = {_key(doubt) for doubt in said}
-    for doubt in doubts(figures(report)):
-        if _key(doubt) not in keys:
-            keys.add(_key(doubt))
-            said.append(doubt)
+    keys = {_key(doubt) for one in shown for doubt in one.doubts}
+    for one in figures(report) if not report.searches else ():
+        if any(one.load == other.load for other in shown if other.side.name == one.side.name):
+            continue
+        for doubt in one.doubts:
+            if _key(doubt) not in keys:
+                keys.add(_key(doubt))
+                said.append(f"{one.side.name} {_under(one)}: {doubt}")
     return said
 
 
+def _under(one: Figures) -> str:
+    """Which of several loads."""
+    if one.load.rate:
+        return f"at {amounts.rate(one.load.rate)}"
+    return f"with {amounts.plural(one.load.connections, 'connection')}"
+
+
 def _key(doubt: str) -> str:
-    """What it says, whoever's it is and whatever its numbers are."""
-    return _NUMBER.sub("", doubt.partition(": ")[2] or doubt)
+    """What it says, whatever its numbers are."""
+    return _NUMBER.sub("", doubt)
 
 
 def _notes(report: Report, rows: Sequence[Row]) -> list[str]:
@@ -232,12 +245,13 @@ def _lag(one: Figures) -> Cell | None:
 def _busiest(one: Figures) -> Cell:
     busiest = max(turn.generator.busiest for turn in one.turns)
     many = max(turn.generator.processes for turn in one.turns)
-    shared = ", shared cores" if any(turn.generator.shared for turn in one.turns) else ""
     wanted = max(turn.generator.wanted for turn in one.turns)
-    lacked = f", wanted {amounts.percent(wanted)}" if wanted - busiest > LACKED else ""
+    said = [f"{many} processes"] if many > 1 else []
+    said += ["shared cores"] if any(turn.generator.shared for turn in one.turns) else []
+    said += [f"wanted {amounts.percent(wanted)}"] if wanted - busiest > LACKED else []
     return Cell(
         amounts.percent(busiest),
-        amounts.plural(many, "process", "processes") + shared + lacked,
+        ", ".join(said),
         BAD if max(busiest, wanted) >= BUSY else "",
     )
 

@@ -34,7 +34,8 @@ def table(report: Report, *, width: int = WIDTH, colours: bool = False) -> str:
         made = _brief(made)
     for block in _blocks(made, width):
         lines += ["", *_grid(made, block, ink)]
-    said = [line for one in _failed(report) for line in _wrapped(one, width, "  ")]
+    told = [*_happened(report), *_failed(report)]
+    said = [line for one in told for line in _wrapped(one, width, "  ")]
     lines += ["", *said] if said else []
     if len(figures(report)) > len(found):
         lines += ["", "Of several loads the one that speaks for each side; the report has all."]
@@ -43,17 +44,33 @@ def table(report: Report, *, width: int = WIDTH, colours: bool = False) -> str:
     return "\n".join(lines)
 
 
+def _happened(report: Report) -> list[str]:
+    """What was done to each side and became of it: how often, with the last words of each kind."""
+    lines = []
+    for side in report.sides:
+        events = [event for turn in report.of(side.name) for event in turn.events]
+        kinds = dict.fromkeys(event.kind for event in events)
+        parts = []
+        for kind in kinds:
+            texts = [event.text for event in events if event.kind == kind]
+            last = texts[-1].partition("\n")[0]
+            parts.append(f"{len(texts)} × {kind}" + (f" ({last})" if last else ""))
+        lines += [f"{side.name}: {', '.join(parts)}"] if parts else []
+    return lines
+
+
 def _failed(report: Report) -> list[str]:
     """What the last error of each kind said, the same of several sides once."""
-    said: dict[tuple[str, str], dict[str, None]] = {}
-    for turn in report.turns:
-        for kind, text in turn.texts.items():
-            said.setdefault((kind, text), {})[turn.side] = None
+    last = {(turn.side, kind): text for turn in report.turns for kind, text in turn.texts.items()}
+    said: dict[tuple[str, str], list[str]] = {}
+    for (side, kind), text in last.items():
+        said.setdefault((kind, text), []).append(side)
     return [f"{kind} ({', '.join(sides)}): {text}" for (kind, text), sides in said.items()]
 
 
 def _wrapped(text: str, width: int, indent: str = "") -> list[str]:
-    return textwrap.wrap(clean(text), width, subsequent_indent=indent)
+    """Lines of it; one that it has is none of ours."""
+    return textwrap.wrap(clean(" ".join(text.splitlines())), width, subsequent_indent=indent)
 
 
 def _ink(text: str, colour: str) -> str:
@@ -71,7 +88,7 @@ def _said(cell: Cell) -> str:
 def _brief(made: Table) -> Table:
     """Without where the turns lie, so that more sides stand beside each other."""
     kept = [
-        replace(row, cells=tuple(c if c.tone else replace(c, more="") for c in row.cells))
+        replace(row, cells=tuple(replace(c, more="") if " – " in c.more else c for c in row.cells))
         for row in made.rows
     ]
     return replace(made, rows=tuple(kept))

@@ -81,14 +81,39 @@ def test_doubts_of_other_loads_are_said_where_they_say_something_else() -> None:
     report.turns[0].doubts.append("something else")
     shown = text.table(report)
     assert shown.count("were measured") == 2  # of each side that is shown its own
-    assert "- 1 worker: something else" in shown
+    assert "- 1 worker with 1 connection: something else" in shown
+
+
+def test_what_the_tries_of_a_search_found_raises_no_doubt() -> None:
+    report = reports.ladder_of_rates()
+    report.turns[0].doubts.append("the server did not keep up")
+    assert "did not keep up" not in text.table(report)
+
+
+def test_what_was_done_to_a_server_is_told() -> None:
+    shown = " ".join(text.table(reports.chaos(), width=200).splitlines())
+    done = "8 × kill (pid 1003), 2 × reload, 2 × broken deploy (the import raises), 2 × recovered"
+    assert f"1 worker: {done} 4 workers: {done}" in shown
+
+
+def test_words_of_several_lines_are_told_in_one() -> None:
+    report = reports.report()
+    report.notes.append("nobody listens\nIs the server \x1b[1mup?")
+    assert "- nobody listens Is the server \\x1b[1mup?" in text.table(report)
+
+
+def test_the_share_of_the_machine_stays_where_sides_need_room() -> None:
+    report = reports.report()
+    for turn in report.turns:
+        turn.generator.busiest, turn.generator.wanted, turn.generator.shared = 0.33, 0.5, True
+    assert "of the machine" in text.table(report, width=80)
 
 
 def test_a_generator_that_wanted_more_than_it_got_is_told() -> None:
     turn = reports.turn(reports.ONE, shared=True)
     turn.generator.busiest, turn.generator.wanted = 0.33, 0.98
     shown = text.table(reports.report((reports.ONE,), turns=[turn]))
-    assert re.search(r"Busiest core +33 %  1 process, shared cores, wanted 98 %$", shown, re.M)
+    assert re.search(r"Busiest core +33 %  shared cores, wanted 98 %$", shown, re.M)
 
 
 def test_a_percentile_that_nobody_can_know_is_not_shown_as_a_figure() -> None:
