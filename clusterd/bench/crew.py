@@ -122,6 +122,12 @@ class Crew:
         try:
             for number, load in enumerate(self._loads):
                 self._start(number, load)
+        except OSError as error:
+            self.stop()
+            raise ConfigError(
+                f"{len(self._loads)} generator processes cannot be started: {error.strerror}",
+                "Take fewer --connections, or let more files be open: ulimit -n.",
+            ) from error
         except BaseException:
             self.stop()
             raise

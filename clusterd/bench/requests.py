@@ -40,6 +40,7 @@ OURS = {
 }
 LISTENING = (("Accept", "text/event-stream"),)  # as browsers ask for events; some servers insist
 WITH_BODY = frozenset({"POST", "PUT", "PATCH"})  # a length is expected even if it is 0
+LONGEST_BODY = 64 << 20  # bytes; every generator holds it, and is told it in a line
 MOST_CARDS = 100_000  # of a deck; finer weights than this are rounded
 
 Headers = tuple[tuple[str, str], ...]
@@ -172,11 +173,15 @@ def merged(headers: Headers, own: Sequence[tuple[str, str]]) -> Headers:
 
 
 def read_body(path: Path) -> bytes:
-    """The bytes of a body; raises ConfigError for a file that cannot be read."""
+    """The bytes of a body; raises ConfigError for a file that cannot be read, or never ends."""
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            body = file.read(LONGEST_BODY + 1)
     except OSError as error:
         raise ConfigError(f"the body {path} cannot be read: {error.strerror}") from None
+    if len(body) > LONGEST_BODY:
+        raise ConfigError(f"the body {path} has more than {LONGEST_BODY >> 20} MiB")
+    return body
 
 
 def read_text(path: Path) -> str:
