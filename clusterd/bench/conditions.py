@@ -110,8 +110,8 @@ class Condition:
         said = f"{amounts.count(cold)} of them in the warm-up" if cold else ""
         if not self.share:
             return one.failed + cold, said
-        every = one.requests + one.lost + cold + sum(moment.requests for moment in early)
-        return (one.failed + cold) / every if every else float(one.failed > 0), said
+        every = one.tried + cold + sum(moment.requests for moment in early)
+        return (one.failed + cold) / every if every else 0.0, said
 
 
 @dataclass(frozen=True, slots=True)

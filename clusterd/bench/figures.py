@@ -83,9 +83,14 @@ class Figures:
 
     @property
     def error_share(self) -> float:
-        """Errors by requests, 0 to 1."""
-        every = self.requests + self.lost
-        return min(1.0, self.failed / every) if every else float(self.failed > 0)
+        """Errors by all that was tried, 0 to 1: connections that could not be made, too."""
+        return self.failed / self.tried if self.tried else 0.0
+
+    @property
+    def tried(self) -> int:
+        """Answers, and what ended in none: statuses are both an answer and an error."""
+        refused = sum(many for kind, many in self.errors.items() if kind.startswith("status "))
+        return self.requests + max(self.lost, self.failed - refused)
 
 
 def figures(report: Report) -> list[Figures]:

@@ -43,7 +43,7 @@ def _death(one: Figures) -> str:
 
 def _ending(one: Figures) -> str:
     until = amounts.rate(one.throughput.median)
-    return f"{one.side.name} did not last: {_death(one)}, after {until} until then."
+    return f"{one.side.name} did not last: {_death(one)}; it answered {until} until then."
 
 
 def _nothing(report: Report) -> str:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from clusterd.bench import figures as module
 from clusterd.bench import paced
-from clusterd.bench.figures import FEW, LOST, Figures, figures, main, percentile
+from clusterd.bench.figures import FEW, LOST, Figures, figures, main, of_turn, percentile
 from clusterd.bench.histogram import Histogram
 from clusterd.bench.load import Load
 from clusterd.bench.results import Event, Moment, Report, Search, ServerUse, Side, Spin, Turn
@@ -104,7 +104,7 @@ def test_errors_that_are_no_lost_requests() -> None:
     assert module.unanswered(Load(fresh=True), errors) == 15
     found = only(figures(report(turn("a", {100: 100}, errors=errors))))
     assert (found.failed, found.lost) == (24, 3)
-    assert found.error_share == pytest.approx(24 / 103)
+    assert found.error_share == pytest.approx(24 / 115)
     assert list(found.errors) == ["status 503", "connect", "tls", "timeout", "reset"]
 
 
@@ -113,6 +113,11 @@ def ended(rate: float, counts: dict[int, int], unanswered: int, behind: int = 0)
     moments = [Moment(0, behind=behind)]
     load = Load(rate=rate)
     return replace(turn("a", counts), load=load, unanswered=unanswered, moments=moments)
+
+
+def test_connections_that_could_not_be_made_are_a_share_of_all_that_was_tried() -> None:
+    one = turn("a", {100: 51}, errors={"connect": 157, "reset": 2})
+    assert of_turn(one).error_share == pytest.approx(159 / (51 + 159))
 
 
 def test_what_the_open_loop_left_undone_is_slower_than_what_it_did() -> None:

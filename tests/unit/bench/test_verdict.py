@@ -114,7 +114,7 @@ def test_a_server_that_died_is_not_the_best() -> None:
     turns[1].events.append(Event(0.5, "died", "the server exited with 7\nIt said: ..."))
     text = said(reports.report(others, turns=turns))
     assert text[0].startswith("gunicorn answers 1")
-    assert text[1].startswith("uvicorn did not last: the server exited with 7, after 3")
+    assert text[1].startswith("uvicorn did not last: the server exited with 7; it answered 3")
 
 
 def test_one_that_died_has_gained_nothing_over_another() -> None:

@@ -123,8 +123,11 @@ def test_two_stored_reports_are_compared(
     before, after = tmp_path / "a.json", tmp_path / "b.json"
     store.save(reports.report(), before)
     store.save(reports.report(), after)
+    after.write_text(after.read_text().replace('"target": "', '"target": "\\u001b[31m'))
     assert run(["bench", "compare", str(before), str(after), "--fail-on-worse"]) == 0
-    assert "throughput" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "throughput" in shown
+    assert "\\x1b[31m" in shown  # said, and not obeyed
     before.write_text("[]")
     assert run(["bench", "compare", str(before), str(after)]) == 4
     assert "a.json" in capsys.readouterr().err
