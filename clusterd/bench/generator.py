@@ -36,7 +36,7 @@ class Parent:
 
     def __init__(self, stdin: int, stdout: int) -> None:
         self.stdin, self._stdout = stdin, stdout
-        self._read = b""
+        self._read = bytearray()
         self.gone = False
         with suppress(OSError):  # a file, or more than a user may have
             fcntl.fcntl(stdout, fcntl.F_SETPIPE_SZ, PIPE)
@@ -52,8 +52,11 @@ class Parent:
         """The whole lines of what came, waiting for something to come. `gone` tells of its end."""
         data = os.read(self.stdin, LINE)
         self.gone = not data
-        *lines, self._read = (self._read + data).split(b"\n")
-        return lines
+        self._read += data  # in place: an order may hold a body of a hundred megabytes
+        if b"\n" not in data:
+            return []
+        *lines, self._read = self._read.split(b"\n")
+        return [bytes(line) for line in lines]
 
     def order(self) -> Order | None:
         """The first line; None if it goes before it has said one. Raises Unfit."""
