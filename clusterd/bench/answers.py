@@ -249,6 +249,9 @@ class Reader:
         # Interim answers are dropped, and counted in; what is held is counted when it is read.
         self.size += at
         self._held = data[at:]
+        newline = self._held.find(b"\n")
+        if newline >= 0 and self._held[newline - 1 : newline] != b"\r":
+            raise BadAnswer("a head whose lines do not end with CRLF")  # its end would not be found
         if not b"HTTP/1.".startswith(self._held[:7]):
             raise BadAnswer(f"no status line: {self._held[:60]!r}")
 

@@ -105,7 +105,7 @@ def _lag(turn: Turn) -> str:
 
 def _late(turn: Turn) -> bool:
     """Open loop: whether the generator itself was late, by more than latencies hide."""
-    if turn.lag is None or not turn.lag.count:
+    if turn.lag is None or not turn.lag.count or not turn.latency.count:
         return False
     return turn.lag.percentile(99) > max(LATE, LATE_SHARE * turn.latency.percentile(99))
 
@@ -187,7 +187,9 @@ def _too_short(turn: Turn) -> str:
 
 def _unsettled(turn: Turn) -> str:
     """The warm-up was cut where it had to be, not where it ended."""
-    if len(turn.moments) < warmup.FEWEST or warmup.settled(turn.moments) is not None:
+    if len(turn.moments) < warmup.FEWEST or not turn.requests:
+        return ""
+    if warmup.settled(turn.moments) is not None:
         return ""
     return (
         "the warm-up never ended: throughput or latency kept changing, so this is no steady state; "

@@ -89,11 +89,12 @@ class HttpConnection(Connection):
 
     def _whole(self, status: int) -> None:
         now, reader = monotonic_ns(), self._reader
+        if reader.left:  # a HEAD answered with a body, or two answers: who knows to what
+            self.fail(interval.PROTOCOL, "more than was asked for")
+            return
         self.answered(status, reader.size, now - self.since)
         self.fruitless = self.since = 0
-        if reader.left:
-            self.fail(interval.PROTOCOL, "more than was asked for")
-        elif reader.closes or self.unsent:  # an answer before the whole request was sent
+        if reader.closes or self.unsent:  # an answer before the whole request was sent
             self.redial()
         else:
             self.free(now)

@@ -126,6 +126,7 @@ BAD = {
     "a chunk that is too long": BEGUN + b"1\r\nhello\r\n",
     "a chunk's line without end": BEGUN + b"0" * 9000,
     "another protocol": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n",
+    "lines that end with LF": b"HTTP/1.1 200 OK\nContent-Length: 2\n\nhi",
     "a head without end": b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 20000,
 }
 

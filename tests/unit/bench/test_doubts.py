@@ -213,5 +213,17 @@ def test_nothing_answered_is_told_first_of_all() -> None:
     assert said(turn, "nothing was answered")
 
 
+def test_where_nothing_was_answered_neither_schedule_nor_warm_up_is_to_blame() -> None:
+    turn = sound()
+    turn.requests, turn.latency, turn.errors = 0, Histogram(), {"reset": 38 * EACH}
+    turn.lag = Histogram.of({4_000: 38 * EACH})
+    for moment in turn.moments:
+        moment.requests, moment.latency = 0, Histogram()
+    told = " ".join(doubts.doubts(turn))
+    assert "nothing was answered" in told
+    assert "the generator" not in told
+    assert "warm-up" not in told
+
+
 def test_an_empty_turn_is_borne() -> None:
     assert doubts.doubts(Turn("1 worker", 1, Load(rate=5.0))) == ["nothing was answered"]
