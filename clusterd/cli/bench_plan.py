@@ -278,11 +278,12 @@ def _plan(load: Load, asked: Mapping[str, Any], slo: tuple[Condition, ...]) -> P
 
 
 def _stem(report: str | None) -> Path:
-    """Where reports go; a name that ends as one of them is meant as its stem."""
-    if report:
-        path = Path(report)
-        return path.with_suffix("") if path.suffix in (".html", ".json") else path
-    return Path(f"clusterd-bench-{datetime.datetime.now():%Y-%m-%d-%H%M%S}")
+    """Where reports go; a name that ends as one of them is meant as its stem, and a directory as
+    where those of the usual name go."""
+    path = Path(report or "")
+    if path.is_dir():
+        return path / f"clusterd-bench-{datetime.datetime.now():%Y-%m-%d-%H%M%S}"
+    return path.with_suffix("") if path.suffix in (".html", ".json") else path
 
 
 def settings(

@@ -148,6 +148,13 @@ def test_reports(tmp_path: Path) -> None:
     assert plan(f"{URL} --pictures shots").pictures == Path("shots")
 
 
+def test_a_directory_takes_reports_of_the_usual_name(tmp_path: Path) -> None:
+    stem = plan(f"{URL} --report {tmp_path}").stem
+    assert stem is not None
+    assert stem.parent == tmp_path
+    assert stem.name.startswith("clusterd-bench-2")
+
+
 def test_settings_say_what_was_resolved() -> None:
     shown = plan(f"{URL} -c 8 -d 2s --rate 50 -H 'A: b' --insecure --fail-on 'errors>0'").settings
     assert shown == {
