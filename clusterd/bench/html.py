@@ -16,6 +16,7 @@ from clusterd.bench.load import Request
 from clusterd.bench.results import Report, Turn
 from clusterd.bench.rows import Cell, Row, everything, table
 from clusterd.bench.verdict import verdict
+from clusterd.core.log import clean
 
 # Nothing is fetched, from anywhere, whatever a page was made to contain.
 POLICY = (
@@ -79,8 +80,9 @@ def page(report: Report, pictures: Mapping[str, Drawn], theme: str = "") -> str:
 
 
 def escaped(text: str) -> str:
-    """Text that stays text, wherever in a page it stands; what UTF-8 cannot carry is replaced."""
-    return html.escape(text.encode("utf-8", "backslashreplace").decode())
+    """Text that stays text, wherever in a page it stands; what a page cannot carry is replaced."""
+    lines = "\n".join(map(clean, text.splitlines()))
+    return html.escape(lines.encode("utf-8", "backslashreplace").decode())
 
 
 def _kept(sentence: str) -> str:
@@ -134,7 +136,7 @@ def _figures(report: Report, found: Sequence[Figures]) -> str:
     notes = "".join(f"<p class=note>{escaped(note)}</p>" for note in made.notes)
     return (
         "<section aria-labelledby=figures><h2 id=figures>Figures</h2>"
-        f"<div class=wide><table{' class=many' if len(made.sides) > MANY else ''}>"
+        f"<div class=wide><table{' class=many' if len(made.sides) >= MANY else ''}>"
         f"<thead><tr><td></td>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
         f"{notes}</section>"
     )

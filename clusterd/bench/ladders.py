@@ -21,6 +21,7 @@ STEP_BACK = 0.8  # what was found and did not last is tried again at this share
 CONFIRMATIONS = 6
 HELD = 0.95  # share of the rate that must have been answered, else the server falls behind
 TOLERATED = 0.001  # share of errors that keeps a target still
+WAITED = 0.1  # share of requests that waited for a connection from which those may be too few
 BROKEN_OFF = 0.05  # share of errors at which a ladder of connections ends
 
 Keeps = Callable[[Turn], bool]
@@ -161,4 +162,7 @@ def _bound(failing: Sequence[Turn]) -> str:
         return ""
     lowest = min(failing, key=lambda turn: turn.load.rate)
     use = lowest.generator
-    return "generator" if max(use.busiest, use.wanted) >= 0.95 else "server"
+    if max(use.busiest, use.wanted) >= 0.95:
+        return "generator"
+    # More of them would tell which.
+    return "server or the connections" if lowest.waited > WAITED * lowest.requests else "server"

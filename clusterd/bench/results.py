@@ -143,7 +143,7 @@ class Search:
     slo: str
     side: str
     rate: float = 0.0  # requests a second; 0: not even the lowest kept it
-    bounded_by: str = ""  # server, generator: what stopped it from going higher
+    bounded_by: str = ""  # server, generator, server or the connections: what let it go no higher
 
 
 @dataclass(slots=True)

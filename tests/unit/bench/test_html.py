@@ -152,5 +152,11 @@ def test_a_run_that_hardly_began_has_a_page(turns: list[Turn]) -> None:
 
 
 def test_many_sides_are_marked_for_narrow_columns() -> None:
-    assert "<table class=many>" in html.page(reports.crowded(), {})
+    three = reports.report((reports.ONE, reports.ALL, reports.OTHERS[0]))
+    for report in (reports.crowded(), three):
+        assert "<table class=many>" in html.page(report, {})
     assert "<table class=many>" not in html.page(reports.report(), {})
+
+
+def test_a_page_carries_no_control_characters() -> None:
+    assert html.escaped("\x1b[31mred\x00\nnext") == "\\x1b[31mred\\x00\nnext"

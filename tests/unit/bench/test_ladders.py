@@ -113,6 +113,9 @@ def test_a_search_of_rounds_is_the_middle_one_and_says_what_was_in_the_way() -> 
     kept = search(3000, 0.2)
     plan = Highest(LOAD, lambda t: t.load.rate <= 3000)
     assert searched("", "a", plan, [kept]).bounded_by == "server"
+    for one in kept:
+        one.waited = one.requests // 2
+    assert searched("", "a", plan, [kept]).bounded_by == "server or the connections"
 
 
 def test_errors_and_falling_behind_keep_no_target() -> None:
