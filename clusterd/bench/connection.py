@@ -200,8 +200,7 @@ class Connection:
             self._watch(OUT, self._connecting)
 
     def _refused(self, error: OSError) -> None:
-        kind = interval.TIMEOUT if isinstance(error, TimeoutError) else interval.CONNECT
-        self.fail(kind, troubles.explained(error, self._dialer.target))
+        self.fail(troubles.refusal(error), troubles.explained(error, self._dialer.target))
 
     def close(self) -> None:
         """For good, unless it is dialed again."""

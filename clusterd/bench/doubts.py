@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from clusterd.bench import amounts, warmup
 from clusterd.bench.figures import BEYOND, FEW, lost, percentile, unanswered
-from clusterd.bench.interval import INTERVAL
+from clusterd.bench.interval import INTERVAL, LIMIT
 from clusterd.bench.results import Moment, Turn
 
 BUSY = 0.95  # share of a core from which on a generator may have been what was too slow
@@ -52,6 +52,16 @@ def _bottleneck(turn: Turn) -> str:
     )
 
 
+def _starved(turn: Turn) -> str:
+    count = sum(moment.errors.get(LIMIT, 0) for moment in turn.moments)
+    if not count:
+        return ""
+    return (
+        f"{amounts.plural(count, 'connection')} could not be tried, since this machine had no port "
+        "or no descriptor left: that limit is the generator's, and not the server's"
+    )
+
+
 def _limited(turn: Turn) -> bool:
     """Whether a generator had no time left: it used all of a core, or all that it got of one."""
     return max(turn.generator.busiest, turn.generator.wanted) >= BUSY
@@ -76,7 +86,7 @@ def _rate(turn: Turn) -> str:
     if turn.requests >= HELD * rate * turn.seconds or lacking <= 1:
         return ""
     said = f"{amounts.rate(turn.throughput)} were answered of {amounts.rate(rate)} that were due"
-    if _limited(turn) or _late(turn):
+    if _limited(turn) or _late(turn) or _starved(turn):
         return f"{said}: the generator could not send more"
     return f"{said}: the server did not keep up, so latency grows for as long as this goes on"
 
@@ -251,6 +261,7 @@ def _measured(turn: Turn) -> list[Moment]:
 _DOUBTS: tuple[Callable[[Turn], str], ...] = (
     _ended,
     _bottleneck,
+    _starved,
     _shared,
     _rate,
     _waited,

@@ -135,7 +135,7 @@ def unanswered(load: Load, errors: dict[str, int]) -> int:
         many
         for kind, many in errors.items()
         if not kind.startswith("status ")
-        and (load.fresh or kind not in (interval.CONNECT, interval.TLS))
+        and (load.fresh or kind not in (interval.CONNECT, interval.LIMIT, interval.TLS))
     )
 
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 INTERVAL = 0.25  # seconds
 
 # Kinds of errors, the keys of `Interval.errors`; a status is its own kind, as "status 503".
-CONNECT, RESET, CLOSED, TIMEOUT, TLS, PROTOCOL = (
+CONNECT, LIMIT, RESET, CLOSED, TIMEOUT, TLS, PROTOCOL = (
     "connect",  # refused, unreachable
+    "limit",  # ours: no port or no descriptor was left to connect with
     "reset",  # by the peer, with a request under way
     "closed",  # orderly, but in the middle of an answer or instead of one
     "timeout",

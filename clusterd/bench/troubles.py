@@ -5,7 +5,7 @@ import re
 import socket
 import ssl
 
-from clusterd.bench.interval import CLOSED, RESET, TLS
+from clusterd.bench.interval import CLOSED, CONNECT, LIMIT, RESET, TIMEOUT, TLS
 from clusterd.bench.load import Target
 
 # X509_V_ERR_… of OpenSSL (x509_vfy.h), which SSLCertVerificationError carries.
@@ -27,6 +27,9 @@ WANTS_CERTIFICATE = frozenset(
     }
 )
 
+# What connecting fails with where it is we who cannot.
+OURS = frozenset({errno.EADDRNOTAVAIL, errno.EMFILE, errno.ENFILE})
+
 TLS_RECORD = re.compile(rb"[\x14-\x17]\x03[\x00-\x04]", re.DOTALL)
 H2_SETTINGS = re.compile(rb"\x00..\x04\x00\x00\x00\x00\x00", re.DOTALL)
 
@@ -36,6 +39,13 @@ def kind(error: OSError) -> str:
     if isinstance(error, BrokenPipeError | ssl.SSLEOFError | ssl.SSLZeroReturnError):
         return CLOSED  # it follows a FIN; everything else a RST, or what the network said
     return TLS if isinstance(error, ssl.SSLError) else RESET
+
+
+def refusal(error: OSError) -> str:
+    """What a connection that was not had is counted as: CONNECT, TIMEOUT or LIMIT."""
+    if isinstance(error, TimeoutError):
+        return TIMEOUT
+    return LIMIT if error.errno in OURS else CONNECT
 
 
 def explained(error: BaseException, target: Target) -> str:

@@ -1,5 +1,6 @@
 """How connections come to stand and go, over real sockets: TLS, Unix sockets, refusals, waits."""
 
+import errno
 import socket
 import ssl
 import threading
@@ -229,6 +230,19 @@ def test_fruitless_connections_wait_longer_each_time() -> None:
     assert waits[:5] == [5, 10, 20, 40, 80]
     assert waits[-1] == LONGEST_WAIT // 1_000_000
     assert FIRST_WAIT == 5_000_000
+    stage.close()
+
+
+def test_a_port_that_we_do_not_have_is_no_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    def dial() -> socket.socket:
+        raise OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
+
+    stage = Stage()
+    monkeypatch.setattr(stage, "dial", dial)
+    HttpConnection(stage, stage.dialer, plan()).dial()
+    stage.due()
+    assert stage.tally.errors == {"limit": 1}
+    assert "no port is left" in stage.tally.texts["limit"]
     stage.close()
 
 

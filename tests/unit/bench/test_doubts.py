@@ -144,9 +144,19 @@ def test_a_server_that_does_not_keep_up_is_named() -> None:
     )
 
 
+def starved(turn: Turn) -> None:
+    turn.moments[5].errors = turn.errors = {"limit": 7}
+
+
+def test_ports_that_run_out_are_not_held_against_the_server() -> None:
+    turn = sound(rate=0.0)
+    starved(turn)
+    assert said(turn, "7 connections could not be tried")
+
+
 def test_a_generator_that_does_not_keep_up_is_named() -> None:
     """However little CPU it had: where others took it, it was late."""
-    for spoil in (busy, late):
+    for spoil in (busy, late, starved):
         turn = sound(rate=12_000.0)
         spoil(turn)
         assert any("the generator could not send more" in one for one in doubts.doubts(turn))

@@ -13,7 +13,7 @@ import pytest
 from clusterd.bench.load import Target
 from clusterd.bench.secrecy import client_context
 from clusterd.bench.target import parse_target
-from clusterd.bench.troubles import explained, kind, strange
+from clusterd.bench.troubles import explained, kind, refusal, strange
 from clusterd.core.errors import ConfigError
 from tests.support.authority import Authority
 
@@ -47,6 +47,20 @@ def test_errors_are_told_in_a_sentence_that_helps(
     error: BaseException, target: Target, text: str
 ) -> None:
     assert text in explained(error, target)
+
+
+@pytest.mark.parametrize(
+    ("error", "count_as"),
+    [
+        (ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"), "connect"),
+        (TimeoutError(errno.ETIMEDOUT, "Connection timed out"), "timeout"),
+        (OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address"), "limit"),
+        (OSError(errno.EMFILE, "Too many open files"), "limit"),
+    ],
+    ids=repr,
+)
+def test_connections_that_are_not_had_have_a_kind(error: OSError, count_as: str) -> None:
+    assert refusal(error) == count_as
 
 
 @pytest.mark.parametrize(
