@@ -15,7 +15,6 @@ from clusterd.bench.results import Event
 from clusterd.core.errors import ClusterdError
 
 KILL, RELOAD, BROKEN, RECOVERED = "kill", "reload", "broken deploy", "recovered"
-LOOK = 0.05  # seconds between two looks at whether a server has recovered
 
 
 @dataclass(frozen=True, slots=True)
