@@ -114,7 +114,9 @@ def _doubts(report: Report, found: Sequence[Figures]) -> str:
             "<p class=sure>Nothing raises a doubt: the generator's busiest process used at most "
             f"{escaped(amounts.percent(busiest))} of a core{where}.</p>"
         )
-    items = "".join(f"<li>{escaped(one[:1].upper() + one[1:])}</li>" for one in said)
+    names = tuple(side.name for side in report.sides)
+    said = [one if one.startswith(names) else one[:1].upper() + one[1:] for one in said]
+    items = "".join(f"<li>{escaped(one)}</li>" for one in said)
     title = "<h2 id=doubts>Before you believe it</h2>"
     return f"<aside aria-labelledby=doubts>{title}<ul>{items}</ul></aside>"
 

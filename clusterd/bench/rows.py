@@ -12,6 +12,7 @@ from clusterd.bench.results import Report
 LATENCY = "Latency (lower is better)"
 UNCERTAIN = "few"  # the tone of a figure that rests on few requests
 BAD = "bad"
+TOO_GOOD = 1.05  # share of what a bare spin reached that is no longer believed
 LACKED = 0.1  # of a core that it was ready to use and did not get: worth a word
 BUSY = 0.95  # share of a core from which on the generator may be what limits
 NEVER = "∞"
@@ -83,7 +84,9 @@ def table(report: Report, found: Sequence[Figures]) -> Table:
         for group, name, tell, hint in plan
         if any(cells := [tell(one) for one in found])
     ]
-    return Table(tuple(one.side.name for one in found), tuple(rows), tuple(_notes(report, rows)))
+    return Table(
+        tuple(one.side.name for one in found), tuple(rows), tuple(_notes(report, found, rows))
+    )
 
 
 def doubts(found: Iterable[Figures]) -> list[str]:
@@ -131,7 +134,7 @@ def _key(doubt: str) -> str:
     return _NUMBER.sub("", doubt)
 
 
-def _notes(report: Report, rows: Sequence[Row]) -> list[str]:
+def _notes(report: Report, found: Sequence[Figures], rows: Sequence[Row]) -> list[str]:
     cells = [cell for row in rows for cell in row.cells]
     notes = []
     if any(cell.tone == UNCERTAIN for cell in cells):
@@ -145,6 +148,12 @@ def _notes(report: Report, rows: Sequence[Row]) -> list[str]:
             f"{amounts.percent(report.spin.per_second)} of {many} × one, and "
             f"{amounts.percent(report.spin.per_cpu)} for each CPU second."
         )
+        ups = [one.speedup for one in found if one.speedup is not None]
+        if any((share or 0) > TOO_GOOD for up in ups for share in (up.fair, up.fair_cpu)):
+            notes.append(
+                "More than 100 % of the machine: the spin lost more than the servers did, since it "
+                "was disturbed or one worker shared its core's time already; it says little here."
+            )
     return notes
 
 

@@ -57,6 +57,12 @@ def test_the_answer_comes_first_then_doubts_then_figures_then_pictures() -> None
     assert "interrupted" in page[: places[3]]
 
 
+def test_a_side_keeps_its_name_at_the_start_of_a_doubt() -> None:
+    report = reports.crowded()
+    report.turns[2].doubts.append("it was too short")
+    assert "<li>gunicorn: it was too short" in html.page(report, {})
+
+
 def test_no_doubts_are_said_to_be_none() -> None:
     page = html.page(reports.report(), {})
     assert "Nothing raises a doubt" in page

@@ -90,6 +90,14 @@ def test_what_the_tries_of_a_search_found_raises_no_doubt() -> None:
     assert "did not keep up" not in text.table(report)
 
 
+def test_more_than_the_machine_can_do_is_not_left_to_be_believed() -> None:
+    report = reports.report()
+    assert "it says little here" not in text.table(report)
+    assert report.spin is not None
+    report.spin.per_cpu = 0.75
+    assert "it says little here" in " ".join(text.table(report).split())
+
+
 def test_what_was_done_to_a_server_is_told() -> None:
     shown = " ".join(text.table(reports.chaos(), width=200).splitlines())
     done = "8 × kill (pid 1003), 2 × reload, 2 × broken deploy (the import raises), 2 × recovered"
