@@ -192,12 +192,16 @@ class Connection:
         try:
             self._socket = self._dialer.dial()
         except BlockingIOError:  # a Unix socket's queue is full: of TCP, the kernel asks again
-            self.driver.later(now + FULL_WAIT, self.connect)
+            self.driver.later(now + FULL_WAIT, partial(self._connect_again, self.asked))
         except OSError as error:
             # Told in a while, not now: who asked may be failing others in a row.
             self.driver.later(now, partial(self._refused, error))
         else:
             self._watch(OUT, self._connecting)
+
+    def _connect_again(self, asked: int) -> None:
+        if asked == self.asked:  # and not given up since
+            self.connect()
 
     def _refused(self, error: OSError) -> None:
         self.fail(troubles.refusal(error), troubles.explained(error, self._dialer.target))

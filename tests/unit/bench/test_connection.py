@@ -246,6 +246,29 @@ def test_a_port_that_we_do_not_have_is_no_refusal(monkeypatch: pytest.MonkeyPatc
     stage.close()
 
 
+def test_who_gave_up_on_a_full_queue_does_not_try_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would connect while nothing is asked, and send what nobody waits for."""
+    tried = 0
+
+    def dial() -> socket.socket:
+        nonlocal tried
+        tried += 1
+        raise BlockingIOError
+
+    stage = Stage()
+    monkeypatch.setattr(stage, "dial", dial)
+    client = FreshConnection(stage, stage.dialer, plan())
+    client.ask(due=1, now=2)
+    client.expired()
+    stage.due()
+    assert tried == 1
+    assert stage.tally.errors == {"timeout": 1}
+    client.ask(due=3, now=4)
+    stage.due()
+    assert tried == 3
+    stage.close()
+
+
 def test_an_answer_makes_up_for_them() -> None:
     stage = Stage()
     client = HttpConnection(stage, stage.dialer, plan())
