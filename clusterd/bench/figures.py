@@ -13,7 +13,7 @@ from clusterd.bench import amounts, interval, noise
 from clusterd.bench.histogram import Histogram, rank
 from clusterd.bench.load import Load
 from clusterd.bench.noise import Ratio, Spread
-from clusterd.bench.results import Report, Side, Spin, Turn
+from clusterd.bench.results import EARLY_END, Report, Side, Spin, Turn
 
 PERCENTS = (50.0, 75.0, 90.0, 99.0, 99.9, 99.99)
 BEYOND = 10  # requests that must lie beyond a percentile for it to be more than a matter of luck
@@ -313,7 +313,8 @@ def _speedup(report: Report, ours: Figures, base: Figures) -> Speedup:
 
 def _rates(report: Report, ours: Figures, base: Figures) -> float | None:
     """How many times the rate that a search found for the base one found for ours."""
-    rates = {search.side: search.rate for search in report.searches}
+    whole = [search for search in report.searches if search.bounded_by != EARLY_END]
+    rates = {search.side: search.rate for search in whole}
     own, other = rates.get(ours.side.name), rates.get(base.side.name)
     if not own or not other or (ours.load.rate, base.load.rate) != (own, other):
         return None

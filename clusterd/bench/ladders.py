@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from clusterd.bench.load import Load
-from clusterd.bench.results import Search, Turn
+from clusterd.bench.results import EARLY_END, Search, Turn
 
 FIRST = 1000.0  # requests a second that a search begins with
 GROWTH = 4.0  # what it multiplies by until a rate is too high, or not yet low enough
@@ -105,6 +105,10 @@ class Highest:
         whole = [turn.load.rate for turn in turns if self._is_whole(turn) and self._kept(turn)]
         return max(whole, default=0.0), [turn for turn in turns if not self._kept(turn)]
 
+    def highest(self, turns: Sequence[Turn]) -> float:
+        """The highest rate of any turn, however short, that kept the target; 0: none did."""
+        return max((turn.load.rate for turn in turns if self._kept(turn)), default=0.0)
+
     def _is_whole(self, turn: Turn) -> bool:
         return turn.load.duration >= self.load.duration
 
@@ -147,11 +151,17 @@ def _tidy(rate: float) -> float:
     return round(rate, digits)
 
 
-def searched(slo: str, side: str, plan: Highest, rounds: Sequence[Sequence[Turn]]) -> Search:
-    """What the searches of a side came to: the middle one of its rounds, the lower of two."""
-    found = sorted((plan.found(turns) for turns in rounds if turns), key=lambda one: one[0])
-    if not found:
-        return Search(slo, side)
+def searched(slo: str, side: str, plan: Highest, rounds: Sequence[Sequence[Turn]]) -> Search | None:
+    """What the searches of a side came to: the middle one of its rounds, the lower of two.
+
+    Of rounds that were broken off only where there is no other: then the highest rate that was kept
+    until then. None where nothing was, since that does not say that no rate would be.
+    """
+    whole = [turns for turns in rounds if turns and plan.next(turns) is None]
+    if not whole:
+        rate = max(map(plan.highest, rounds), default=0.0)
+        return Search(slo, side, rate, EARLY_END) if rate else None
+    found = sorted(map(plan.found, whole), key=lambda one: one[0])
     rate, failing = found[(len(found) - 1) // 2]
     return Search(slo, side, rate, _bound(failing))
 

@@ -136,6 +136,9 @@ class Spin:
     per_cpu: float = 1.0  # the same by CPU time
 
 
+EARLY_END = "early end"  # what bounds a search that was broken off: a lower bound is all it has
+
+
 @dataclass(slots=True)
 class Search:
     """The highest rate that keeps a latency target, and how it was found."""
@@ -143,7 +146,7 @@ class Search:
     slo: str
     side: str
     rate: float = 0.0  # requests a second; 0: not even the lowest kept it
-    bounded_by: str = ""  # server, generator, server or the connections: what let it go no higher
+    bounded_by: str = ""  # what let it go no higher: "server", "generator", see `ladders`
 
 
 @dataclass(slots=True)

@@ -246,8 +246,9 @@ class Measuring:
         report.notes += [_of(side, error.message) for side, error in played.failures]
         if isinstance(asked.plan, ladders.Highest):
             text = ", ".join(condition.text for condition in asked.slo)
-            report.searches = [
+            searches = [
                 ladders.searched(text, side.name, asked.plan, played.of(side.name, asked.rounds))
                 for side in asked.sides
             ]
+            report.searches = [search for search in searches if search is not None]
         return report

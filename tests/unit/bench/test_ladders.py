@@ -87,7 +87,9 @@ def test_a_server_that_keeps_nothing_ends_the_search_with_nothing() -> None:
     turns = played(plan, turn)
     assert plan.found(turns)[0] == 0.0
     assert min(one.load.rate for one in turns) == 1.0
-    assert searched("p99<1ms", "a", plan, [turns]).rate == 0.0
+    told = searched("p99<1ms", "a", plan, [turns])
+    assert told is not None
+    assert told.rate == 0.0
 
 
 def test_a_server_without_limit_ends_the_search_too() -> None:
@@ -95,27 +97,45 @@ def test_a_server_without_limit_ends_the_search_too() -> None:
     assert plan.found(played(plan, turn))[0] > 1e6
 
 
-def test_a_search_of_rounds_is_the_middle_one_and_says_what_was_in_the_way() -> None:
-    def search(limit: float, busy: float) -> list[Turn]:
-        plan = Highest(LOAD, lambda turn: turn.load.rate <= limit)
-        return played(plan, lambda load: turn(load, busy=busy))
+def search(plan: Highest, number: int, busy: float = 0.2, waited: int = 0) -> list[Turn]:
+    """All turns of a round."""
 
-    plan = Highest(LOAD, lambda turn: turn.load.rate <= 5000)
-    rounds = [search(limit, 0.99) for limit in (5000, 3000, 4000)]
-    told = searched("p99<50ms", "a", plan, rounds)
+    def made(load: Load) -> Turn:
+        one = turn(load, busy=busy)
+        one.round, one.waited = number, waited
+        return one
+
+    return played(plan, made)
+
+
+def test_a_search_of_rounds_is_the_middle_one() -> None:
+    plan = Highest(LOAD, lambda turn: turn.load.rate <= (5000, 3000, 4000)[turn.round])
+    told = searched("p99<50ms", "a", plan, [search(plan, number) for number in range(3)])
+    assert told is not None
     assert 3600 <= told.rate <= 4000
     assert (told.slo, told.side) == ("p99<50ms", "a")
-    assert searched("", "a", Highest(LOAD, lambda t: t.load.rate <= 3000), [rounds[1]]) == searched(
-        "", "a", Highest(LOAD, lambda t: t.load.rate <= 3000), [rounds[1], []]
-    )
-    lost = searched("", "a", Highest(LOAD, lambda t: t.load.rate <= 3000), [rounds[1]])
-    assert lost.bounded_by == "generator"
-    kept = search(3000, 0.2)
-    plan = Highest(LOAD, lambda t: t.load.rate <= 3000)
-    assert searched("", "a", plan, [kept]).bounded_by == "server"
-    for one in kept:
-        one.waited = one.requests // 2
-    assert searched("", "a", plan, [kept]).bounded_by == "server or the connections"
+
+
+@pytest.mark.parametrize(
+    ("busy", "waited", "bound"),
+    [(0.99, 0, "generator"), (0.2, 0, "server"), (0.2, 2000, "server or the connections")],
+)
+def test_a_search_says_what_was_in_the_way(busy: float, waited: int, bound: str) -> None:
+    plan = Highest(LOAD, lambda turn: turn.load.rate <= 3000)
+    told = searched("", "a", plan, [search(plan, 1, busy, waited)])
+    assert told is not None
+    assert told.bounded_by == bound
+
+
+def test_a_search_that_was_broken_off_does_not_say_that_no_rate_keeps_it() -> None:
+    plan = Highest(LOAD, lambda turn: turn.load.rate <= 3000)
+    turns = search(plan, 1)
+    told = searched("", "a", plan, [turns[:-1], []])
+    assert told is not None
+    assert (told.rate, told.bounded_by) == (plan.highest(turns[:-1]), "early end")
+    assert searched("", "a", plan, [turns[:-1], turns]) == searched("", "a", plan, [turns])
+    assert searched("", "a", plan, [[], []]) is None
+    assert searched("", "a", Highest(LOAD, lambda _: False), [turns[:1]]) is None
 
 
 def test_errors_and_falling_behind_keep_no_target() -> None:

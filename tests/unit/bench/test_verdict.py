@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from clusterd.bench.figures import main
 from clusterd.bench.load import Load
-from clusterd.bench.results import Event, Report, Search
+from clusterd.bench.results import EARLY_END, Event, Report, Search
 from clusterd.bench.verdict import verdict
 from tests.support import reports
 
@@ -124,3 +124,11 @@ def test_one_that_died_has_gained_nothing_over_another() -> None:
     assert text[0].startswith("4 workers answer 3")
     assert "1 worker did not last" in text[1]
     assert "as much as" not in " ".join(text)
+
+
+def test_searches_that_were_broken_off_are_not_compared() -> None:
+    report = reports.ladder_of_rates()
+    report.interrupted, report.searches[1].bounded_by = True, EARLY_END
+    text = said(report)
+    assert text[0].startswith("p99<50ms is kept up to: 1 worker 1")
+    assert text[-1].startswith("It ended before its time")
