@@ -53,6 +53,7 @@ class Gathering:
             made.connections += one.connections
             made.cpu += one.cpu
             made.latency.record(one.latency)
+            one.latency = {}  # kept once: of an hour, they are what fills the memory
             errors.update(one.errors)
         made.errors = dict(errors)
         return made

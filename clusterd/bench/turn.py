@@ -240,3 +240,6 @@ class _Course:
         deadline = time.monotonic() + END_LIMIT
         while not self._crew.done and (left := deadline - time.monotonic()) > 0:
             self._hear(left)
+        for index in range(self.gathering.processes):
+            self.gathering.over(index)  # what the others have seen counts without it
+        self.gathering.whole()

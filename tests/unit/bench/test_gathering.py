@@ -16,7 +16,8 @@ def interval(number: int, requests: int = 10, **more: object) -> Interval:
 def test_a_moment_is_whole_when_all_have_reported_it() -> None:
     gathering = Gathering(2)
     assert gathering.whole() == []
-    gathering.add(0, interval(0, 10, errors={"reset": 1}, latency={5: 10}, behind=2, cpu=0.1))
+    first = interval(0, 10, errors={"reset": 1}, latency={5: 10}, behind=2, cpu=0.1)
+    gathering.add(0, first)
     gathering.add(0, interval(1))
     assert gathering.whole() == []
     gathering.add(1, interval(0, 7, errors={"reset": 2, "closed": 1}, latency={5: 3, 9: 4}))
@@ -27,6 +28,7 @@ def test_a_moment_is_whole_when_all_have_reported_it() -> None:
     assert one.behind == 2
     assert one.cpu == pytest.approx(0.1)
     assert gathering.whole() == []  # each once
+    assert first.latency == {}  # and held once
     gathering.add(1, interval(1))
     assert [moment.number for moment in gathering.whole()] == [1]
 

@@ -253,6 +253,31 @@ def test_a_generator_that_dies_makes_the_turn_partial(tmp_path: Path) -> None:
     assert turn.requests > 0
 
 
+def test_a_generator_that_hangs_is_left_out_and_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clusterd.bench.turn.END_LIMIT", 0.5)
+    monkeypatch.setattr("clusterd.bench.crew.STOP_LIMIT", 0.2)
+
+    def hang() -> None:
+        os.kill(generators()[0], signal.SIGSTOP)
+
+    with served(tmp_path) as server:
+        turn: Turn = take(
+            SIDE,
+            1,
+            Load(connections=2, duration=1.0, timeout=0.5),
+            server.target(),
+            server=server,
+            processes=2,
+            watch=at_moment(0, hang),
+        )
+    assert turn.partial
+    assert "a generator process did not end when it should have" in turn.doubts
+    assert len(turn.moments) == 4  # the other one has seen them all
+    assert generators() == []
+
+
 def test_what_cannot_be_reached_is_no_turn() -> None:
     nobody = Target("http", "127.0.0.1", 1)
     with pytest.raises(Unreachable):
