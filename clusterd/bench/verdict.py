@@ -78,8 +78,11 @@ def _headline(report: Report, found: Sequence[Figures]) -> list[str]:
         return [_speedup(*gaining)]
     first = found[0]
     if first.load.rate:
-        ends = [_slowness(one) for one in found]
-        return [f"At {amounts.rate(first.load.rate)} {_and(ends)}."]
+        rates: dict[float, list[str]] = {}
+        for one in found:
+            rates.setdefault(one.load.rate, []).append(_slowness(one))
+        ends = [f"at {amounts.rate(rate)} {_and(said)}" for rate, said in rates.items()]
+        return [f"A{'; '.join(ends)[1:]}."]
     if len(found) == 1:
         rate, p99 = amounts.rate(first.throughput.median), first.percentiles["p99"]
         over = amounts.plural(first.load.connections, "connection")

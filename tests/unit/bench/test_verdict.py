@@ -98,6 +98,14 @@ def test_an_open_loop_that_loses_requests_has_no_p99() -> None:
     assert first.startswith("At 1,000/s 1 worker leaves more than 1 % without an answer and 4 ")
 
 
+def test_each_side_is_told_with_the_rate_that_speaks_for_it() -> None:
+    loads = [Load(duration=1.0, rate=rate) for rate in (5_000.0, 20_000.0)]
+    pairs = [(reports.ONE, loads[0]), (reports.ALL, loads[1])]
+    text = said(reports.report(turns=[reports.turn(shape, load=load) for shape, load in pairs]))
+    assert text[0].startswith("At 5,000/s 1 worker answers with a p99 of ")
+    assert "; at 20,000/s 4 workers answer with a p99 of " in text[0]
+
+
 def test_a_rate_beyond_what_a_server_can_do_is_no_success() -> None:
     load = Load(duration=1.0, rate=50_000.0)
     turn = reports.turn(reports.ALL, load=load)
