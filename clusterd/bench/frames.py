@@ -76,7 +76,7 @@ def agreed(data: bytes, accept: bytes) -> bytes | None:
     except BadAnswer as error:
         raise Broken(PROTOCOL, strange(data) or str(error)) from None
     if head.status != 101:
-        raise Broken(f"status {head.status}", "the WebSocket was refused")
+        raise Broken(f"status {head.status}", f"the WebSocket was refused with {head.status}")
     is_websocket = head.field(b"upgrade").lower() == b"websocket"
     if not is_websocket or head.field(b"sec-websocket-accept") != accept:
         raise Broken(PROTOCOL, "the answer to the handshake is not a WebSocket's")
