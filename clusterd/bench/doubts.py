@@ -145,7 +145,8 @@ def _lost(turn: Turn) -> str:
     count = lost(turn)
     if not count:
         return ""
-    unsent = turn.moments[-1].behind if turn.load.rate and turn.moments else 0
+    told = turn.load.rate and turn.moments and not turn.partial  # as `lost` counts
+    unsent = turn.moments[-1].behind if told else 0
     many = "all" if unsent == count else amounts.count(unsent)
     sent = f", {many} of them not even sent when it ended" if unsent else ""
     return (

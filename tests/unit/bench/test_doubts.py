@@ -144,6 +144,14 @@ def test_a_server_that_does_not_keep_up_is_named() -> None:
     )
 
 
+def test_what_was_due_when_it_was_cut_short_is_not_among_the_lost() -> None:
+    turn = sound()
+    turn.partial, turn.errors, turn.moments[-1].behind = True, {"reset": 3}, 1_000
+    told = " ".join(doubts.doubts(turn))
+    assert "3 requests were never answered" in told
+    assert "not even sent" not in told
+
+
 def starved(turn: Turn) -> None:
     turn.moments[5].errors = turn.errors = {"limit": 7}
 
