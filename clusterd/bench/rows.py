@@ -16,6 +16,7 @@ TOO_GOOD = 1.05  # share of what a bare spin reached that is no longer believed
 LACKED = 0.1  # of a core that it was ready to use and did not get: worth a word
 BUSY = 0.95  # share of a core from which on the generator may be what limits
 NEVER = "∞"
+OF_MACHINE = "of the machine"  # what a share is of, by the bare spin
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +142,7 @@ def _notes(report: Report, found: Sequence[Figures], rows: Sequence[Row]) -> lis
         notes.append("( ): fewer than 10 requests lie beyond it, so it says little.")
     if any(cell.text == NEVER for cell in cells):
         notes.append(f"{NEVER}: more requests than that were never answered.")
-    if report.spin is not None and any("machine" in cell.more for cell in cells):
+    if report.spin is not None and any(OF_MACHINE in cell.more for cell in cells):
         many = report.spin.processes
         notes.append(
             f"Of the machine: by what {many} bare spinning processes reach here: together "
@@ -193,7 +194,7 @@ def _speedup(one: Figures) -> Cell | None:
 
 
 def _of_machine(share: float | None) -> str:
-    return f"{amounts.percent(share)} of the machine" if share is not None else ""
+    return f"{amounts.percent(share)} {OF_MACHINE}" if share is not None else ""
 
 
 def _efficiency(one: Figures) -> Cell | None:

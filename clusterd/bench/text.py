@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from clusterd.bench.figures import figures, main
 from clusterd.bench.results import Report
-from clusterd.bench.rows import Cell, Table, everything
+from clusterd.bench.rows import OF_MACHINE, Cell, Table, everything
 from clusterd.bench.rows import table as rows
 from clusterd.bench.verdict import verdict
 from clusterd.core.log import clean
@@ -86,12 +86,13 @@ def _said(cell: Cell) -> str:
 
 
 def _brief(made: Table) -> Table:
-    """Without where the turns lie, so that more sides stand beside each other."""
-    kept = [
-        replace(row, cells=tuple(replace(c, more="") if " – " in c.more else c for c in row.cells))
-        for row in made.rows
-    ]
-    return replace(made, rows=tuple(kept))
+    """Without most of what is said beside figures, so that more sides stand beside each other."""
+
+    def kept(cell: Cell) -> Cell:
+        return cell if cell.tone or OF_MACHINE in cell.more else replace(cell, more="")
+
+    kept_rows = [replace(row, cells=tuple(map(kept, row.cells))) for row in made.rows]
+    return replace(made, rows=tuple(kept_rows))
 
 
 def _widths(made: Table) -> tuple[int, list[int]]:

@@ -114,7 +114,10 @@ def test_the_share_of_the_machine_stays_where_sides_need_room() -> None:
     report = reports.report()
     for turn in report.turns:
         turn.generator.busiest, turn.generator.wanted, turn.generator.shared = 0.33, 0.5, True
-    assert "of the machine" in text.table(report, width=80)
+        turn.generator.processes = 2
+    shown = text.table(report, width=80)
+    assert "of the machine" in shown
+    assert re.search(r"^ +1 worker +4 workers$", shown, re.M)
 
 
 def test_a_generator_that_wanted_more_than_it_got_is_told() -> None:
