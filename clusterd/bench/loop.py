@@ -41,6 +41,7 @@ class Loop:
         self._watched: dict[int, int] = {}
         self._timers = Timers()
         self._start = self._end = self._over = self._number = 0
+        self.later(0, self._sweep)  # once for all: connections may be gathered twice
 
     # -- for connections
 
@@ -90,7 +91,6 @@ class Loop:
         waiting, begun = deque(connections), 0
         deadline = monotonic_ns() + int(patience * SECOND)
         self.later(deadline, nothing)  # wakes us
-        self._sweep()
         while len(self._idle) < len(connections) and monotonic_ns() < deadline:
             while waiting and begun - len(self._idle) < ARRIVING:
                 waiting.popleft().dial()
