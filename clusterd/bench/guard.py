@@ -60,7 +60,10 @@ class Guard:
                 preexec_fn=prepare,  # we have no threads
                 start_new_session=True,  # a server that signals its group must not mean us
             )
-        except (OSError, subprocess.SubprocessError) as error:
+        except OSError as error:
+            tell(failed=f"{error.strerror}: {error.filename}")
+            return False
+        except subprocess.SubprocessError as error:
             tell(failed=str(error))
             return False
         self._pid = process.pid

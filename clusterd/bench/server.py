@@ -178,7 +178,8 @@ class Server:
         self._order(json.dumps(order).encode() + b"\n")
         told = self._told(_GUARD_LIMIT)
         if "started" not in told:
-            raise ServerFailed(f"{self.side.name}: {told.get('failed', 'cannot be started')}")
+            why = told.get("failed", "it does not run yet")
+            raise ServerFailed(f"{self.side.name} cannot be started: {why}")
         self.pid = int(told["started"])
 
     def _order(self, line: bytes) -> None:

@@ -184,7 +184,8 @@ def test_one_that_ends_before_it_serves_is_quoted(tmp_path: Path) -> None:
 
 
 def test_one_that_is_not_there_or_does_not_answer_is_said_so() -> None:
-    with pytest.raises(ServerFailed, match="No such file"), Server(Side("x"), "/not/there {port}"):
+    said = "^x cannot be started: No such file or directory: /not/there$"
+    with pytest.raises(ServerFailed, match=said), Server(Side("x"), "/not/there {port}"):
         pass
     silent = Server(Side("x"), "sleep 99{port}", start_limit=0.05)
     with pytest.raises(ServerFailed, match=r"does not answer on port \d+ after 0.05 s"), silent:
