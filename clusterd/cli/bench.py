@@ -93,7 +93,8 @@ def compare(before: str, after: str, fail_on_worse: bool) -> int:
     """Say what changed between two reports, and whether that is more than the noise.
 
     Reports are the .json files of 'clusterd bench'. The noise is what the rounds of each differ by
-    among themselves, so more rounds see smaller changes.
+    among themselves, so more rounds see smaller changes. Of twenty figures about one looks changed
+    by chance alone.
     """
     need_extra()
     from clusterd.cli import bench_compare
