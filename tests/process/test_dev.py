@@ -54,11 +54,16 @@ def developing(place: Path, *options: str) -> Iterator[Server]:
     options = ("--dev", "--app-dir", str(place), *options)
     # Bytecode is kept as it is where people develop.
     with running(place, "shop:app", *options, PYTHONDONTWRITEBYTECODE="") as server:
-        server.ready()
-        if not server.find("readied", group="watch"):
-            server.event("readied", group="watch")
+        watched(server)
         yield server
         assert server.stop() == 0, server.history()
+
+
+def watched(server: Server) -> None:
+    """Wait until it serves, and sees what is saved; which of them is first is open."""
+    server.ready()
+    if not server.find("readied", group="watch"):
+        server.event("readied", group="watch")
 
 
 def test_what_is_saved_serves_and_what_is_broken_does_not(tmp_path: Path) -> None:
@@ -145,7 +150,7 @@ def test_a_zygote_waits_for_the_next_save_and_for_nobody_else(tmp_path: Path) ->
 def test_nothing_outlives_a_master_that_is_killed(tmp_path: Path) -> None:
     save(tmp_path, CODE.format(version="1"))
     with running(tmp_path, "shop:app", "--dev", "--app-dir", str(tmp_path)) as server:
-        server.ready()
+        watched(server)
         (waiting,) = blank(server)
         with open(os.pidfd_open(waiting), "rb") as end:
             server.process.kill()

@@ -70,7 +70,9 @@ def top(server: Server, *options: str, **environ: str) -> Iterator[Terminal]:
 @pytest.mark.skipif(not TMUX, reason="tmux is not installed")
 def test_a_person_watches_scales_dumps_and_reloads(tmp_path: Path) -> None:
     with serving(tmp_path, "tell:app", workers=2) as server, top(server) as terminal:
-        screen = terminal.shows(r"is serving, 2 of 2 ready, generation 1.*\n(.*\n)+.* ready ")
+        screen = terminal.shows(
+            r"is serving, 2 of 2 ready, generation 1.*\n" + 2 * r"(.*\n)+.* ready "
+        )
         pids = {worker["pid"] for worker in server.workers()}
         assert {int(line.split()[1]) for line in screen if " ready " in line[:30]} == pids
         assert screen[-1].startswith("q leave")

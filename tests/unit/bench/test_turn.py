@@ -176,9 +176,10 @@ def test_workers_that_are_killed_keep_what_they_used(tmp_path: Path) -> None:
     assert turn.server is not None
     assert len(turn.server.cpu_by_worker) == 3
     assert set(Kills.done) < set(turn.server.cpu_by_worker)
-    # Each request takes a millisecond, and a little for the sockets.
+    # Each request takes a millisecond, and a little for the sockets. What a killed one used since
+    # we looked last is known from its parent alone, in ticks of 10 ms; some may be missing.
     assert turn.cpu_per_request is not None
-    assert 1000 <= turn.cpu_per_request < 1500
+    assert 1000 - 20_000 / turn.requests <= turn.cpu_per_request < 1500
 
 
 def test_ctrl_c_gives_the_turn_so_far(tmp_path: Path) -> None:
