@@ -125,7 +125,9 @@ def test_a_thousand_followers_that_never_read(server: Server) -> None:
 def test_clients_that_never_read_what_they_ask_for(server: Server) -> None:
     with clients(server, MOST_CLIENTS) as socks:
         for sock in socks:
-            sock.sendall(b'{"command": "dump"}\n{"command": "events"}\n' * 20)
+            # The harness's own follower may come again, for whom the least owed makes room.
+            with contextlib.suppress(BrokenPipeError):
+                sock.sendall(b'{"command": "dump"}\n{"command": "events"}\n' * 20)
         assert server.get("/")
         assert server.ask("status")["ready"] == 2
 

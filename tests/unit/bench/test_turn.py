@@ -150,7 +150,8 @@ def test_what_the_warm_up_used_is_left_out(tmp_path: Path, monkeypatch: pytest.M
     assert turn.seconds == pytest.approx(0.25)
     assert turn.requests == sum(moment.requests for moment in turn.moments[1:])
     assert turn.cpu_per_request is not None
-    assert 1000 <= turn.cpu_per_request < 1500  # and not twice that
+    # And not twice that. Of four that are under way at the cut, a part may belong before it.
+    assert 1000 - 4_000 / turn.requests <= turn.cpu_per_request < 1500
 
 
 def test_workers_that_are_killed_keep_what_they_used(tmp_path: Path) -> None:
