@@ -1,0 +1,1 @@
+"""Real applications and libraries on real clusters: run with `-m field`, extra `field`."""
