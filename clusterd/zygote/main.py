@@ -28,11 +28,11 @@ from clusterd.ipc.messages import (
     Unspawned,
 )
 from clusterd.ipc.scoreboard import Scoreboard
-from clusterd.kernel import fork
+from clusterd.kernel import fork, resources
 from clusterd.kernel.faulty import wrap
 from clusterd.kernel.process import set_parent_death_signal
+from clusterd.zygote import inventory
 from clusterd.zygote.image import Image
-from clusterd.zygote.safety import unsafe_to_fork
 from clusterd.zygote.undertaker import bury
 
 PACKET_SHARE = 48 * 1024  # bytes of a packet that a traceback may take; it has 32 KiB at most
@@ -149,18 +149,19 @@ class Zygote:
             # It stays nevertheless: as the undertaker, and so that all generations look alike.
             self.channel.send(Loaded(self.generation, "", 0.0, "preload is never"))
             return True
+        earlier = resources.read()
         try:
             self.image = self.build()
         except AppError as error:
             self.channel.send(failure(self.stage, error))
             return False
-        unsafe = unsafe_to_fork()
-        if unsafe and self.config.app.preload == "always":
-            remedy = "start threads and loops in lifespan startup, or set preload to auto"
-            self.channel.send(Failed("import", f"forking is not safe: {unsafe}; {remedy}"))
+        found = inventory.take(earlier)
+        if found.reason and self.config.app.preload == "always":
+            remedy = f"{found.advice} Or set preload to auto."
+            self.channel.send(Failed("import", f"forking is not safe: {found.reason}. {remedy}"))
             return False
         image = self.image
-        self.channel.send(Loaded(self.generation, image.fingerprint, image.seconds, unsafe))
+        self.channel.send(Loaded(self.generation, image.fingerprint, image.seconds, found.reason))
         return True
 
     def _obey(self, message: Message, fds: list[int]) -> None:

@@ -1,0 +1,213 @@
+"""Decide what of that which an import left behind may cross a fork.
+
+One table: each kind of thing, how it is recognized and what follows from it. To add a kind, add a
+row to `KINDS`; a thing of another type than `kernel.resources` reads is passed to `judge` beside
+them. The facts are read in one place, `take`.
+"""
+
+import enum
+import os
+import socket
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from clusterd.kernel import resources
+from clusterd.kernel.fork import fork_into
+from clusterd.kernel.resources import Child, Descriptor, Resources, Thread
+
+MOST = 12  # things that a message names; the rest is counted
+LONGEST = 200  # characters of one thing's description
+
+
+class Verdict(enum.IntEnum):
+    """What follows from a thing that the import left behind. The gravest one counts."""
+
+    HARMLESS = 0  # it may be shared, or works again in the child
+    PER_WORKER = 1  # fork nothing: each worker imports for itself
+    REFUSE = 2  # the application cannot be served
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A row of the table.
+
+    `recognize` returns what to call a thing of this kind ("a connection to 10.0.0.5:5432"), or ''
+    for a thing that is of another kind.
+    """
+
+    name: str
+    verdict: Verdict
+    recognize: Callable[[object], str]
+    advice: str = ""  # what to do about it, one sentence
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """One thing that the import left behind, and where in the application it was made."""
+
+    kind: Kind
+    what: str
+    where: str = ""  # `shop/db.py:12`, or ''
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """Everything that an import left behind."""
+
+    left: tuple[Left, ...] = ()
+
+    @property
+    def verdict(self) -> Verdict:
+        """The gravest verdict of all that was left."""
+        return max((one.kind.verdict for one in self.left), default=Verdict.HARMLESS)
+
+    @property
+    def reason(self) -> str:
+        """Say why workers must not be forked from here, naming all of it; '' where they may."""
+        grave = [one for one in self.left if one.kind.verdict is not Verdict.HARMLESS]
+        if not grave:
+            return ""
+        counted = Counter((one.what, one.where) for one in grave)
+        named = [_named(what, where, count) for (what, where), count in counted.items()]
+        more = f" and {len(named) - MOST} more" if len(named) > MOST else ""
+        return f"the import left {', '.join(named[:MOST])}{more}"
+
+    @property
+    def kinds(self) -> str:
+        """Name the kinds that are not harmless: `connections, threads`."""
+        grave = [o.kind.name for o in self.left if o.kind.verdict is not Verdict.HARMLESS]
+        return ", ".join(dict.fromkeys(grave))
+
+    @property
+    def advice(self) -> str:
+        """Say what to do about all that is not harmless."""
+        grave = [one.kind.advice for one in self.left if one.kind.verdict is not Verdict.HARMLESS]
+        return " ".join(filter(None, dict.fromkeys(grave)))
+
+
+def _named(what: str, where: str, count: int) -> str:
+    notes = [f"{count} times"] if count > 1 else []
+    notes += [where] if where else []
+    return f"{what[:LONGEST]} ({', '.join(notes)})" if notes else what[:LONGEST]
+
+
+def take(earlier: Resources, also: Iterable[object] = ()) -> Inventory:
+    """Read what this process has beyond `earlier`, and judge it together with `also`.
+
+    Libraries that know about fork (OpenBLAS, gRPC) stop their threads before it and start them
+    again when they are needed: where there are threads, fork once and look at those still there.
+    """
+    if resources.threads():
+        os.waitpid(fork_into(lambda: 0), 0)
+        resources.await_ending_threads(lambda thread: bool(_surviving(thread)))
+    now = resources.read().since(earlier)
+    return judge([*now.threads, *now.descriptors, *now.children, *also])
+
+
+def judge(things: Iterable[object], where: Callable[[object], str] = lambda _: "") -> Inventory:
+    """Classify each thing by the first row of the table that recognizes it; leave out the rest."""
+    left = []
+    for thing in things:
+        for kind in KINDS:
+            if what := kind.recognize(thing):
+                left.append(Left(kind, what, where(thing)))
+                break
+    return Inventory(tuple(left))
+
+
+# Native threads, by the kernel's names, whose libraries start them again in a forked child.
+SURVIVING = {
+    "jemalloc_bg_thd": "jemalloc's background thread",  # pyarrow's, and so pandas'
+}
+
+
+def _surviving(thing: object) -> str:
+    """Recognize a thread that its own library starts again in a forked child."""
+    native = isinstance(thing, Thread) and not thing.name
+    return SURVIVING.get(thing.comm, "") if native and isinstance(thing, Thread) else ""
+
+
+def _thread(thing: object) -> str:
+    if not isinstance(thing, Thread):
+        return ""
+    if thing.name or thing.comm:
+        return f"the thread {thing.name or thing.comm!r}"
+    return "a thread of native code"
+
+
+def _of_kernel(target: str, what: str) -> Callable[[object], str]:
+    """Recognize a descriptor of an object that only the kernel has."""
+
+    def recognize(thing: object) -> str:
+        return what if isinstance(thing, Descriptor) and thing.target == target else ""
+
+    return recognize
+
+
+def _one_way(thing: object) -> str:
+    """Recognize a datagram socket that nothing can be sent back to: to /dev/log, say."""
+    sock = thing.socket if isinstance(thing, Descriptor) else None
+    if sock is None or sock.family != socket.AF_UNIX or sock.kind != socket.SOCK_DGRAM:
+        return ""
+    return "" if sock.name or sock.peer == "" else f"a log socket to {sock.peer}"
+
+
+def _pair(thing: object) -> str:
+    """Recognize both ends of a socket pair: like a pipe, it is meant to be inherited."""
+    sock = thing.socket if isinstance(thing, Descriptor) else None
+    if sock is None or sock.peer != "" or sock.peer_pid != os.getpid():
+        return ""
+    return "a socket pair"
+
+
+def _connection(thing: object) -> str:
+    sock = thing.socket if isinstance(thing, Descriptor) else None
+    if sock is None or sock.peer is None:
+        return ""
+    return f"a connection to {sock.peer or 'a Unix socket without a name'}"
+
+
+def _listener(thing: object) -> str:
+    sock = thing.socket if isinstance(thing, Descriptor) else None
+    return f"a socket that listens at {sock.name}" if sock is not None and sock.listening else ""
+
+
+def _sqlite(thing: object) -> str:
+    if not isinstance(thing, Descriptor) or thing.socket is not None:
+        return ""
+    named = thing.target.endswith(("-wal", "-shm"))
+    if thing.head.startswith(b"SQLite format 3\0") or named:
+        return f"the open SQLite file {thing.target}"
+    return ""
+
+
+def _locked(thing: object) -> str:
+    if isinstance(thing, Descriptor) and thing.locked:
+        return f"the locked file {thing.target}"
+    return ""
+
+
+def _child(thing: object) -> str:
+    return f"the process {thing.pid} ({thing.name})" if isinstance(thing, Child) else ""
+
+
+_LIFESPAN = "in lifespan startup (WSGI: at the first request)"
+KINDS: tuple[Kind, ...] = (
+    Kind("surviving threads", Verdict.HARMLESS, _surviving),
+    Kind("threads", Verdict.PER_WORKER, _thread, f"Start threads {_LIFESPAN}."),
+    Kind(
+        "event loops",
+        Verdict.PER_WORKER,
+        _of_kernel("anon_inode:[eventpoll]", "an event loop"),
+        "Use the running loop, or close the one that the import made.",
+    ),
+    Kind("io_urings", Verdict.PER_WORKER, _of_kernel("anon_inode:[io_uring]", "an io_uring")),
+    Kind("log sockets", Verdict.HARMLESS, _one_way),
+    Kind("socket pairs", Verdict.HARMLESS, _pair),
+    Kind("connections", Verdict.PER_WORKER, _connection, f"Connect {_LIFESPAN}."),
+    Kind("listening sockets", Verdict.PER_WORKER, _listener, f"Listen {_LIFESPAN}."),
+    Kind("SQLite files", Verdict.PER_WORKER, _sqlite, f"Open databases {_LIFESPAN}."),
+    Kind("locked files", Verdict.PER_WORKER, _locked, f"Lock files {_LIFESPAN}."),
+    Kind("processes", Verdict.PER_WORKER, _child, f"Start processes {_LIFESPAN}."),
+)

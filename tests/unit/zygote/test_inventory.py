@@ -1,0 +1,131 @@
+"""What an import leaves behind: asked of fresh interpreters, since it would stay in this one."""
+
+import socket
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+
+def verdict(code: str, keep: tuple[int, ...] = ()) -> str:
+    """Return the inventory's reason after this code, standing in for an import, has run."""
+    whole = (
+        "from clusterd.kernel import resources\nfrom clusterd.zygote import inventory\n"
+        "earlier = resources.read()\n"
+        + textwrap.dedent(code)
+        + "\nprint(inventory.take(earlier).reason, flush=True)\nimport os; os._exit(0)"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", whole],
+        capture_output=True,
+        text=True,
+        check=True,
+        pass_fds=keep,
+        stdin=subprocess.DEVNULL,
+    )
+    return told.stdout.strip()
+
+
+THREAD = """
+    import threading
+    stop = threading.Event()
+    thread = threading.Thread(target=stop.wait, daemon=True, name="tea-maker")
+    thread.start()
+"""
+
+
+def test_a_plain_import_is_safe() -> None:
+    assert verdict("import json, decimal") == ""
+
+
+def test_a_thread_that_the_import_started_is_named() -> None:
+    assert verdict(THREAD) == "the import left the thread 'tea-maker'"
+
+
+def test_many_threads_are_counted() -> None:
+    more = """
+        for _ in range(2):
+            threading.Thread(target=stop.wait, daemon=True, name="tea-maker").start()
+    """
+    assert verdict(textwrap.dedent(THREAD) + textwrap.dedent(more)) == (
+        "the import left the thread 'tea-maker' (3 times)"
+    )
+
+
+def test_a_thread_that_its_library_stops_before_a_fork_does_not_count() -> None:
+    """OpenBLAS does so; forking once tells who does not know about forks."""
+    stops = """
+        import os
+        def before():
+            stop.set()
+            thread.join()
+            while len(os.listdir("/proc/self/task")) > 1:
+                pass  # joined before the kernel has quite taken it down
+        os.register_at_fork(before=before)
+    """
+    assert verdict(textwrap.dedent(THREAD) + textwrap.dedent(stops)) == ""
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["import select; kept = select.epoll()", "import asyncio; kept = asyncio.new_event_loop()"],
+)
+def test_an_event_loop_would_be_shared_by_all_workers(code: str) -> None:
+    assert verdict(code) == "the import left an event loop"
+
+
+def test_an_epoll_that_was_closed_again_is_no_matter() -> None:
+    assert verdict("import select; select.epoll().close()") == ""
+
+
+def test_a_connection_is_named_by_its_peer() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        code = f"import socket; kept = socket.create_connection(('127.0.0.1', {port}))"
+        assert verdict(code) == f"the import left a connection to 127.0.0.1:{port}"
+
+
+def test_what_was_open_before_the_import_does_not_count() -> None:
+    """The channel, the log, the board and the listeners of a zygote, say."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    with listener, socket.create_connection(listener.getsockname()) as ours:
+        accepted, _ = listener.accept()
+        with accepted:
+            assert verdict("import json", keep=(ours.fileno(), listener.fileno())) == ""
+
+
+def test_a_log_socket_may_be_shared_since_nothing_comes_back(tmp_path: Path) -> None:
+    log = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with log:
+        log.bind(str(tmp_path / "log"))
+        assert verdict(f"""
+            import logging.handlers
+            kept = logging.handlers.SysLogHandler({str(tmp_path / "log")!r})
+        """) == ""  # fmt: skip
+
+
+def test_an_open_sqlite_file_is_named(tmp_path: Path) -> None:
+    path = str(tmp_path / "shop.data")
+    code = f"""
+        import sqlite3
+        kept = sqlite3.connect({path!r})
+        kept.execute("CREATE TABLE t (n INTEGER)")
+        kept.commit()
+    """
+    assert verdict(code) == f"the import left the open SQLite file {path}"
+
+
+def test_a_child_process_and_a_locked_file_are_named(tmp_path: Path) -> None:
+    code = f"""
+        import fcntl, subprocess
+        kept = open({str(tmp_path / "lock")!r}, "w")
+        fcntl.flock(kept, fcntl.LOCK_EX)
+        child = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
+        print(child.pid)
+    """
+    pid, _, reason = verdict(code).partition("\n")
+    assert reason == (
+        f"the import left the locked file {tmp_path / 'lock'}, the process {pid} (cat)"
+    )
