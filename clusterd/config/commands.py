@@ -9,6 +9,7 @@ from clusterd.core.errors import ConfigError
 # Settings of any group that a program has no part in: nobody counts what it serves, and it has no
 # event loop. At the top of a file they are meant for applications.
 OF_APPLICATIONS = (
+    "parallel_start",
     "min_workers",
     "max_workers",
     "max_requests",

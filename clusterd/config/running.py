@@ -46,6 +46,13 @@ class FleetSettings:
         "Time that the previous code is kept in memory for an instant rollback.",
         Kind.SECONDS,
     )
+    parallel_start: bool = setting(
+        False,
+        "Start all workers at once. Otherwise the first worker imports and runs its startup alone, "
+        "and the others start when it is ready, so that two startups never race to create a file "
+        "or to migrate a database.",
+        Kind.SWITCH,
+    )
     max_workers: int = setting(
         0,
         "Most workers that autoscaling may start when the present ones are full, by their CPU, "

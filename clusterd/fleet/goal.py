@@ -18,7 +18,7 @@ class Mode(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long each thing may take, in seconds."""
+    """How long each thing may take, in seconds, and how many workers may start at once."""
 
     spawn: float = 10.0  # from the order to hello; then the zygote is dropped
     startup: float = 60.0
@@ -29,6 +29,8 @@ class Patience:
     dismissal: float = 5.0  # for a zygote to leave
     never_ready: float = 60.0  # of early deaths, before giving up
     tries: int = 3  # early deaths in every slot, before giving up
+    parallel: bool = False  # start without waiting for the first worker to become ready
+    at_once: int = 16  # workers that may be starting at the same time
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,7 +140,7 @@ def _serve(out: Plan, roster: Roster, goal: Goal, patience: Patience, now: float
     stale = [w for w in roster.live() if w is not canary and w is not holders.get(w.slot)]
     if goal.resuming and not goal.proven:
         return  # after a pause the old code starts again only if the new one fails
-    _fill(out, roster, goal, holders, stale, source, now)
+    _fill(out, roster, goal, holders, stale, source, patience, now)
     _retire(out, roster, goal, holders, stale)
 
 
@@ -178,6 +178,7 @@ def _fill(
     holders: dict[int, Worker],
     stale: list[Worker],
     source: int,
+    patience: Patience,
     now: float,
 ) -> None:
     """Order workers: into slots that stand empty at once, into those of stale ones in turn."""
@@ -188,19 +189,36 @@ def _fill(
     if not _can_fork(roster, source):
         return
     occupied = {w.slot for w in stale}
+    room = _room(roster, patience, source)
     # In a roll the next slot starts when the one before is ready and its old worker was told.
     swapping = any(
         s in occupied and holders[s].phase in (Phase.BOOTING, Phase.READY) for s in holders
     )
     for slot in range(goal.size):
-        if slot in holders:
+        if slot in holders or (slot in occupied and swapping):
             continue
-        if slot not in occupied:
-            if out.at(roster.slot(slot).until, now):
-                out.actions.append(Spawn(slot, source))
-        elif not swapping and out.at(roster.slot(slot).until, now):
-            swapping = True
+        if room <= 0:
+            return
+        if out.at(roster.slot(slot).until, now):
+            swapping = swapping or slot in occupied
+            room -= 1
             out.actions.append(Spawn(slot, source))
+        elif not (roster.ever_ready or patience.parallel):
+            return  # a first start is given up when its first worker fails again and again
+
+
+def _room(roster: Roster, patience: Patience, source: int) -> int:
+    """Return how many workers of a generation may be ordered now.
+
+    The first one starts alone: what two startups do at the same time (create a database, migrate
+    it) may fail or, worse, succeed twice. The rest follow when it is ready, but never so many at
+    once that they keep each other from becoming ready in time.
+    """
+    booting = [w for w in roster.workers.values() if w.phase is Phase.BOOTING]
+    mine = [w for w in roster.workers.values() if w.generation == source]
+    if patience.parallel or any(w.phase is Phase.READY for w in mine):
+        return patience.at_once - len(booting)
+    return 0 if any(w.phase is Phase.BOOTING for w in mine) else 1
 
 
 def _retire(

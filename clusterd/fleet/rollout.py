@@ -59,8 +59,10 @@ def hopeless(roster: Roster, goal: Goal, patience: Patience, now: float) -> str:
     if goal.stable in roster.faults:
         return roster.faults[goal.stable]
     tallies = [roster.slot(slot) for slot in range(goal.size)]
-    if all(t.deaths - t.unborn >= patience.tries for t in tallies):
-        return f"every worker died {patience.tries} times before it was ready"
+    died = [t.deaths - t.unborn >= patience.tries for t in tallies]
+    if all(died) if patience.parallel else any(died):
+        which = "every worker" if patience.parallel else "the first worker"
+        return f"{which} died {patience.tries} times before it was ready"
     first = min((t.first_death for t in tallies if t.deaths), default=None)
     if first is not None and now - first >= patience.never_ready:
         return f"no worker became ready within {patience.never_ready:g} s of the first death"

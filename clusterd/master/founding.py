@@ -3,6 +3,7 @@
 import os
 from dataclasses import replace
 
+from clusterd.config.cpus import available_cpus
 from clusterd.config.settings import Config
 from clusterd.fleet.goal import Goal, Patience
 from clusterd.ipc.scoreboard import Scoreboard
@@ -12,11 +13,21 @@ from clusterd.master.group import Group
 from clusterd.master.sockets import Sockets
 
 
+# Workers that may be starting at the same time. A start is mostly CPU time: with more of them each
+# takes longer, up to startup_timeout, and none is ready sooner.
+STARTS_PER_CPU = 4
+FEWEST_AT_ONCE = 16
+
+
 def patience_of(config: Config) -> Patience:
-    """The master's timeouts, from the settings."""
+    """Return the master's timeouts and limits for a group, from its settings."""
     fleet = config.fleet
     return Patience(
-        startup=fleet.startup_timeout, graceful=fleet.graceful_timeout, min_ready=fleet.min_ready
+        startup=fleet.startup_timeout,
+        graceful=fleet.graceful_timeout,
+        min_ready=fleet.min_ready,
+        parallel=fleet.parallel_start or bool(config.command.command),
+        at_once=max(FEWEST_AT_ONCE, STARTS_PER_CPU * available_cpus()),
     )
 
 

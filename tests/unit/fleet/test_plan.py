@@ -55,6 +55,44 @@ def test_all_empty_slots_are_filled_at_once() -> None:
     assert of(roster(worker(0, 1)), Goal(3)).actions == [Spawn(0, 1), Spawn(2, 1)]
 
 
+def test_the_first_worker_of_a_generation_starts_alone() -> None:
+    assert of(roster(), Goal(3)).actions == [Spawn(0, 1)]
+    booting = worker(0, 0, phase=Phase.BOOTING)
+    assert of(roster(booting), Goal(3)) == Plan([], inf), "its readiness or its end will wake us"
+    assert of(roster(worker(0, 0)), Goal(3)).actions == [Spawn(1, 1), Spawn(2, 1)]
+
+
+def test_a_worker_of_another_generation_is_not_the_first_one() -> None:
+    goal = replace(Goal(3).rolling(2), proven=True)
+    who = roster(worker(0, 0, 2, Phase.BOOTING), zygotes=(zygote(1), zygote(2)))
+    assert of(who, goal).actions == []
+
+
+def test_a_parallel_start_orders_all_workers_at_once() -> None:
+    parallel = replace(PATIENCE, parallel=True)
+    assert plan(roster(), Goal(2), parallel, NOW).actions == [Spawn(0, 1), Spawn(1, 1)]
+
+
+def test_while_the_first_worker_is_backed_off_no_other_takes_its_part_at_a_first_start() -> None:
+    who = Roster(zygotes=[zygote()])
+    who.slot(0).until = NOW + 5
+    assert of(who, Goal(2)) == Plan([], NOW + 5)
+
+
+def test_after_all_died_the_first_slot_that_may_start_is_tried_alone() -> None:
+    who = roster()
+    who.slot(0).until = NOW + 5
+    assert of(who, Goal(3)) == Plan([Spawn(1, 1)], NOW + 5)
+
+
+def test_only_so_many_workers_start_at_the_same_time() -> None:
+    who = roster(worker(0, 0), *(worker(n, n, phase=Phase.BOOTING) for n in range(1, 15)))
+    assert of(who, Goal(100)).actions == [Spawn(15, 1), Spawn(16, 1)]
+    who.workers[15] = worker(15, 15, phase=Phase.BOOTING)
+    who.workers[16] = worker(16, 16, phase=Phase.BOOTING)
+    assert of(who, Goal(100)) == Plan([], inf)
+
+
 def test_a_slot_that_is_backed_off_waits_and_the_master_wakes_for_it() -> None:
     who = roster(worker(0, 0))
     who.slot(1).until = NOW + 5

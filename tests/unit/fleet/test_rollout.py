@@ -75,12 +75,22 @@ def young(deaths: int, first: float = NOW - 1) -> Roster:
     return who
 
 
-def test_a_start_is_hopeless_after_three_early_deaths_in_every_slot() -> None:
-    assert hopeless(young(2), Goal(2), PATIENCE, NOW) == ""
-    assert "3 times" in hopeless(young(3), Goal(2), PATIENCE, NOW)
+def test_a_parallel_start_is_hopeless_after_three_early_deaths_in_every_slot() -> None:
+    parallel = replace(PATIENCE, parallel=True)
+    assert hopeless(young(2), Goal(2), parallel, NOW) == ""
+    assert "every worker died 3 times" in hopeless(young(3), Goal(2), parallel, NOW)
     one_is_fine = young(3)
     one_is_fine.slot(1).deaths = 0
-    assert hopeless(one_is_fine, Goal(2), PATIENCE, NOW) == ""
+    assert hopeless(one_is_fine, Goal(2), parallel, NOW) == ""
+
+
+def test_a_start_is_hopeless_after_three_early_deaths_of_the_first_worker() -> None:
+    first = Roster()
+    first.slot(0).first_death = NOW - 1
+    first.slot(0).deaths = 2
+    assert hopeless(first, Goal(2), PATIENCE, NOW) == ""
+    first.slot(0).deaths = 3
+    assert "the first worker died 3 times" in hopeless(first, Goal(2), PATIENCE, NOW)
 
 
 def test_a_start_is_hopeless_a_minute_after_the_first_death() -> None:

@@ -170,13 +170,19 @@ def test_where_descriptors_run_out_an_idle_client_makes_room(desk: Desk) -> None
     caller = Caller(desk.control)
     desk.callers.append(caller)
     caller.say(STATUS)
-    os.close(lowest := os.dup(0))
+    holes = []  # free numbers below those that are in use would be taken first
+    used = [client.sock.fileno() for client in desk.control.clients.values()]
+    while (lowest := os.dup(0)) < max(used):
+        holes.append(lowest)
+    os.close(lowest)
     resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
     try:
         desk.sim.turn()
         desk.sim.turn()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for hole in holes:
+            os.close(hole)
     desk.sim.turn()
     assert not idle.read()
     assert caller.replies()[0]["ok"]

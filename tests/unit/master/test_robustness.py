@@ -51,7 +51,7 @@ def test_a_plan_that_does_not_come_to_rest_is_journaled_and_tried_again_in_a_sec
 def test_one_action_that_fails_does_not_keep_the_others_from_being_done(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with simulated(3) as sim:
+    with simulated(3, parallel_start=True) as sim:
         real = perform.TABLE[Spawn]
 
         def fails_once(cluster: object, action: object) -> None:

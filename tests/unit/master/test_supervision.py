@@ -16,6 +16,71 @@ from tests.support.fake import Behaviour
 from tests.support.simulated import Simulation, simulated
 
 
+def spawned_before_the_first_was_ready(sim: Simulation, since: int = 0) -> int:
+    """How many workers were ordered before one of them was ready, from an event on."""
+    kinds = [event.kind for event in sim.events if event.number > since]
+    return kinds[: kinds.index(Kind.READIED)].count(Kind.SPAWNED)
+
+
+@pytest.mark.parametrize("unsafe", ["", "the thread 'x'"])
+def test_the_first_worker_starts_alone_and_the_others_follow_at_once(unsafe: str) -> None:
+    """Two startups at the same time have run one migration twice."""
+    with simulated(4, lambda _: Behaviour(unsafe=unsafe)) as sim:
+        sim.start()
+        assert spawned_before_the_first_was_ready(sim) == 1
+        (first, *others) = sim.find(Kind.READIED)
+        assert first.fields["slot"] == 0
+        assert {event.time for event in others} == {first.time + 0.1}
+
+
+def test_after_all_workers_died_one_starts_alone_again() -> None:
+    with simulated(3) as sim:
+        sim.start()
+        last = sim.cluster.journal.last
+        for worker in sim.kernel.workers():
+            sim.kernel.kill(worker.pid, signal.SIGKILL)
+        sim.settle()
+        assert sim.ready() == 3
+        assert spawned_before_the_first_was_ready(sim, last) == 1
+
+
+def test_after_a_pause_one_starts_alone_again() -> None:
+    with simulated(3) as sim:
+        sim.start()
+        sim.order(lambda: orders.pause(sim.group))
+        sim.settle()
+        last = sim.cluster.journal.last
+        sim.order(lambda: orders.resume(sim.group))
+        sim.settle()
+        assert sim.ready() == 3
+        assert spawned_before_the_first_was_ready(sim, last) == 1
+
+
+def test_a_later_worker_that_fails_to_start_is_tried_again_while_the_first_serves() -> None:
+    with simulated(2) as sim:
+        sim.until(lambda: sim.ready() == 1)
+        for child in sim.kernel.children.values():
+            child.behaviour.ready_time, child.behaviour.dies_after = None, 0.1
+        sim.until(lambda: len(sim.find(Kind.EXITED)) == 5)
+        assert sim.ready() == 1
+        assert sim.find(Kind.BACKED_OFF, slot=1)
+        for child in sim.kernel.children.values():
+            child.behaviour.ready_time, child.behaviour.dies_after = 0.1, None
+        sim.until(lambda: sim.ready() == 2)
+
+
+def test_three_hundred_workers_are_not_started_at_once() -> None:
+    with simulated(1) as sim:
+        sim.start()
+        most = sim.group.patience.at_once
+        sim.order(lambda: orders.resize(sim.group, 300, "test"))
+        booting = 0
+        while sim.ready() < 300:
+            sim.turn()
+            booting = max(booting, sim.group.roster.count(Phase.BOOTING))
+        assert booting == most
+
+
 def test_a_killed_worker_comes_back_in_its_slot_at_once() -> None:
     with simulated(3) as sim:
         sim.start()
@@ -78,12 +143,15 @@ def test_ten_seconds_of_life_are_forgiven() -> None:
         assert not sim.find(Kind.BACKED_OFF)
 
 
-def test_workers_that_never_get_ready_are_tried_three_times_a_slot_then_given_up() -> None:
+@pytest.mark.parametrize(("parallel", "tries"), [(False, 3), (True, 6)])
+def test_workers_that_never_get_ready_are_tried_three_times_a_slot_then_given_up(
+    parallel: bool, tries: int
+) -> None:
     how = Behaviour(ready_time=None, dies_after=0.1)
-    with simulated(2, lambda _: how) as sim:
+    with simulated(2, lambda _: how, parallel_start=parallel) as sim:
         sim.until(lambda: sim.loop.over)
         assert sim.cluster.exit is Exit.NEVER_READY
-        assert len(sim.find(Kind.SPAWNED)) == 6
+        assert len(sim.find(Kind.SPAWNED)) == tries
         assert "3 times" in sim.find(Kind.GAVE_UP)[0].fields["reason"]
 
 
@@ -301,7 +369,7 @@ def test_a_stop_in_a_pause_ends_though_nobody_can_sweep(how: str) -> None:
 def test_forks_that_fail_everywhere_at_first_are_no_reason_to_give_up_at_once() -> None:
     failing = Behaviour(spawn_error="Resource temporarily unavailable")
     with simulated(2, lambda _: failing) as sim:
-        sim.until(lambda: len(sim.find(Kind.SPAWN_FAILED)) == 10)
+        sim.until(lambda: len(sim.find(Kind.SPAWN_FAILED)) == 5)
         assert not sim.find(Kind.GAVE_UP)
         failing.spawn_error = ""
         sim.start()
@@ -349,7 +417,8 @@ def test_a_worker_that_is_silent_for_a_second_is_signalled_python_first_then_fau
 
 def test_after_a_long_stop_of_the_master_itself_nobody_is_killed_for_it() -> None:
     """SIGSTOP, then CONT: the clock jumped, but what was said meanwhile is heard first."""
-    with simulated(2, lambda _: Behaviour(ready_time=0.2), startup_timeout=5.0) as sim:
+    how = Behaviour(ready_time=0.2)
+    with simulated(2, lambda _: how, startup_timeout=5.0, parallel_start=True) as sim:
         sim.until(lambda: sim.group.roster.count(Phase.BOOTING) == 2)
         sim.until(lambda: all(w.pid for w in sim.group.roster.workers.values()))
         for _, _, act in [sim.kernel.timers.pop() for _ in sim.kernel.timers[:]]:
