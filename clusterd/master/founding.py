@@ -12,7 +12,6 @@ from clusterd.master.cluster import Cluster
 from clusterd.master.group import Group
 from clusterd.master.sockets import Sockets
 
-
 # Workers that may be starting at the same time. A start is mostly CPU time: with more of them each
 # takes longer, up to startup_timeout, and none is ready sooner.
 STARTS_PER_CPU = 4
