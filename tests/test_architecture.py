@@ -131,6 +131,16 @@ def test_files_and_functions_fit_on_a_few_screens(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=named)
+def test_loggers_of_ours_are_out_of_reach_of_logging_configuration(path: Path) -> None:
+    """`logging.getLogger` is for other libraries' loggers: an application can disable those."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == "getLogger":
+            foreign = [ast.unparse(arg) for arg in node.args] == ["'hpack'"]
+            made = named(path) == "clusterd/core/log.py"
+            assert foreign or made, f"{named(path)}:{node.lineno}: use core.log.get_logger"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=named)
 def test_every_file_says_what_it_is_for(path: Path) -> None:
     assert ast.get_docstring(tree(path))
 

@@ -5,16 +5,16 @@ Header lines are translated once and looked up from then on, as clients repeat t
 connection's requests have in common is made once for it and copied.
 """
 
-import logging
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from clusterd.app.scope import Address, Scope
+from clusterd.core.log import get_logger
 from clusterd.wire.heads import FICKLE, LONGEST, MOST, Pair
 
-logger = logging.getLogger("clusterd.app")
+logger = get_logger("clusterd.app")
 
 Environ = dict[str, Any]
 PROTOCOLS = {"1.1": "HTTP/1.1", "1.0": "HTTP/1.0", "2": "HTTP/2"}

@@ -10,14 +10,15 @@ as an exception and to the log once, and costs one 500 or one closed connection.
 
 import asyncio
 import enum
-import logging
 import os
 from abc import abstractmethod
 from typing import Any, ClassVar
 
 from clusterd.app.peer import ClientGone, ContractError, Peer, has_client_gone
+from clusterd.app.scope import describe
+from clusterd.core.log import get_logger
 
-logger = logging.getLogger("clusterd.app")
+logger = get_logger("clusterd.app")
 
 Message = dict[str, Any]
 TURN = 1024 * 1024  # bytes of a stream after which others get a turn of the loop
@@ -196,28 +197,35 @@ class Exchange:
     # --- the app's failures
 
     def _failed(self, error: BaseException) -> None:
-        if isinstance(error, asyncio.CancelledError):
+        if isinstance(error, asyncio.CancelledError) and self._is_cancelled():
             self._abandon(503)
             return
         if not (self.gone and has_client_gone(error)):
             self.peer.blame()
-            path = self.scope["path"]
             if isinstance(error, ContractError):
                 logger.error(
                     "the app broke the %s contract: %s",
                     self.interface,
                     error.message,
                     exc_info=error,
-                    extra={"fields": {"method": self.scope.get("method"), "path": path}},
+                    extra=describe(self.scope),
                 )
             else:
                 logger.error(
                     "the app failed: %s",
                     type(error).__name__,
                     exc_info=error,
-                    extra={"fields": {"method": self.scope.get("method"), "path": path}},
+                    extra=describe(self.scope),
                 )
         self._abandon(500)
+
+    def _is_cancelled(self) -> bool:
+        """Return whether we cancelled the application, as a drain does when time is over.
+
+        Else it raised CancelledError by itself, say by awaiting a task that it had cancelled, which
+        is a failure like any other.
+        """
+        return isinstance(self.task, asyncio.Task) and self.task.cancelling() > 0
 
     def _unfinished(self) -> None:
         """The app returned, and the answer has no end: its fault, unless the client left first."""
@@ -228,7 +236,7 @@ class Exchange:
                 "the app broke the %s contract: it returned %s",
                 self.interface,
                 rule,
-                extra={"fields": {"method": self.scope.get("method"), "path": self.scope["path"]}},
+                extra=describe(self.scope),
             )
         self._abandon(500)
 

@@ -6,13 +6,13 @@ lifespan, which is no fault. One that says `startup.failed` does not want to ser
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from clusterd.core.errors import AppError
+from clusterd.core.log import get_logger
 
-logger = logging.getLogger("clusterd.lifespan")
+logger = get_logger("clusterd.lifespan")
 
 Event = dict[str, Any]
 App = Callable[[Event, Callable[[], Awaitable[Event]], Callable[[Event], Awaitable[None]]], Any]

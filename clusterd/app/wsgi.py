@@ -7,7 +7,6 @@ Where the app is called, in a thread or in the loop itself, is up to the gateway
 import asyncio
 import contextvars
 import io
-import logging
 import re
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
@@ -18,11 +17,13 @@ from clusterd.app.environ import Environ, Environs
 from clusterd.app.exchange import ENDED, WAITING, Exchange
 from clusterd.app.http1 import Http1
 from clusterd.app.peer import ClientGone, ContractError, has_client_gone
+from clusterd.app.scope import describe
 from clusterd.app.spool import MEMORY, Spool
+from clusterd.core.log import get_logger
 from clusterd.wire.heads import LONGEST, MOST, Pair
 from clusterd.wire.response import FICKLE
 
-logger = logging.getLogger("clusterd.app")
+logger = get_logger("clusterd.app")
 
 # A class with slots cannot have two bases with slots: whoever derives from Wsgi has these.
 SLOTS = ("call", "code", "committed", "headers", "spool")
@@ -158,7 +159,9 @@ class Wsgi(Exchange):
         try:
             spool.write(data)
         except OSError as error:
-            logger.error("a request's body could not be put on disk: %s", error)
+            logger.error(
+                "a request's body could not be put on disk: %s", error, extra=describe(self.scope)
+            )
             self._abandon(503)
             self.finish()
             return

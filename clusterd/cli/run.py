@@ -4,7 +4,6 @@ What is imported here stays in the master for life: no asyncio, no ssl, no psuti
 """
 
 import functools
-import logging
 import os
 import sys
 
@@ -58,7 +57,7 @@ def run(ahead: Ahead | None, /, ready_fd: int | None, **values: object) -> int:
     if os.isatty(2):
         greet(groups)
     if remark := watch.remark(config):
-        logging.getLogger(log.LOGGER).warning(remark)
+        log.get_logger().warning(remark)
     if ahead is not None and not any(config.app.app for config in groups.values()):
         ahead.end()  # there is nothing to import
         ahead = None

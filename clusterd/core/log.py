@@ -3,6 +3,10 @@
 The handler writes to a descriptor, since the log is opened by the master and passed to others. It
 never raises: a full disk or a dead pipe must not cost a request. Fields beside the sentence go
 into a record with `extra=fields(…)`.
+
+Our loggers come from `get_logger`, not from `logging.getLogger`. They live in a manager of their
+own, because an application's logging configuration must not silence the server: `dictConfig` and
+`fileConfig` disable every logger that they do not name, and Alembic's env.py calls `fileConfig`.
 """
 
 import datetime
@@ -10,7 +14,7 @@ import json
 import logging
 import os
 import stat
-import threading
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 LOGGER = "clusterd"
@@ -19,6 +23,74 @@ COLOURS = {logging.WARNING: ("\x1b[33m", "\x1b[0m"), logging.ERROR: ("\x1b[31m",
 # What a peer or an app put into a message must neither forge a line nor drive a terminal.
 ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
 PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.:/,@+%")
+# `logging.addLevelName` renames levels for the whole process, often to add colours.
+LEVELS = {10: "DEBUG", 20: "INFO", 30: "WARNING", 40: "ERROR", 50: "CRITICAL"}
+
+
+class Logger(logging.Logger):
+    """A logger that the application's logging configuration cannot reach.
+
+    Handlers that the application attaches to the loggers `clusterd` or `clusterd.*` get the records
+    as well, so they can be forwarded; our own handler gets them in any case.
+    """
+
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802  # logging's name
+        """Return whether records of this level are logged. `logging.disable` has no effect."""
+        return level >= self.getEffectiveLevel()
+
+    def makeRecord(  # noqa: N802  # logging's name
+        self,
+        name: str,
+        level: int,
+        fn: str,
+        lno: int,
+        msg: object,
+        args: Any,
+        exc_info: Any,
+        func: str | None = None,
+        extra: Mapping[str, object] | None = None,
+        sinfo: str | None = None,
+    ) -> logging.LogRecord:
+        """Make a plain record: an application's record factory may fail, or want other fields."""
+        record = logging.LogRecord(name, level, fn, lno, msg, args, exc_info, func, sinfo)
+        record.levelname = LEVELS.get(level, str(level))
+        record.__dict__.update(extra or {})
+        return record
+
+    def callHandlers(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
+        """Write the record, then offer it to the application's handlers."""
+        super().callHandlers(record)
+        for handler in _attached(record):
+            try:
+                handler.handle(record)
+            except Exception:  # must not surface in the server: the record is written already
+                pass
+
+
+def _attached(record: logging.LogRecord) -> Iterator[logging.Handler]:
+    """Yield the application's handlers of the loggers `clusterd.x` and `clusterd` that want it."""
+    known, name = logging.root.manager.loggerDict, record.name
+    while name:
+        logger = known.get(name)
+        if isinstance(logger, logging.Logger) and not logger.disabled:
+            if record.levelno >= logger.level:
+                for handler in logger.handlers:
+                    if record.levelno >= handler.level:
+                        yield handler
+            if not logger.propagate:
+                return
+        name = name.rpartition(".")[0]
+
+
+# The root above our loggers is the application's, but `set_up` ends the way there. It is not called
+# in tests, where pytest listens at the root.
+_manager = logging.Manager(logging.root)
+_manager.loggerClass = Logger
+
+
+def get_logger(name: str = LOGGER) -> logging.Logger:
+    """Return the logger of that name: `clusterd`, or one below it."""
+    return _manager.getLogger(name)
 
 
 def fields(**named: Any) -> dict[str, Any]:
@@ -111,10 +183,6 @@ class FdHandler(logging.Handler):
         self.lost = 0
         self._torn = False
 
-    def createLock(self) -> None:  # noqa: N802  # logging's name
-        """Reentrant, since a signal handler may log while its own thread does."""
-        self.lock = threading.RLock()
-
     def reopen(self, fd: int) -> None:
         """Write to another descriptor from now on; the old one is closed unless it is standard."""
         self.acquire()
@@ -190,18 +258,13 @@ def formatter(style: str, fd: int, identity: dict[str, Any]) -> logging.Formatte
 
 
 def set_up(fd: int, style: str, level: str, identity: dict[str, Any]) -> FdHandler:
-    """Let the `clusterd` logger write to this descriptor, and to nothing else.
-
-    The app may have configured logging while it was imported; what it did to our logger (a
-    `dictConfig` disables those it does not name) is undone, and what it did to its own stays.
-    """
+    """Let the `clusterd` logger write to this descriptor, and to nothing else."""
     handler = FdHandler(fd)
     handler.setFormatter(formatter(style, fd, identity))
-    logger = logging.getLogger(LOGGER)
+    logger = get_logger()
     for old in logger.handlers[:]:
         logger.removeHandler(old)
     logger.addHandler(handler)
     logger.setLevel(level.upper())
     logger.propagate = False
-    logger.disabled = False
     return handler

@@ -1,6 +1,5 @@
 """The life of a keeper: start the program, say when it is ready, end it, or end as it did."""
 
-import logging
 import os
 import signal
 import time
@@ -13,6 +12,7 @@ from clusterd.config.kinds import MAIN
 from clusterd.core import log
 from clusterd.core.errors import AppError
 from clusterd.core.exits import Exit
+from clusterd.core.log import get_logger
 from clusterd.ipc.channel import Closed, close_all
 from clusterd.ipc.messages import (
     Drain,
@@ -39,7 +39,7 @@ from clusterd.kernel import command
 from clusterd.kernel.process import become_subreaper, signal_group, start_ticks
 from clusterd.kernel.signals import Wakeup
 
-logger = logging.getLogger("clusterd.keeper")
+logger = get_logger("clusterd.keeper")
 
 SAY_AGAIN = 0.1  # s until state that the channel did not take is sent again
 TRY_AGAIN = 0.2  # s until a lock that was just being taken, or let go, is tried again
@@ -91,7 +91,7 @@ class Keeper:
 
     def _log_to(self, outlet: Outlet) -> None:
         settings = self.birth.config.log
-        root = logging.getLogger(log.LOGGER)
+        root = log.get_logger()
         for old in root.handlers[:]:
             root.removeHandler(old)
         handler = LogHandler(outlet)

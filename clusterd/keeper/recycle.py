@@ -4,18 +4,18 @@ As with workers the replacement comes first; a singleton's stands by until the o
 What a program serves nobody counts, so there is no limit on requests.
 """
 
-import logging
 import random
 from collections.abc import Callable
 
 from clusterd.config.running import VitalsSettings
+from clusterd.core.log import get_logger
 from clusterd.core.recycling import MEMORY_EVERY, Limits, Scales, verdict
 from clusterd.ipc.scoreboard import Cell, Stage
 from clusterd.keeper.turns import Turns
 from clusterd.kernel import usage
 from clusterd.kernel.faulty import pace
 
-logger = logging.getLogger("clusterd.keeper")
+logger = get_logger("clusterd.keeper")
 
 AGAIN = 1.0  # s until one that is to go and is not even ready is looked at again
 

@@ -1,6 +1,5 @@
 """What the master holds: its groups, and what they share."""
 
-import logging
 import os
 import random
 import traceback
@@ -12,7 +11,7 @@ from clusterd.config.kinds import MAIN
 from clusterd.config.settings import Config
 from clusterd.core.events import Event, Kind
 from clusterd.core.exits import Exit
-from clusterd.core.log import LOGGER, FdHandler
+from clusterd.core.log import FdHandler, get_logger
 from clusterd.core.plain import Descriptor
 from clusterd.fleet.memory import Ledger
 from clusterd.ipc.journal import Journal
@@ -96,7 +95,7 @@ class Cluster:
 
     def use_log(self, fd: int) -> None:
         """Write the log to another descriptor from now on."""
-        for handler in logging.getLogger(LOGGER).handlers:
+        for handler in get_logger().handlers:
             if isinstance(handler, FdHandler):
                 handler.reopen(fd)
         self.log_fd = fd

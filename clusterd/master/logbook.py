@@ -6,7 +6,7 @@ from typing import Any
 from clusterd.config import internal
 from clusterd.config.kinds import MAIN
 from clusterd.core.events import Event, Kind
-from clusterd.core.log import LOGGER, fields
+from clusterd.core.log import LOGGER, fields, get_logger
 
 NAMES = {"slot": "worker", "generation": "gen"}  # an identity, as every line shows it
 # Who failed has said its traceback on a line of its own; these sum it up.
@@ -15,7 +15,7 @@ SUMMED_UP = frozenset({Kind.ROLLOUT_FAILED, Kind.GAVE_UP})
 
 def write(event: Event) -> None:
     """Log an event: its kind as the sentence, its fields after it, a traceback below."""
-    logger, level = logging.getLogger(LOGGER), level_of(event)
+    logger, level = get_logger(), level_of(event)
     if not logger.isEnabledFor(level):
         return
     named: dict[str, Any] = {NAMES.get(key, key): value for key, value in event.fields.items()}

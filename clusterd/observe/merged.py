@@ -1,7 +1,6 @@
 """Metrics of the application itself, where it keeps them in prometheus_client's files for several
 processes (PROMETHEUS_MULTIPROC_DIR), merged into ours."""
 
-import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,12 +8,13 @@ from typing import Any
 from prometheus_client.core import Metric as Family
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from clusterd.core.log import get_logger
 from clusterd.observe.catalogue import PREFIX
 from clusterd.observe.metrics import END
 
 Encode = Callable[[Any], bytes]  # as prometheus_client has it, for a format
 
-logger = logging.getLogger("clusterd.observe")
+logger = get_logger("clusterd.observe")
 
 
 class Merged:

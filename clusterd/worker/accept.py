@@ -6,19 +6,18 @@ of its own. Here one connection is taken a turn, and none while a less busy sibl
 
 import asyncio
 import errno
-import logging
 import os
 import socket
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
-from clusterd.core.log import fields
+from clusterd.core.log import fields, get_logger
 from clusterd.worker.gate import Gate
 from clusterd.worker.handover import Handover
 from clusterd.worker.threads import Pool
 
-logger = logging.getLogger("clusterd.accept")
+logger = get_logger("clusterd.accept")
 
 # Turns left out after an accept. Measured: the p99 of fast requests among blocking ones goes from
 # 27 to 21 ms, for 5 % of the connections a second; two turns gain nothing more and cost 13 %.

@@ -8,7 +8,6 @@ every 20 ms under load. A write a turn of the loop takes a turn more, which cost
 (measured).
 """
 
-import logging
 import operator
 import time
 from abc import ABC, abstractmethod
@@ -16,14 +15,15 @@ from collections.abc import Callable
 from json.encoder import encode_basestring_ascii
 from typing import Any
 
+from clusterd.app.scope import REQUEST_ID as ID
 from clusterd.app.scope import Scope
-from clusterd.core.log import fields
+from clusterd.core.log import fields, get_logger
 from clusterd.wire.heads import Pair
 from clusterd.wire.tables import METHODS
-from clusterd.worker.identity import ID, Names
+from clusterd.worker.identity import Names
 from clusterd.worker.outlet import Outlet
 
-logger = logging.getLogger("clusterd.access")
+logger = get_logger("clusterd.access")
 
 ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0x100))}
 ESCAPES |= {ord('"'): '\\"', ord("\\"): "\\\\"}

@@ -2,19 +2,18 @@
 
 import asyncio
 import fcntl
-import logging
 import struct
 import termios
 import time
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from clusterd.core.log import fields
+from clusterd.core.log import fields, get_logger
 from clusterd.ipc.messages import Drain as Order
 from clusterd.worker.accept import Acceptor
 from clusterd.worker.handover import Handover
 
-logger = logging.getLogger("clusterd.drain")
+logger = get_logger("clusterd.drain")
 
 TICK = 0.05  # s between two looks at what is left
 SILENCE = 5.0  # s without a request, after which a connection that nobody took is closed

@@ -6,16 +6,15 @@ Only where the access log is on: nobody else would know the names that are made 
 
 import itertools
 import os
-import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from clusterd.app.exchange import Exchange
+from clusterd.app.scope import REQUEST_ID as ID
+from clusterd.app.scope import SANE_ID as SANE
 from clusterd.app.scope import Scope
 from clusterd.wire.heads import Pair
 
-ID = b"x-request-id"
-SANE = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 LAST = [b"%02x" % number for number in range(256)]  # the last digits of names
 
 

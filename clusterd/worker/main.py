@@ -2,7 +2,6 @@
 
 import asyncio
 import functools
-import logging
 import os
 import random
 import signal
@@ -21,7 +20,7 @@ from clusterd.app.lifespan import Lifespan, StartupFailed
 from clusterd.config.kinds import MAIN
 from clusterd.config.tls import is_secured
 from clusterd.core.exits import Exit
-from clusterd.core.log import block, set_up
+from clusterd.core.log import block, get_logger, set_up
 from clusterd.ipc.channel import Closed, close_all
 from clusterd.ipc.messages import (
     Certificates,
@@ -53,7 +52,7 @@ from clusterd.worker.server import Server
 from clusterd.worker.tls import Handshake
 from clusterd.worker.wsgi import Watch, equip, no_lifespan
 
-logger = logging.getLogger("clusterd.worker")
+logger = get_logger("clusterd.worker")
 
 SAY_AGAIN = 0.1  # s until state that the channel did not take is sent again
 # Not SIG_IGN: what the app starts would inherit that. USR1 is for the master, who reopens for us.

@@ -6,17 +6,16 @@ would be to let anybody name the address that the app shall see.
 
 import asyncio
 import functools
-import logging
 from collections.abc import Callable
 
 from clusterd.core.errors import PeerError
-from clusterd.core.log import fields
+from clusterd.core.log import fields, get_logger
 from clusterd.wire.proxy import decode
 from clusterd.worker.connection import Connection
 from clusterd.worker.link import SLOTS, Link, Origin
 from clusterd.worker.server import Server
 
-logger = logging.getLogger("clusterd.proxy")
+logger = get_logger("clusterd.proxy")
 
 Next = Callable[..., Link]  # makes what is spoken after the header, given its `origin`
 QUIET = 1.0  # seconds between two lines about those who were dropped

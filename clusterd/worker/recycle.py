@@ -5,19 +5,19 @@ requests is thus overshot by what comes within a second. The master then starts 
 first, one at a time in a group, and only a ready one lets the old worker go.
 """
 
-import logging
 import random
 import time
 from collections.abc import Callable
 
 from clusterd.config.running import VitalsSettings
+from clusterd.core.log import get_logger
 from clusterd.core.recycling import MEMORY_EVERY, Limits, Scales, verdict
 from clusterd.ipc.messages import Leaving
 from clusterd.ipc.scoreboard import Cell, Stage
 from clusterd.kernel import usage
 from clusterd.worker.pulse import PERIOD, Pulse
 
-logger = logging.getLogger("clusterd.worker")
+logger = get_logger("clusterd.worker")
 
 EVERY = int(MEMORY_EVERY / PERIOD)  # beats between two looks at the memory
 

@@ -8,7 +8,6 @@ every 20 ms at most while requests keep coming.
 import asyncio
 import email.utils
 import functools
-import logging
 import socket
 import sys
 import time
@@ -20,6 +19,7 @@ from clusterd.app.exchange import Exchange
 from clusterd.app.extensions import over_http1
 from clusterd.app.notice import Notice
 from clusterd.config.settings import Config
+from clusterd.core.log import get_logger
 from clusterd.ipc.scoreboard import BUCKETS, Cell
 from clusterd.wire.limits import Limits
 from clusterd.wire.response import plain_answer
@@ -33,7 +33,7 @@ from clusterd.worker.trust import Trust, mounted
 if TYPE_CHECKING:
     from clusterd.worker.link import Link
 
-logger = logging.getLogger("clusterd.worker")
+logger = get_logger("clusterd.worker")
 
 LAG = 0.02  # seconds by which published counters may be late under load
 UNLIMITED = sys.maxsize

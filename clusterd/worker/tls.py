@@ -7,20 +7,19 @@ transport over a transport, which ends one direction at a time like TCP's.
 """
 
 import asyncio
-import logging
 import ssl
 from collections.abc import Iterable
 from typing import Any
 
 from clusterd.app.extensions import without_zero_copy
-from clusterd.core.log import fields
+from clusterd.core.log import fields, get_logger
 from clusterd.worker.connection import Connection
 from clusterd.worker.ending import LINGER, LINGER_ROOM
 from clusterd.worker.keyring import Keyring, describe
 from clusterd.worker.link import SLOTS, Link, Origin
 from clusterd.worker.server import Server
 
-logger = logging.getLogger("clusterd.tls")
+logger = get_logger("clusterd.tls")
 
 RECORD = 16 * 1024  # bytes of a record at most (RFC 8446, section 5.1)
 PIECE = 32 * 1024  # bytes given to OpenSSL at once: its buffers never shrink

@@ -7,18 +7,17 @@ is another name, and means nothing.
 """
 
 import ipaddress
-import logging
 from typing import Any
 
 from clusterd.app.scope import Address, Scope
 from clusterd.config.serving import ProxySettings
-from clusterd.core.log import fields
+from clusterd.core.log import fields, get_logger
 from clusterd.wire import forwarded
 from clusterd.wire.forwarded import Told
 from clusterd.wire.heads import Pair
 from clusterd.wire.tables import FORWARDED, HOST, X_FORWARDED
 
-logger = logging.getLogger("clusterd.proxy")
+logger = get_logger("clusterd.proxy")
 
 MOST = 1024  # addresses, and sets of headers, whose meaning is remembered
 LONGEST = 256  # bytes of headers worth remembering

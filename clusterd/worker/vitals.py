@@ -8,11 +8,11 @@ master need not wake for workers that are well.
 """
 
 import asyncio
-import logging
 from collections.abc import Callable
 from types import FrameType
 
 from clusterd.config.running import VitalsSettings
+from clusterd.core.log import get_logger
 from clusterd.core.vitals import Condition, Marks, Verdict, judge
 from clusterd.ipc.messages import Dumped, Leaving, Message, Unwell
 from clusterd.ipc.scoreboard import Stage
@@ -25,7 +25,7 @@ from clusterd.worker.pulse import Pulse
 from clusterd.worker.server import Server
 from clusterd.worker.symptoms import LATE, Busy, Stalled
 
-logger = logging.getLogger("clusterd.worker")
+logger = get_logger("clusterd.worker")
 
 BEATS = 5  # in the time that is looked for, at least
 SHORTEST = 0.05  # s between two beats

@@ -1,7 +1,6 @@
 """What a worker that serves a WSGI app has beside the rest: threads, and an eye on them."""
 
 import asyncio
-import logging
 import sys
 import traceback
 from collections.abc import Callable
@@ -10,12 +9,13 @@ from typing import Any
 from clusterd.app import inline, threaded
 from clusterd.app.environ import Environs
 from clusterd.app.filewrapper import FileWrapper
+from clusterd.app.scope import describe
 from clusterd.app.wsgi import Gateway, WsgiHttp1
-from clusterd.core.log import block
+from clusterd.core.log import block, get_logger
 from clusterd.worker.server import Server
 from clusterd.worker.threads import Pool
 
-logger = logging.getLogger("clusterd.worker")
+logger = get_logger("clusterd.worker")
 
 
 def equip(server: Server, app: Any) -> Pool | None:
@@ -63,11 +63,11 @@ class Watch:
         for job, seconds, ident in self._pool.overdue(self._limit) if self._limit else ():
             frame = sys._current_frames().get(ident)
             stack = "".join(traceback.format_stack(frame)) if frame is not None else ""
-            scope = job.exchange.scope
+            about = describe(job.exchange.scope)["fields"]
             logger.error(
                 "a request is stuck: the app has been silent for %.1f s, its worker is replaced",
                 seconds,
-                extra=block(stack, method=scope["method"], path=scope["path"]),
+                extra=block(stack, **about),
             )
             if not self._has_left:
                 self._has_left = True

@@ -15,6 +15,7 @@ from typing import Any
 
 from clusterd.config.serving import HttpSettings, ProxySettings
 from clusterd.config.settings import Config
+from clusterd.core.log import get_logger
 from clusterd.wire import heads, http2_fields, http2_head, response
 from clusterd.worker.http2 import equip
 from clusterd.worker.server import Server
@@ -101,7 +102,7 @@ class Arena:
     @contextlib.contextmanager
     def listening(self) -> Iterator["Arena"]:
         """Hear what is logged; nothing of it is shown."""
-        loggers = [logging.getLogger(name) for name in ("clusterd", "asyncio")]
+        loggers = [get_logger(), logging.getLogger("asyncio")]
         before = [logger.propagate for logger in loggers]
         self.loop.set_exception_handler(self.complaints.uncaught)
         for logger in loggers:

@@ -1,12 +1,14 @@
 """Log lines: one an event, forged by nobody, lost by no surprise."""
 
 import errno
+import io
 import json
 import logging
+import logging.config
 import os
 import resource
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from clusterd.core.log import (
     block,
     fields,
     formatter,
+    get_logger,
     set_up,
     show,
 )
@@ -159,17 +162,172 @@ def test_reopened_it_writes_to_the_new_one_and_closes_the_old(tmp_path: Path) ->
     os.close(new)
 
 
-def test_set_up_undoes_what_the_app_did_to_our_logger(tmp_path: Path) -> None:
-    """A `dictConfig` disables the loggers that it does not name."""
-    logger = logging.getLogger("clusterd")
-    before = logger.handlers[:], logger.level, logger.propagate
-    fd = os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT)
-    logger.disabled = True
-    try:
-        set_up(fd, "json", "warning", IDENTITY)
-        logger.info("not this")
-        logger.warning("but this")
-    finally:
-        logger.handlers[:], logger.level, logger.propagate = before
-    assert json.loads((tmp_path / "log").read_text())["message"] == "but this"
+@pytest.fixture
+def log_file(tmp_path: Path) -> Iterator[Path]:
+    """A log that our loggers write to, as in a worker; logging is as it was afterwards."""
+    ours, root = get_logger(), logging.root
+    before = ours.handlers[:], ours.level, ours.propagate
+    roots = root.handlers[:], root.level, root.manager.disable
+    others = dict(root.manager.loggerDict)
+    disabled = {name: each.disabled for name, each in others.items() if hasattr(each, "disabled")}
+    fd = os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    set_up(fd, "json", "info", IDENTITY)
+    yield tmp_path / "log"
     os.close(fd)
+    ours.handlers[:], (ours.level, ours.propagate) = before[0], before[1:]
+    root.handlers[:], root.level, root.manager.disable = roots
+    root.manager.loggerDict.clear()
+    root.manager.loggerDict.update(others)
+    for name, was in disabled.items():
+        logging.getLogger(name).disabled = was
+    logging.setLogRecordFactory(logging.LogRecord)
+    logging.addLevelName(logging.ERROR, "ERROR")
+
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def by_dict() -> None:
+    logging.config.dictConfig({"version": 1, "root": {"level": "CRITICAL"}})
+
+
+def by_dict_that_names_us() -> None:
+    quiet: dict[str, Any] = {"level": "CRITICAL", "handlers": [], "propagate": False}
+    loggers = dict.fromkeys(("clusterd", "clusterd.app"), quiet)
+    logging.config.dictConfig({"version": 1, "loggers": loggers})
+
+
+def by_file() -> None:
+    """As Alembic's env.py has it."""
+    text = (
+        "[loggers]\nkeys = root\n[handlers]\nkeys =\n[formatters]\nkeys =\n"
+        "[logger_root]\nlevel = CRITICAL\nhandlers =\n"
+    )
+    logging.config.fileConfig(io.StringIO(text))
+
+
+def by_basic_config() -> None:
+    logging.basicConfig(handlers=[logging.NullHandler()], level=logging.CRITICAL, force=True)
+
+
+def by_disable() -> None:
+    logging.disable(logging.CRITICAL)
+
+
+def by_intercepting() -> None:
+    """As recipes for loguru and structlog have it: take every logger's handlers away."""
+    logging.root.handlers = [logging.NullHandler()]
+    for name in list(logging.root.manager.loggerDict):
+        logging.getLogger(name).handlers = []
+        logging.getLogger(name).propagate = True
+    for name in ("clusterd", "clusterd.app"):
+        logging.getLogger(name).handlers = []
+        logging.getLogger(name).disabled = True
+
+
+def by_record_factory() -> None:
+    def make(*args: Any, **named: Any) -> logging.LogRecord:
+        raise LookupError("no request is active")
+
+    logging.setLogRecordFactory(make)
+
+
+def by_shutdown() -> None:
+    logging.shutdown()
+
+
+@pytest.mark.parametrize(
+    "configure",
+    [
+        by_dict,
+        by_dict_that_names_us,
+        by_file,
+        by_basic_config,
+        by_disable,
+        by_intercepting,
+        by_record_factory,
+        by_shutdown,
+    ],
+)
+@pytest.mark.parametrize("name", ["clusterd", "clusterd.app"])
+def test_no_configuration_of_the_application_silences_our_loggers(
+    name: str, configure: Callable[[], None], log_file: Path
+) -> None:
+    """Reports from the field, E: a 500 without a word."""
+    configure()
+    get_logger(name).error("the app failed: %s", "RuntimeError", exc_info=failed())
+
+    (line,) = lines_of(log_file)
+    assert (line["level"], line["message"]) == ("error", "the app failed: RuntimeError")
+    assert "ValueError: bad" in line["traceback"]
+
+
+def test_renamed_levels_are_not_in_our_log(log_file: Path) -> None:
+    logging.addLevelName(logging.ERROR, "\x1b[31mERROR\x1b[0m")
+    get_logger().error("oops")
+
+    assert lines_of(log_file)[0]["level"] == "error"
+
+
+def test_the_level_is_that_of_set_up(log_file: Path) -> None:
+    get_logger("clusterd.app").debug("not this")
+    get_logger("clusterd.app").info("but this")
+
+    assert [line["message"] for line in lines_of(log_file)] == ["but this"]
+
+
+class Heard(logging.Handler):
+    """A handler of the application."""
+
+    def __init__(self, level: int = logging.NOTSET) -> None:
+        super().__init__(level)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
+
+
+class Broken(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        raise OSError("the collector is away")
+
+
+def test_handlers_that_the_application_attaches_get_the_records_too(log_file: Path) -> None:
+    every, grave, of_app, root = Heard(), Heard(logging.ERROR), Heard(), Heard()
+    for handler in (Broken(), every, grave):
+        logging.getLogger("clusterd").addHandler(handler)
+    logging.getLogger("clusterd.app").addHandler(of_app)
+    logging.root.addHandler(root)
+
+    get_logger("clusterd.app").warning("slow")
+    get_logger("clusterd.worker").error("oops")
+
+    assert every.messages == ["slow", "oops"]
+    assert grave.messages == ["oops"]
+    assert of_app.messages == ["slow"]
+    assert root.messages == [], "an application that asks for nothing would log everything twice"
+    assert [line["message"] for line in lines_of(log_file)] == ["slow", "oops"]
+
+
+def test_levels_of_the_application_are_for_its_handlers_alone(log_file: Path) -> None:
+    heard = Heard()
+    logging.getLogger("clusterd").addHandler(heard)
+    logging.getLogger("clusterd").setLevel(logging.ERROR)
+    get_logger().warning("slow")
+
+    assert heard.messages == []
+    assert [line["message"] for line in lines_of(log_file)] == ["slow"]
+
+
+def test_set_up_again_replaces_what_was_there(log_file: Path, tmp_path: Path) -> None:
+    """A worker has another identity than the zygote that it was forked from."""
+    fd = os.open(tmp_path / "other", os.O_WRONLY | os.O_CREAT)
+    set_up(fd, "json", "warning", {"worker": 4})
+    get_logger().info("not this")
+    get_logger().warning("but this")
+    os.close(fd)
+
+    assert log_file.read_text() == ""
+    (line,) = lines_of(tmp_path / "other")
+    assert (line["worker"], line["message"]) == (4, "but this")

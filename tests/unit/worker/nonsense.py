@@ -155,11 +155,6 @@ def error(kind: type[BaseException]) -> BaseException:
     return ExceptionGroup(SECRET, [OSError()]) if kind is ExceptionGroup else kind(SECRET)
 
 
-def refused(kind: type[BaseException]) -> str:
-    """A cancelled request may be tried again, elsewhere."""
-    return CANCELLED if kind is asyncio.CancelledError else REFUSED
-
-
 def told(each: object) -> str:
     """Without its place in memory: names are the same in every process that runs the tests."""
     return re.sub(r" at 0x[0-9a-f]+", "", repr(each))
@@ -182,13 +177,8 @@ TABLE: dict[str, tuple[App, str]] = {
         for each in MESSAGES
         if each is not END and not (isinstance(each, dict) and "early_hint" in str(each))
     },
-    **{
-        f"{kind.__name__} before the start": (failing(error(kind)), refused(kind))
-        for kind in ERRORS
-    },
-    **{
-        f"{kind.__name__} after it": (failing(error(kind), START), refused(kind)) for kind in ERRORS
-    },
+    **{f"{kind.__name__} before the start": (failing(error(kind)), REFUSED) for kind in ERRORS},
+    **{f"{kind.__name__} after it": (failing(error(kind), START), REFUSED) for kind in ERRORS},
     **{
         f"{kind.__name__} in mid-stream": (failing(error(kind), START, PIECE), CUT)
         for kind in ERRORS
