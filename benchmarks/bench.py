@@ -154,7 +154,6 @@ def run(
     environ = {
         **{name: value for name, value in os.environ.items() if name != "WEB_CONCURRENCY"},
         "PYTHONPATH": str(REPOSITORY),
-        **({"CLUSTERD_USER": "root"} if os.geteuid() == 0 else {}),  # it asks to be told
         **(env or {}),
     }
     _finish(command, environ, folder / "log", limit)

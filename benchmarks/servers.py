@@ -195,7 +195,6 @@ class Running:
             "XDG_RUNTIME_DIR": self.folder.name,
             "PYTHONPATH": str(REPOSITORY),
             "PYTHONDONTWRITEBYTECODE": "",
-            **({"CLUSTERD_USER": "root"} if os.geteuid() == 0 else {}),  # it asks to be told
             **server.env,
             **(env or {}),
         }

@@ -20,7 +20,6 @@ ACTIVATED = "activated"  # beside what the command line says: the sockets that w
 def decide(values: Mapping[str, object], home: Path) -> dict[str, Config]:
     """Every source read, now and again at each reload; there must be something to run."""
     groups = activated(load_groups(values, os.environ, home), values.get(ACTIVATED))
-    several = len(groups) > 1
     for name, config in groups.items():
         if not (config.app.app or config.command.command):
             raise ConfigError(
@@ -29,7 +28,7 @@ def decide(values: Mapping[str, object], home: Path) -> dict[str, Config]:
             )
         control_path(config.place, os.environ)  # raises where it is too long for a socket
         if name not in internal.NAMES:
-            privileges.check(config.limits.user, name if several else "")
+            privileges.check(config.limits.user)
     return groups
 
 

@@ -167,6 +167,8 @@ def program(config: Config) -> str:
 
 
 def _user(config: Config) -> tuple[str, str] | None:
+    if privileges.is_root_by_default(config.limits.user):
+        return "no user is set, so workers would run as root", f"{privileges.NAME_A_USER}."
     try:
         privileges.check(config.limits.user)
     except ConfigError as error:

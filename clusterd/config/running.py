@@ -126,11 +126,11 @@ class LimitSettings:
 
     user: str = setting(
         "",
-        "User, and after a colon group, that workers become once the sockets are bound. Work as "
-        "the superuser must be asked for: root.",
+        "User, and after a colon group, that workers become once the sockets are bound. Where root "
+        "starts clusterd and names no user, workers run as root, and a warning says so.",
         Kind.WORDS,
         metavar="USER[:GROUP]",
-        shown="who starts clusterd; root is refused",
+        shown="the user who starts clusterd",
     )
     umask: int = setting(
         -1, "File mode creation mask of workers.", Kind.OCTAL, metavar="MODE", shown="inherited"

@@ -15,6 +15,7 @@ class Kind(enum.StrEnum):
     UNBOUND = "unbound"
     SIGNALLED = "signalled"
     ORDERED = "ordered"  # a control command was taken
+    RUNS_AS_ROOT = "runs_as_root"  # the workers, though no setting asks for that
     READY = "ready"  # the first time the whole size is ready
     STOPPING = "stopping"
     STOPPED = "stopped"
@@ -73,6 +74,7 @@ WARNINGS = frozenset(
         Kind.HALTED,
         Kind.BUSY,
         Kind.STALLED,
+        Kind.RUNS_AS_ROOT,
         Kind.TROUBLE,
     }
 )

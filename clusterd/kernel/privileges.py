@@ -18,6 +18,10 @@ from clusterd.kernel.fork import fork_into
 from clusterd.kernel.process import set_dumpable, set_no_new_privs, signal_group
 
 LEFT = -1  # a limit or an umask that stays as it is
+NAME_A_USER = (
+    "--user www-data (or CLUSTERD_USER, or user in clusterd.toml) has them give up root's rights "
+    "once the sockets are bound; --user root says that root is meant"
+)
 
 
 class Limits(Protocol):
@@ -86,24 +90,20 @@ def _group(text: str) -> int:
         raise ConfigError(f"user: there is no group {text!r}") from None
 
 
-def check(user: str, group: str = "") -> None:
-    """Raise ConfigError where workers would be the superuser though nobody said so, or could not
-    become who they are to be. What only the kernel knows turns out when it is applied.
+def is_root_by_default(user: str) -> bool:
+    """Return whether workers would run as root though no setting asks for that."""
+    return not user and os.geteuid() == 0
 
-    `group` names whose workers, where there are several.
+
+def check(user: str) -> None:
+    """Raise ConfigError where workers could not become the user that the settings name.
+
+    What only the kernel knows turns out when the rights are given up.
     """
-    superuser = os.geteuid() == 0
     if not user:
-        if superuser:
-            whose = f"the workers of {group}" if group else "the workers"
-            raise ConfigError(
-                f"user: started by root, and nobody said who {whose} are to be",
-                "Say --user www-data (or CLUSTERD_USER, or user in clusterd.toml), which they\n"
-                "become once the sockets are bound; if you mean it, --user root.",
-            )
         return
     wanted = identity(user)
-    if not superuser and not wanted.is_ours:
+    if os.geteuid() != 0 and not wanted.is_ours:
         raise ConfigError(
             f"user: only the superuser can become {user}",
             "Start clusterd as root, or as that user and without this setting.",

@@ -15,6 +15,7 @@ from clusterd.core.events import Kind
 from clusterd.fleet.memory import Ledger
 from clusterd.kernel.abort import explain_abort
 from clusterd.kernel.child import Ahead
+from clusterd.kernel.privileges import NAME_A_USER, is_root_by_default
 from clusterd.kernel.real import Kernel
 from clusterd.master import logbook, pidfile
 from clusterd.master.activation import Luggage
@@ -163,6 +164,7 @@ def announce(cluster: Cluster, control: Control | None, ready_fd: int | None) ->
     for group in cluster.groups.values():
         for one in group.sockets:
             group.note(Kind.LISTENING, address=one.name)
+    warn_of_root(cluster)
     limit = somaxconn()
     if 0 < limit < main.listen.backlog:
         reason = f"backlog {main.listen.backlog} is cut to net.core.somaxconn = {limit}"
@@ -171,3 +173,12 @@ def announce(cluster: Cluster, control: Control | None, ready_fd: int | None) ->
         with contextlib.suppress(OSError):  # whoever started us no longer listens
             os.write(ready_fd, b"\n")
         os.close(ready_fd)
+
+
+def warn_of_root(cluster: Cluster) -> None:
+    """Say once that workers run as root, where no setting asks for that."""
+    found = [group.name for group in cluster.wanted if is_root_by_default(group.config.limits.user)]
+    if found:
+        whose = "" if len(found) == len(cluster.wanted) else f" of {', '.join(found)}"
+        reason = f"no user is set, so the workers{whose} run as root"
+        cluster.note(Kind.RUNS_AS_ROOT, reason=reason, next=NAME_A_USER)

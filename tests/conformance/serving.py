@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.support.rights import SUPERUSER
-
 APPS = Path(__file__).resolve().parent / "apps"
 REPOSITORY = Path(__file__).resolve().parents[2]
 STOP_LIMIT = 40  # s; the graceful timeout is 25
@@ -82,7 +80,6 @@ def serving(folder: Path, app: str, *options: str, workers: int = 2) -> Iterator
         "CONFORMANCE_PIPE": str(fifo),
         "PYTHONPATH": str(REPOSITORY),
         "XDG_RUNTIME_DIR": str(folder),
-        **SUPERUSER,
     }
     argv = [sys.executable, "-m", "clusterd.cli.main", "run", app, "--app-dir", str(APPS)]
     argv += ["-b", "127.0.0.1:0", "-w", str(workers), "--log-format", "json", *options]

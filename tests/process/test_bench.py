@@ -18,12 +18,11 @@ from clusterd.core.exits import Exit
 from tests.support.authority import Authority
 from tests.support.offspring import Offspring
 from tests.support.proxies import doors, needs_nginx, nginx, port_of
-from tests.support.rights import SUPERUSER
 from tests.support.scripted import OK, Scripted
 from tests.support.server import APPS, LIMIT, ROOT
 
 INTERRUPTED = 128 + signal.SIGINT
-ENV = {**os.environ, **SUPERUSER, "PYTHONPATH": str(ROOT)}
+ENV = {**os.environ, "PYTHONPATH": str(ROOT)}
 COMMAND = [sys.executable, "-m", "clusterd.cli.main", "bench"]
 
 

@@ -15,7 +15,6 @@ import pytest
 from clusterd import __version__
 from clusterd.config.cpus import available_cpus
 from clusterd.core.exits import Exit
-from tests.support.rights import SUPERUSER
 from tests.support.server import LIMIT, ROOT, Server, running, serving
 
 CLUSTERD = [sys.executable, "-m", "clusterd.cli.main"]
@@ -26,7 +25,7 @@ def environ(**more: str) -> dict[str, str]:
     """Ours without what could lead a command to another cluster."""
     strange = ("CLUSTERD_", "XDG_RUNTIME", "RUNTIME_DIR", "WEB_CONC")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(strange)}
-    return {**kept, **SUPERUSER, "PYTHONPATH": str(ROOT), **more}
+    return {**kept, "PYTHONPATH": str(ROOT), **more}
 
 
 def clusterd(place: Path, *args: str, **more: str) -> Done:

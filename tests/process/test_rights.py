@@ -141,11 +141,23 @@ def test_a_right_that_cannot_be_had_ends_the_start_as_a_wrong_setting(tmp_path: 
 
 
 @superuser
-def test_root_is_refused_unless_it_is_meant(tmp_path: Path) -> None:
-    with running(tmp_path, "tell:app", CLUSTERD_USER="") as server:
-        assert server.wait() == 4
-        assert server.log().startswith("clusterd: user: started by root, and nobody said ")
-        assert "--user root" in server.log()
+def test_root_without_a_user_serves_with_one_warning_that_names_the_option(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        assert status(server.workers()[0]["pid"])["Uid"] == ["0"] * 4
+        server.signal(signal.SIGHUP)
+        server.event("rollout_finished")
+        assert server.stop() == 0
+        (warning,) = server.find("runs_as_root")
+        assert "--user www-data" in warning["next"]
+        lines = [json.loads(line) for line in server.log().splitlines()]
+        assert [one["message"] for one in lines if one["level"] == "warning"] == ["runs as root"]
+
+
+@superuser
+def test_root_by_choice_is_not_warned_of(tmp_path: Path) -> None:
+    with serving(tmp_path, "tell:app", "--user", "root") as server:
+        assert server.stop() == 0
+        assert not server.find("runs_as_root")
 
 
 def test_limits_change_with_a_reload(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from clusterd.core.exits import Exit
-from tests.support.rights import SUPERUSER
 from tests.support.server import APPS, LIMIT, ROOT, Server, serving
 
 SHORT = ("--hang-dump", "0.4", "--hang-timeout", "1", "--graceful-timeout", "1")
@@ -23,7 +22,7 @@ def typed(place: Path, *args: str, **more: str) -> subprocess.CompletedProcess[s
     return subprocess.run(
         [sys.executable, "-m", "clusterd.cli.main", *args],
         cwd=place,
-        env={**os.environ, **SUPERUSER, "PYTHONPATH": str(ROOT), "PWD": str(place), **more},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PWD": str(place), **more},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -1,13 +1,9 @@
-"""What the superuser must say before clusterd works for him, and a place others may look into."""
+"""A place that users other than root may look into."""
 
-import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-
-# As root, clusterd asks who the workers are to be. Tests mean root, unless they say otherwise.
-SUPERUSER = {"CLUSTERD_USER": "root"} if os.geteuid() == 0 else {}
 
 # In a mount namespace of its own, see mount_namespaces(7), directories that only their owner may
 # enter are open to all: an overlay has its own mode, and what lies below keeps its own.

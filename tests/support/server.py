@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from clusterd.ipc.client import Client
-from tests.support.rights import SUPERUSER
 
 ROOT = Path(__file__).parents[2]
 APPS = ROOT / "tests" / "apps"
@@ -59,7 +58,6 @@ class Server:
                 cwd=cwd or place,
                 env={
                     **os.environ,
-                    **SUPERUSER,
                     "PYTHONPATH": str(ROOT),
                     "PWD": cwd or str(place),
                     **env,

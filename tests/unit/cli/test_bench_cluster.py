@@ -1,6 +1,5 @@
 """The clusterd that a benchmark starts: its command line, and the control socket's words."""
 
-import os
 import shlex
 from pathlib import Path
 
@@ -9,16 +8,14 @@ import pytest
 from clusterd.bench import shim
 from clusterd.cli.bench_cluster import NAME, Insight, cluster
 from clusterd.core.errors import ConfigError, NotRunning
-from tests.support.rights import SUPERUSER
 from tests.unit.cli.conftest import ScriptedMaster
 
 APP = "clusterd.demo:app"
 
 
 @pytest.fixture(autouse=True)
-def _rights(monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
-    for name, value in SUPERUSER.items():
-        monkeypatch.setenv(name, value)
+def _place(place: Path) -> None:
+    """Be in an empty directory."""
 
 
 def words(command: str) -> list[str]:
@@ -72,14 +69,6 @@ def test_a_refusal_is_told_before_anything_is_started(place: Path) -> None:
     with pytest.raises(ConfigError, match="thraeds"):
         (place / "clusterd.toml").write_text("thraeds = 2")
         cluster(APP, [], None, breakable=False)
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only the superuser is asked")
-def test_the_superuser_must_say_who_workers_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CLUSTERD_USER")
-    with pytest.raises(ConfigError, match="--user"):
-        cluster(APP, [], None, breakable=False)
-    cluster(APP, ["--user", "root"], None, breakable=False)
 
 
 def test_a_certificate_makes_it_https(place: Path) -> None:

@@ -16,16 +16,14 @@ from clusterd.cli.bench_options import PASSED
 from clusterd.cli.bench_plan import Asked
 from clusterd.cli.main import run
 from clusterd.core.errors import ConfigError
-from tests.support.rights import SUPERUSER
 
 APP = "clusterd.demo:app"
 URL = "http://127.0.0.1:8000/"
 
 
 @pytest.fixture(autouse=True)
-def _rights(monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
-    for name, value in SUPERUSER.items():
-        monkeypatch.setenv(name, value)
+def _place(place: Path) -> None:
+    """Be in an empty directory."""
 
 
 def plan(line: str) -> Asked:

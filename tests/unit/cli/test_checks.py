@@ -15,7 +15,6 @@ from clusterd.cli.main import run
 from clusterd.config.settings import Config
 from clusterd.core.exits import Exit
 from clusterd.fleet.goal import Patience
-from tests.support.rights import SUPERUSER
 
 
 def config(**sections: dict[str, Any]) -> Config:
@@ -209,7 +208,7 @@ def test_the_application_is_imported_elsewhere(
 
 
 def _me() -> str:
-    return SUPERUSER.get("CLUSTERD_USER", f"{os.geteuid()}:{os.getegid()}")
+    return f"{os.geteuid()}:{os.getegid()}"
 
 
 def test_people_get_a_table_and_what_fails_is_exit_1(

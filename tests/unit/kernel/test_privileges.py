@@ -140,11 +140,11 @@ def test_an_identity_that_is_none_says_so(text: str, wrong: str) -> None:
 
 
 @superuser
-def test_root_must_be_meant() -> None:
-    with pytest.raises(ConfigError, match="started by root") as caught:
-        privileges.check("")
-    assert "--user www-data" in caught.value.remedy
-    assert "--user root" in caught.value.remedy
+def test_root_without_a_user_is_told_apart_from_root_by_choice() -> None:
+    assert privileges.is_root_by_default("")
+    assert not privileges.is_root_by_default("root")
+    assert not privileges.is_root_by_default("nobody")
+    privileges.check("")
     privileges.check("root")
     privileges.check("nobody")
     with pytest.raises(ConfigError, match="there is no user"):
@@ -153,6 +153,7 @@ def test_root_must_be_meant() -> None:
 
 @people
 def test_only_root_can_become_another() -> None:
+    assert not privileges.is_root_by_default("")
     privileges.check("")
     privileges.check(f"{os.geteuid()}:{os.getegid()}")
     with pytest.raises(ConfigError, match="only the superuser can become root"):
