@@ -192,7 +192,7 @@ class Running:
         environ = {
             **{name: value for name, value in os.environ.items() if name != "WEB_CONCURRENCY"},
             # A runtime directory of its own, so that no cluster of the user's is in the way.
-            "XDG_RUNTIME_DIR": self.folder.name,
+            "CLUSTERD_RUNTIME_DIR": str(Path(self.folder.name, "clusterd")),
             "PYTHONPATH": str(REPOSITORY),
             "PYTHONDONTWRITEBYTECODE": "",
             **server.env,

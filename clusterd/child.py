@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from clusterd.config.http2 import is_spoken
-from clusterd.config.place import runtime_dir
+from clusterd.config.place import directory_of
 from clusterd.config.settings import Config
 from clusterd.core.errors import AppError, Bug, ConfigError
 from clusterd.core.exits import Exit
@@ -116,7 +116,7 @@ def _place(config: Config) -> str:
 
     master = os.getppid()
     return place(
-        runtime_dir(config.place, os.environ), config.place.name, (master, start_ticks(master))
+        directory_of(config.place, os.environ), config.place.name, (master, start_ticks(master))
     )
 
 

@@ -46,7 +46,7 @@ def command(running: Running, python: str, *words: str) -> str:
         cwd=servers.APPS,
         env={
             **{key: text for key, text in os.environ.items() if not key.startswith("CLUSTERD_")},
-            "XDG_RUNTIME_DIR": running.folder.name,
+            "CLUSTERD_RUNTIME_DIR": f"{running.folder.name}/clusterd",
             "RUNTIME_DIRECTORY": "",
             "PYTHONPATH": str(servers.REPOSITORY),
             "PYTHONDONTWRITEBYTECODE": "",

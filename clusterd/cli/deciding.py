@@ -7,29 +7,43 @@ from dataclasses import replace
 from pathlib import Path
 
 from clusterd.config import internal
-from clusterd.config.kinds import MAIN
+from clusterd.config.kinds import DEFAULT, MAIN
 from clusterd.config.place import control_path
 from clusterd.config.resolve import load_groups
 from clusterd.config.settings import Config
 from clusterd.core.errors import ConfigError
 from clusterd.kernel import privileges
 
+FOUND = "found"  # beside what the command line says: the runtime directory that was chosen
 ACTIVATED = "activated"  # beside what the command line says: the sockets that we were started with
 
 
 def decide(values: Mapping[str, object], home: Path) -> dict[str, Config]:
     """Every source read, now and again at each reload; there must be something to run."""
-    groups = activated(load_groups(values, os.environ, home), values.get(ACTIVATED))
+    found = str(values.get(FOUND) or "")
+    # The directory that was chosen at the start comes first at each reload, too.
+    environ = {**os.environ, **({"RUNTIME_DIRECTORY": found} if found else {})}
+    groups = activated(load_groups(values, environ, home), values.get(ACTIVATED))
+    if found:
+        groups = {name: _placed(config, found) for name, config in groups.items()}
     for name, config in groups.items():
         if not (config.app.app or config.command.command):
             raise ConfigError(
                 "run: no application is named; allowed: module:attribute, e.g. shop.main:app",
                 "Try 'clusterd run clusterd.demo:app' to see it work.",
             )
-        control_path(config.place, os.environ)  # raises where it is too long for a socket
+        control_path(config.place, environ)  # raises where it is too long for a socket
         if name not in internal.NAMES:
             privileges.check(config.limits.user)
     return groups
+
+
+def _placed(config: Config, directory: str) -> Config:
+    """Return the settings with a runtime directory, if they name none."""
+    if config.place.runtime_dir:
+        return config
+    place = replace(config.place, runtime_dir=directory)
+    return replace(config, place=place, origins=config.origins | {"runtime_dir": DEFAULT})
 
 
 def activated(groups: dict[str, Config], passed: object) -> dict[str, Config]:

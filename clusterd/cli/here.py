@@ -1,13 +1,18 @@
 """Where we are: the directory as the shell names it, and the cluster that commands speak to."""
 
 import os
-from collections.abc import Mapping
+import socket
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from clusterd.config.place import control_path
+from clusterd.config import runtime_dir
 from clusterd.config.resolve import load_place
+from clusterd.config.settings import PlaceSettings
 from clusterd.core.errors import NotRunning
 from clusterd.ipc.client import Client
+from clusterd.master.holder import Master, masters, owner_of, user_name
+
+MOST_TOLD = 5  # clusters in a message
 
 
 def directory() -> Path:
@@ -26,26 +31,94 @@ def directory() -> Path:
 
 
 def client(values: Mapping[str, object]) -> Client:
-    """The client of the cluster that runs here; raises NotRunning and says where it looked."""
-    place, remark = load_place(values, os.environ, directory())
-    path = control_path(place, os.environ)
-    remarked = f" ({remark})" if remark else ""
-    if path is None:
-        raise NotRunning(
-            f"no cluster can be found: there is no runtime directory{remarked}",
-            "Give --runtime-dir, the same as to 'clusterd run'.",
-        )
-    if not os.path.exists(path):
-        raise NotRunning(
-            f"no cluster named {place.name!r} runs: there is no {path}{remarked}",
-            _others(path) or "Start one with 'clusterd run', or say --name or --runtime-dir.",
-        )
-    return Client(path)
+    """Return the client of the cluster that runs here.
+
+    Without a name it is the only cluster that runs. Raises NotRunning where there is none, and
+    where there are several, and says which.
+    """
+    place, remark, told = load_place(values, os.environ, directory())
+    name = place.name if "name" in told else ""
+    found = runtime_dir.running(place.runtime_dir, name, os.environ, os.geteuid())
+    if len(found) > 1:
+        found = [path for path in found if listens(path)] or found[:1]
+    if len(found) > 1:
+        raise NotRunning("several clusters run here: say which of them is meant", _choices(found))
+    if found:
+        return Client(found[0])
+    raise NotRunning(*missing(place, name, remark))
 
 
-def _others(path: str) -> str:
-    """A hint at clusters of other names in the same directory."""
-    names = sorted(found.stem for found in Path(path).parent.glob("*.sock"))
-    if not names:
-        return ""
-    return f"There is {', '.join(names)}: say --name {names[0]}."
+def listens(path: str) -> bool:
+    """Return whether a process listens on a control socket, or may: another user's is not known."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        try:
+            sock.connect(path)
+        except PermissionError:
+            return True
+        except OSError:
+            return False
+    return True
+
+
+def _choices(paths: Sequence[str]) -> str:
+    """Return a line for each of several clusters: the options that mean it, and what it runs."""
+    directories = {os.path.dirname(path) for path in paths}
+    names = [Path(path).stem for path in paths]
+    lines = []
+    for path, name in zip(paths, names, strict=True):
+        words = f"--name {name}"
+        if len(directories) > 1 and names.count(name) > 1:
+            words += f" --runtime-dir {os.path.dirname(path)}"
+        owner = owner_of(path) or "a cluster of another user"
+        lines.append(f"  {words}: {owner}")
+    return "\n".join(lines)
+
+
+def missing(place: PlaceSettings, name: str, remark: str) -> tuple[str, str]:
+    """Return the sentence that no cluster was found where it was looked for, and what to do."""
+    uid = os.geteuid()
+    looked = [place.runtime_dir] if place.runtime_dir else runtime_dir.searched(os.environ, uid)
+    where = " or ".join(looked)
+    what = f"no cluster named {name!r}" if name else "no cluster"
+    message = f"{what} runs: there is no control socket in {where}"
+    if remark:
+        message += f" ({remark})"
+    hints = [hint for path in looked if (hint := _closed(path))]
+    hints += _names(place, name)
+    hints += _elsewhere(masters(), uid) if not hints else []
+    return message, "\n".join(hints) or "Start one with 'clusterd run', or say --runtime-dir."
+
+
+def _closed(path: str) -> str:
+    """Say whose a directory is that we may not look into; '' of any other."""
+    try:
+        os.listdir(path)
+    except PermissionError:
+        whose = user_name(os.stat(path).st_uid)
+        return f"{path} belongs to {whose}: run the command as {whose}."
+    except OSError:
+        pass
+    return ""
+
+
+def _names(place: PlaceSettings, name: str) -> list[str]:
+    """Tell the clusters of other names in the same directories."""
+    found = runtime_dir.running(place.runtime_dir, "", os.environ, os.geteuid())
+    names = sorted({Path(path).stem for path in found if listens(path)} - {name})
+    return [f"There is {', '.join(names)}: say --name {names[0]}."] if names else []
+
+
+def _elsewhere(found: Sequence[Master], uid: int) -> list[str]:
+    """Tell the clusters that run on this machine, and cannot be reached from here."""
+    others = [one for one in found if one.uid != uid]
+    lines = [
+        f"There is {one}, and it is {user_name(one.uid)}'s: "
+        f"run the command as {user_name(one.uid)}."
+        for one in others
+    ]
+    lines += [
+        f"There is {one}, which was started with another --runtime-dir: say the same one."
+        for one in found
+        if one.uid == uid
+    ]
+    return lines[:MOST_TOLD]

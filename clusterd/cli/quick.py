@@ -11,6 +11,8 @@ import os
 import socket
 from collections.abc import Mapping, Sequence
 
+from clusterd.config.runtime_dir import running
+
 PROJECT, PROJECT_TABLE = "pyproject.toml", b"clusterd"
 FILES = ("clusterd.toml", PROJECT)  # as config.sources looks for them
 PLACE = ("name", "runtime_dir")
@@ -91,15 +93,13 @@ def _from_file() -> Mapping[str, object] | None:
 def _control_path(
     given: Mapping[str, str], environ: Mapping[str, str], file: Mapping[str, object]
 ) -> str:
-    """As config.place decides it; '' where there is no runtime directory."""
+    """Return the control socket; '' where there is none, or where several clusters may be meant."""
     told = {
         key: given.get(key) or environ.get(VARIABLES[key]) or str(file.get(key, ""))
         for key in PLACE
     }
-    directory = told["runtime_dir"] or environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
-    if not directory and environ.get("XDG_RUNTIME_DIR"):
-        directory = os.path.join(environ["XDG_RUNTIME_DIR"], "clusterd")
-    return os.path.join(directory, f"{told['name'] or 'clusterd'}.sock") if directory else ""
+    found = running(told["runtime_dir"], told["name"], environ, os.geteuid())
+    return found[0] if len(found) == 1 else ""
 
 
 def _ask(path: str) -> bytes:

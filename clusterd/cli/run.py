@@ -10,10 +10,10 @@ import sys
 import click
 
 from clusterd import __version__
-from clusterd.cli.deciding import ACTIVATED, decide
+from clusterd.cli.deciding import ACTIVATED, FOUND, decide
 from clusterd.cli.here import directory
 from clusterd.cli.options import Grouped, every_setting
-from clusterd.config import internal, watch
+from clusterd.config import internal, runtime_dir, watch
 from clusterd.config.place import identity
 from clusterd.config.settings import TABLE, Config
 from clusterd.core import log
@@ -47,6 +47,7 @@ def run(ahead: Ahead | None, /, ready_fd: int | None, **values: object) -> int:
     home = directory()  # asked once: a deploy that moves its symlink changes what "." is
     luggage = take(os.environ, os.getpid())
     values[ACTIVATED] = luggage.binds
+    values[FOUND] = runtime_dir.find(os.environ, os.geteuid())
     # What was not given is left out: an empty tuple would come back from JSON as a list.
     given = {name: value for name, value in values.items() if value not in (None, ())}
     reread = functools.partial(decide, given, home)

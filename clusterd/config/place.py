@@ -1,28 +1,23 @@
 """Where the control socket lies, by which commands find the cluster."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from clusterd.config import runtime_dir
 from clusterd.config.address import LONGEST_PATH
 from clusterd.config.settings import TABLE, PlaceSettings
 from clusterd.core.errors import ConfigError
 
 
-def runtime_dir(place: PlaceSettings, environ: Mapping[str, str]) -> str | None:
-    """The directory told, else systemd's, else the session's; None: there is none."""
-    if place.runtime_dir:
-        return place.runtime_dir
-    # systemd.exec(5): with several RuntimeDirectory= entries the paths are joined by colons.
-    if told := environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]:
-        return told
-    if session := environ.get("XDG_RUNTIME_DIR"):
-        return str(Path(session) / "clusterd")
-    return None
+def directory_of(place: PlaceSettings, environ: Mapping[str, str]) -> str | None:
+    """Return the runtime directory that is set, else the first that can be used, else None."""
+    return place.runtime_dir or runtime_dir.find(environ, os.geteuid())
 
 
 def control_path(place: PlaceSettings, environ: Mapping[str, str]) -> str | None:
     """`<runtime dir>/<name>.sock`, or None where there is no runtime directory."""
-    directory = runtime_dir(place, environ)
+    directory = directory_of(place, environ)
     if directory is None:
         return None
     path = str(Path(directory) / f"{place.name}.sock")

@@ -146,8 +146,8 @@ def _whole(
 
 def load_place(
     cli_values: Mapping[str, object], environ: Mapping[str, str], cwd: str | os.PathLike[str]
-) -> tuple[PlaceSettings, str]:
-    """Where to look for a running cluster, and a remark.
+) -> tuple[PlaceSettings, str, frozenset[str]]:
+    """Return where to look for a running cluster, a remark, and which of its settings are set.
 
     A file that cannot be read must not keep anybody from stopping what runs: it is left out,
     and the remark says so.
@@ -163,7 +163,7 @@ def load_place(
     place = PlaceSettings(**{name: values[name] for name in names})
     if place.runtime_dir:
         place = replace(place, runtime_dir=_absolute(here, place.runtime_dir))
-    return place, remark
+    return place, remark, frozenset(given)
 
 
 def _settle(*sources: Mapping[str, Given]) -> tuple[dict[str, Any], dict[str, str]]:

@@ -99,7 +99,8 @@ class PlaceSettings:
         "Directory of the control socket, which commands find the cluster by.",
         Kind.PATH,
         metavar="DIR",
-        shown="$RUNTIME_DIRECTORY, else $XDG_RUNTIME_DIR/clusterd, else none",
+        shown="$RUNTIME_DIRECTORY, else /run/clusterd for root, else $XDG_RUNTIME_DIR/clusterd, "
+        "else clusterd-UID in $TMPDIR or /tmp",
     )
     admin: str = setting(
         "",

@@ -1,7 +1,9 @@
 """Where values come from: the command line, the environment, and a file."""
 
 import difflib
+import os
 import re
+import stat
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -67,8 +69,16 @@ def find_file(values: Mapping[str, object], environ: Mapping[str, str], cwd: Pat
     if named:
         return cwd / str(named)
     for name in (FILE, PROJECT):
-        if (cwd / name).is_file():
-            return cwd / name
+        try:
+            if stat.S_ISREG(os.stat(cwd / name).st_mode):
+                return cwd / name
+        except PermissionError:
+            raise ConfigError(
+                f"{cwd} may not be entered, so it is not known whether it has a {name}",
+                "Go to another directory first (cd /), or name a file with --config.",
+            ) from None
+        except OSError:
+            pass  # there is no such file
     return None
 
 

@@ -1,6 +1,8 @@
 """The blocking client of the control socket: one JSON object a line, request and reply."""
 
 import json
+import os
+import pwd
 import socket
 from collections.abc import Iterator
 from typing import Any, Self
@@ -105,7 +107,16 @@ class _Line:
 
 def _nobody(path: str, error: OSError) -> NotRunning:
     if isinstance(error, PermissionError):
+        whose = _owner(path)
         return NotRunning(
-            f"the cluster at {path} belongs to another user", "Run the command as that user."
+            f"the cluster at {path} belongs to {whose}", f"Run the command as {whose}."
         )
     return NotRunning(f"no cluster runs at {path} ({error.strerror})")
+
+
+def _owner(path: str) -> str:
+    """Return the name of the user that a file belongs to."""
+    try:
+        return pwd.getpwuid(os.stat(path).st_uid).pw_name
+    except (OSError, KeyError):
+        return "another user"

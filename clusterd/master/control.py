@@ -14,12 +14,14 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from clusterd.config.address import Unix
+from clusterd.config.runtime_dir import SYSTEM
 from clusterd.core.errors import BindError
 from clusterd.core.events import Event, Kind
 from clusterd.kernel.privileges import Identity
 from clusterd.kernel.real import Kernel
 from clusterd.master import commands
 from clusterd.master.cluster import Cluster
+from clusterd.master.holder import owner_of
 from clusterd.master.listener import Listener, listen
 from clusterd.master.readers import ADMIN, let_in, reader
 from clusterd.master.waiters import Reply, Waiter, refused
@@ -69,12 +71,21 @@ class Control:
         self.path = path
         self.clients: dict[int, Client] = {}
         self._numbers = 0
-        self._is_new = not os.path.isdir(os.path.dirname(path))
+        directory = os.path.dirname(path)
+        self._is_new = not os.path.isdir(directory)
         try:
-            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+            os.makedirs(directory, mode=0o700, exist_ok=True)
+            if self._is_new and directory == SYSTEM:
+                os.chmod(directory, 0o755)  # as other directories in /run: all may see who runs
+                self._is_new = False
         except OSError as error:
             reason = f"the control socket {path} cannot be made: {error.strerror}"
             raise BindError(reason) from error
+        if owner := owner_of(path):
+            raise BindError(
+                f"a cluster of this name runs already: {owner}, with the control socket {path}",
+                "give this one another name (--name), or stop the other one first: clusterd stop",
+            )
         (self.file,) = listen(Unix(path, 0o600), MOST_CLIENTS)
         cluster.control_file = [(self.file.path, self.file.inode)]
         self.open()

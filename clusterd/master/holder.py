@@ -1,40 +1,130 @@
-"""Who holds a port: asked of /proc once, when binding has failed and we are about to say so."""
+"""Which process has an address: asked of /proc once, when we are about to say that it is taken."""
 
+import contextlib
 import os
+import pwd
+import re
+import socket
+import struct
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
+
+from clusterd.core.log import clean
 
 _LISTEN = "0A"  # the state of a listening socket in /proc/net/tcp, proc(5)
+_PEERCRED = struct.Struct("3i")  # pid, uid, gid: SO_PEERCRED, unix(7)
+_TITLE = re.compile(r"clusterd: master (?:\[(?P<name>[^\]]*)\] )?(?P<what>.*)", re.DOTALL)
+NAMELESS = "clusterd"  # the name of a cluster that was given none
+LONGEST = 120  # characters of a command line
+
+
+class Master(NamedTuple):
+    """A cluster that runs, as its master's title in the process table tells."""
+
+    pid: int
+    uid: int
+    name: str
+    what: str  # the application or the program
+
+    def __str__(self) -> str:
+        return f"the cluster {self.name!r} ({self.what}, pid {self.pid})"
 
 
 def holder_of(port: int) -> str:
-    """`name (pid N)` of a process that listens on a TCP port, or '' where it cannot be known."""
-    inodes = _listening_inodes(port)
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and _has_socket(entry, inodes):
-            try:
-                name = (entry / "comm").read_text().strip()
-            except OSError:
-                continue  # it has just ended
-            return f"{name} (pid {entry.name})"
-    return ""
+    """Return which process listens on a TCP port, or '' where that cannot be known."""
+    inodes = dict(_listening_inodes(port))
+    found = [pid for pid in _processes() if _has_socket(pid, set(inodes))]
+    for pid in found:  # the workers of a cluster have its sockets, too
+        if master := master_of(pid):
+            return str(master)
+    if found:
+        return described(found[0])
+    users = {user_name(uid) for uid in inodes.values() if uid != os.geteuid()}
+    return f"a process of {' or '.join(sorted(users))}" if users else ""
 
 
-def _listening_inodes(port: int) -> set[str]:
-    inodes = set()
+def owner_of(path: str) -> str:
+    """Return which process listens on a Unix socket, or '' where none does."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.setblocking(False)
+        try:
+            sock.connect(path)
+            size = _PEERCRED.size
+            pid, _, _ = _PEERCRED.unpack(
+                sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+            )
+        except OSError:
+            return ""  # no such file, or its process has ended
+    return str(master_of(pid) or described(pid))
+
+
+def masters() -> list[Master]:
+    """Return the clusters that run on this machine, whichever user they are of."""
+    return [master for pid in _processes() if (master := master_of(pid))]
+
+
+def master_of(pid: int) -> Master | None:
+    """Return the cluster whose master has this pid."""
+    match = _TITLE.fullmatch(_title(pid))
+    if match is None:
+        return None
+    try:
+        uid = os.stat(f"/proc/{pid}").st_uid
+    except OSError:
+        return None  # it has just ended
+    return Master(pid, uid, match["name"] or NAMELESS, match["what"])
+
+
+def described(pid: int) -> str:
+    """Return `command line (pid N)`."""
+    title = _title(pid)
+    if not title:
+        with contextlib.suppress(OSError):
+            title = Path(f"/proc/{pid}/comm").read_text().strip()  # without arguments: zombies
+    shown = title if len(title) <= LONGEST else f"{title[: LONGEST - 1]}…"
+    return f"{shown or 'a process'} (pid {pid})"
+
+
+def user_name(uid: int) -> str:
+    """Return a user's name, or the number of one that has none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
+
+
+def _title(pid: int) -> str:
+    """Return the command line, or what the process has put in its place; '' where it has none.
+
+    /proc/PID/comm would have only the first 15 characters.
+    """
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace")
+    except OSError:
+        return ""
+    return clean(" ".join(filter(None, words.split("\0"))).strip())
+
+
+def _processes() -> Iterator[int]:
+    return (int(name) for name in os.listdir("/proc") if name.isdigit())
+
+
+def _listening_inodes(port: int) -> Iterator[tuple[str, int]]:
+    """Yield the listening sockets of a port, and the user that each belongs to."""
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         try:
             lines = Path(table).read_text().splitlines()[1:]
         except OSError:
             continue
         for line in lines:
-            local, state, inode = (line.split()[i] for i in (1, 3, 9))
+            local, state, uid, inode = (line.split()[i] for i in (1, 3, 7, 9))
             if state == _LISTEN and int(local.rpartition(":")[2], 16) == port:
-                inodes.add(f"socket:[{inode}]")
-    return inodes
+                yield f"socket:[{inode}]", int(uid)
 
 
-def _has_socket(process: Path, inodes: set[str]) -> bool:
+def _has_socket(pid: int, inodes: set[str]) -> bool:
     try:
-        return any(os.readlink(fd) in inodes for fd in (process / "fd").iterdir())
+        return any(os.readlink(fd) in inodes for fd in Path(f"/proc/{pid}/fd").iterdir())
     except OSError:
         return False  # another user's, or it has just ended

@@ -8,6 +8,8 @@ from typing import Any
 
 import setproctitle
 
+from clusterd.config import runtime_dir
+from clusterd.config.kinds import DEFAULT
 from clusterd.config.place import control_path
 from clusterd.config.settings import Config
 from clusterd.core.errors import BindError
@@ -23,6 +25,7 @@ from clusterd.master.ahead import drop
 from clusterd.master.cluster import Cluster
 from clusterd.master.control import Control
 from clusterd.master.founding import found
+from clusterd.master.holder import NAMELESS
 from clusterd.master.loop import Loop
 from clusterd.master.notify import connect
 from clusterd.master.sockets import somaxconn
@@ -125,8 +128,10 @@ def assemble(
 
 
 def title(cluster: Cluster) -> None:
-    """What ps(1) shows."""
-    setproctitle.setproctitle(f"clusterd: master {what_runs(cluster.main.config)}")
+    """What ps(1) shows; `master.holder` reads it, too."""
+    config = cluster.main.config
+    name = "" if config.place.name == NAMELESS else f"[{config.place.name}] "
+    setproctitle.setproctitle(f"clusterd: master {name}{what_runs(config)}")
 
 
 def what_runs(config: Config) -> str:
@@ -137,17 +142,25 @@ def what_runs(config: Config) -> str:
 def open_control(cluster: Cluster) -> Control | None:
     """The control socket, where there is a place for it.
 
-    A place that was asked for must do; one that we only found in the environment may not, unless
-    the admin endpoint needs it.
+    A place that was asked for must do; one that we only found may not, unless the admin endpoint
+    needs it.
     """
     path = control_path(cluster.config.place, os.environ)
     if path is None:
+        tried = "; ".join(runtime_dir.faults(os.environ, os.geteuid()))
+        reason = f"no command will find this cluster: there is no runtime directory ({tried})"
+        cluster.note(Kind.TROUBLE, reason=reason, next="name a directory with --runtime-dir")
         return None
     try:
         return Control(cluster, path)
     except BindError as error:
-        place = cluster.config.place
-        if place.runtime_dir or place.admin or "in use" in error.message:
+        asked = cluster.config.origins.get("runtime_dir", DEFAULT) != DEFAULT
+        if (
+            asked
+            or cluster.config.place.admin
+            or "runs already" in error.message
+            or "in use" in error.message
+        ):
             raise
         cluster.note(Kind.TROUBLE, reason=error.message, next="serving without commands")
         return None

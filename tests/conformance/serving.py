@@ -79,7 +79,7 @@ def serving(folder: Path, app: str, *options: str, workers: int = 2) -> Iterator
         "CONFORMANCE_FILE": str(folder / "file"),
         "CONFORMANCE_PIPE": str(fifo),
         "PYTHONPATH": str(REPOSITORY),
-        "XDG_RUNTIME_DIR": str(folder),
+        "CLUSTERD_RUNTIME_DIR": str(folder),
     }
     argv = [sys.executable, "-m", "clusterd.cli.main", "run", app, "--app-dir", str(APPS)]
     argv += ["-b", "127.0.0.1:0", "-w", str(workers), "--log-format", "json", *options]

@@ -86,7 +86,9 @@ def test_a_runtime_directory_that_cannot_be_written_is_said_at_start(tmp_path: P
 
 
 def test_an_environment_s_runtime_directory_that_fails_only_costs_commands(tmp_path: Path) -> None:
-    with running(tmp_path, "tell:app", "--runtime-dir", "", XDG_RUNTIME_DIR="/proc/none") as server:
+    (tmp_path / "clusterd.sock").touch()  # a file that is no socket is not removed
+    options = ("--runtime-dir", "")
+    with running(tmp_path, "tell:app", *options, RUNTIME_DIRECTORY=str(tmp_path)) as server:
         assert server.started
         server.signal(signal.SIGTERM)
         assert server.process.wait(LIMIT) == 0

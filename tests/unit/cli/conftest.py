@@ -19,6 +19,7 @@ class ScriptedMaster:
         self.path = path
         self.replies: dict[str, Reply] = {}
         self.asked: list[dict[str, Any]] = []
+        self.closing = False
         self._sock = socket.socket(socket.AF_UNIX)
         self._sock.bind(str(path))
         self._sock.listen()
@@ -29,16 +30,19 @@ class ScriptedMaster:
         while True:
             peer, _ = self._sock.accept()
             with peer, peer.makefile("rwb") as line:
-                request = json.loads(line.readline() or b"null")
-                if request is None:
-                    return
+                if not (said := line.readline()):
+                    if self.closing:
+                        return
+                    continue  # it only wanted to know whether we listen
+                request = json.loads(said)
                 self.asked.append(request)
                 reply = self.replies.get(request["command"], {"ok": True})
                 for one in reply if isinstance(reply, list) else [reply]:
                     line.write(json.dumps(one).encode() + b"\n")
 
     def close(self) -> None:
-        """A connection that says nothing ends the thread."""
+        """Another connection that says nothing ends the thread."""
+        self.closing = True
         with socket.socket(socket.AF_UNIX) as last:
             last.connect(str(self.path))
         self._thread.join()
@@ -50,7 +54,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty directory to be in, and a runtime directory, with no variable of ours set."""
     for name in ("WEB_CONCURRENCY", "RUNTIME_DIRECTORY", "CLUSTERD_CONFIG"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    # By option, or clusters that run on this machine would be found as well.
+    monkeypatch.setenv("CLUSTERD_RUNTIME_DIR", str(tmp_path / "clusterd"))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "clusterd").mkdir()
     return tmp_path

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from clusterd.cli.commands import COMMANDS
 from clusterd.cli.main import run
 from clusterd.config.settings import TABLE
 from clusterd.core.exits import Exit
+from tests.unit.cli.conftest import ScriptedMaster
 
 ME = f"{os.geteuid()}:{os.getegid()}"  # root must say so
 STATUS: dict[str, Any] = {
@@ -139,8 +141,8 @@ def test_a_command_says_plainly_that_nothing_runs(
 ) -> None:
     assert run([name]) == Exit.FAILED
     first = capsys.readouterr().err.splitlines()[0]
-    path = place / "clusterd/clusterd.sock"
-    assert first == f"clusterd: no cluster named 'clusterd' runs: there is no {path}"
+    directory = place / "clusterd"
+    assert first == f"clusterd: no cluster runs: there is no control socket in {directory}"
 
 
 def test_a_socket_that_nobody_listens_at_is_no_cluster(
@@ -158,12 +160,30 @@ def test_other_names_in_the_directory_are_told(
     assert "There is clusterd: say --name clusterd." in capsys.readouterr().err
 
 
-def test_without_a_runtime_directory_the_option_is_told(
-    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_the_only_cluster_is_meant_whatever_its_name(
+    place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.delenv("XDG_RUNTIME_DIR")
-    assert run(["status"]) == Exit.FAILED
-    assert "Give --runtime-dir" in capsys.readouterr().err
+    master = ScriptedMaster(place / "clusterd/shop.sock")
+    (place / "clusterd/dead.sock").touch()
+    assert run(["pause"]) == Exit.OK
+    master.close()
+    assert [one["command"] for one in master.asked] == ["pause"]
+
+
+def test_of_several_clusters_none_is_guessed(
+    master: Master, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(place / "clusterd/shop.sock"))
+        other.listen()
+        assert run(["stop"]) == Exit.FAILED
+        said = capsys.readouterr().err.splitlines()
+        assert said[0] == "clusterd: several clusters run here: say which of them is meant"
+        assert [line.split(":")[0] for line in said[1:]] == ["  --name clusterd", "  --name shop"]
+        assert f"(pid {os.getpid()})" in said[1]
+        assert run(["status"]) == Exit.FAILED, "the shortcut guesses as little"
+        assert not master.asked
+        assert run(["pause", "--name", "clusterd"]) == Exit.OK
 
 
 @pytest.mark.parametrize(

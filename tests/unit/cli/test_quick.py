@@ -54,7 +54,7 @@ def test_the_shortcut_and_the_command_say_the_same(
         ({"clusterd.toml": 'name = "shop"\n'}, {}, False),
         ({"clusterd.toml": 'name = "shop"\n'}, {"CLUSTERD_NAME": "clusterd"}, True),
         ({"clusterd.toml": "name = \n"}, {}, False),
-        ({"clusterd.toml": 'runtime_dir = "clusterd"\n'}, {"XDG_RUNTIME_DIR": ""}, True),
+        ({"clusterd.toml": 'runtime_dir = "clusterd"\n'}, {"CLUSTERD_RUNTIME_DIR": ""}, True),
         ({"pyproject.toml": '[project]\nname = "clusterd-of-mine"\n'}, {}, True),
         ({"pyproject.toml": '[tool.clusterd]\nname = "shop"\n'}, {}, False),
         ({"pyproject.toml": "tool = 7 # clusterd name\n"}, {}, False),
@@ -64,9 +64,8 @@ def test_the_shortcut_and_the_command_say_the_same(
         ({}, {"CLUSTERD_RUTIME_DIR": "/nowhere"}, False),
         ({}, {"CLUSTERD_WORKERS": "7", "CLUSTERD_PORT": "tcp://10.0.0.1:8000"}, True),
         ({}, {"CLUSTERD_CONFIG": "shop.toml"}, False),
-        ({}, {"RUNTIME_DIRECTORY": "/nowhere"}, False),
+        ({}, {"CLUSTERD_RUNTIME_DIR": "/nowhere"}, False),
         ({}, {"CLUSTERD_RUNTIME_DIR": "clusterd"}, True),
-        ({}, {"XDG_RUNTIME_DIR": ""}, False),
     ],
 )
 def test_where_the_cluster_may_be_elsewhere_the_command_looks_for_it(
@@ -96,7 +95,7 @@ def test_it_needs_neither_click_nor_the_table_of_settings(master: Master) -> Non
     master.replies["status"] = STATUS
     code = (
         "import sys; from clusterd.cli.main import run; run(['status']); "
-        "print(*sorted({'click', 'dataclasses', 'clusterd.config'} & set(sys.modules)))"
+        "print(*sorted({'click', 'dataclasses', 'clusterd.config.settings'} & set(sys.modules)))"
     )
     environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     done = subprocess.run(

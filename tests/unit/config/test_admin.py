@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from clusterd.config import admin
+from clusterd.config import admin, runtime_dir
 from clusterd.config.resolve import load, load_groups
 from clusterd.config.settings import Config
 from clusterd.core.errors import ConfigError
 
-RUN = {"XDG_RUNTIME_DIR": "/run/user/1"}
+RUN = {"RUNTIME_DIRECTORY": "/tmp"}
 
 
 def groups(cwd: Path, environ: dict[str, str] = RUN, **values: Any) -> dict[str, Config]:
@@ -43,7 +43,7 @@ def test_its_application_is_told_where_the_control_socket_is(tmp_path: Path) -> 
     environment = groups(tmp_path, admin=":9000", runtime_dir="run")["admin"].command.environment
     assert environment == (f"CLUSTERD_CONTROL={tmp_path}/run/clusterd.sock",)
     environment = groups(tmp_path, admin=":9000", name="shop")["admin"].command.environment
-    assert environment == ("CLUSTERD_CONTROL=/run/user/1/clusterd/shop.sock",)
+    assert environment == ("CLUSTERD_CONTROL=/tmp/shop.sock",)
 
 
 def test_a_unix_socket_is_anchored_where_clusterd_was_started(tmp_path: Path) -> None:
@@ -52,7 +52,10 @@ def test_a_unix_socket_is_anchored_where_clusterd_was_started(tmp_path: Path) ->
     assert found["web"].place.admin == found["admin"].listen.bind[0]
 
 
-def test_without_a_place_for_the_control_socket_it_is_refused(tmp_path: Path) -> None:
+def test_without_a_place_for_the_control_socket_it_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime_dir, "find", lambda *_: None)
     with pytest.raises(ConfigError) as caught:
         groups(tmp_path, {}, admin="127.0.0.1:9000")
     assert caught.value.message == (

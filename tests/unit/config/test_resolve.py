@@ -185,7 +185,7 @@ def test_a_config_survives_the_wire(tmp_path: Path) -> None:
 
 def test_a_broken_file_does_not_keep_anybody_from_finding_the_cluster(tmp_path: Path) -> None:
     (tmp_path / "clusterd.toml").write_text("???")
-    place, remark = load_place({"runtime_dir": "run"}, {}, tmp_path)
+    place, remark, _ = load_place({"runtime_dir": "run"}, {}, tmp_path)
     assert place.runtime_dir == str(tmp_path / "run")
     assert "is not TOML" in remark
 
