@@ -44,7 +44,9 @@ def at_once(place: Path, *options: str, wrapper: tuple[str, ...], **env: str) ->
     """A cluster without a runtime directory of the tests' choice."""
     options = (*DEMO, *HERE, *options)
     env = {**NONE, **env}
-    with running(place, "clusterd.demo:app", *options, cwd="/", wrapper=wrapper, **env) as server:
+    with running(
+        place, "clusterd.demo:app", *options, cwd="/", wrapper=wrapper, keep=(), **env
+    ) as server:
         assert server.started, server.log()
         yield server
 
