@@ -87,6 +87,8 @@ class Asgi(Exchange):
                 # The head goes at once: what follows is a stream, whatever its pieces look like.
                 self.stream(b"", more=True)
                 self.trailers = Trailers.ANNOUNCED
+            elif self.task is not None:
+                self.peer.begins(self)
         elif kind == "http.response.body":
             body = message.get("body", b"")
             if body.__class__ is not bytes:
@@ -152,7 +154,7 @@ class Asgi(Exchange):
 
     async def _send_path(self, message: Message) -> None:
         """A whole file, and the end."""
-        if self.stage is STREAMING:
+        if self.stage is STREAMING and self.sent != self.head_size:
             raise ContractError("http.response.pathsend was mixed with http.response.body")
         self._check_piece("http.response.pathsend")
         # Not to wait for whoever writes into a pipe of that name.
@@ -163,7 +165,11 @@ class Asgi(Exchange):
                 raise ContractError("http.response.pathsend names what is not a file")
             size = self.fit(about.st_size)
             if size <= SMALL:
-                self.answer(os.pread(file, size, 0))
+                data = os.pread(file, size, 0)
+                if self.stage is STARTED:
+                    self.answer(data)
+                else:
+                    self.stream(data, more=False)
             else:
                 await self._send_file(file, 0, size, more=False)
         finally:

@@ -64,6 +64,7 @@ class Exchange:
         "complete",
         "expects",
         "gone",
+        "head_size",
         "keeps",
         "left",
         "old",
@@ -79,6 +80,7 @@ class Exchange:
     interface: ClassVar[str]  # for messages: the contract that the app is held to
     gathers: ClassVar[bool] = False  # small pieces may wait until the app lets go of the loop
     status: int  # set with the head
+    head_size: int  # bytes of the head of a streamed response
     sent: int  # bytes of a streamed answer, head included
 
     def __init__(self, peer: Peer, scope: Message, began: float, keeps: bool) -> None:
@@ -116,6 +118,14 @@ class Exchange:
     @abstractmethod
     def stream(self, body: bytes, more: bool) -> None:
         """After `start`: one piece of a body that comes in several; `more` follow."""
+
+    def show_head(self) -> None:
+        """After `start`: send the head now, since the body is not there yet.
+
+        Do nothing where the head was sent meanwhile, or cannot be sent any more.
+        """
+        if self.stage is STARTED and not self.gone:
+            self.stream(b"", more=True)
 
     def fit(self, size: int) -> int:
         """After `start`: a whole file is the body. How much of its `size` the answer has room for.

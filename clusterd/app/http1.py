@@ -186,7 +186,15 @@ class Http1(Exchange):
         self._add_connection(self._parts)
         self.stage = STREAMING
         self._left = self._length
-        return self._streaming_head()
+        head = self._streaming_head()
+        self.head_size = len(head)
+        return head
+
+    def show_head(self) -> None:
+        """Send the head now, since the body is not there yet."""
+        if self.stage is STARTED and not self.gone:
+            self._put([self._begin_stream()])
+            self._flush()
 
     def _count(self, size: int, more: bool) -> None:
         """Hold the body to the length that the head has told."""
@@ -253,6 +261,8 @@ class Http1(Exchange):
 
     def fit(self, size: int) -> int:
         if self._length == UNKNOWN:
+            if self.stage is STREAMING:
+                return size  # the head is out, without a length
             self._length = size  # which the app may leave to us
         return min(size, self._length)
 

@@ -132,7 +132,7 @@ class Http2(Exchange):
         head = self._head
         if self._length != UNKNOWN and self.status != 204:
             head += length_field(self._length)
-        self.sent = len(head)
+        self.sent = self.head_size = len(head)
         self.stage = STREAMING
         self.peer.send_head(head, end=self._bare)
 
@@ -142,6 +142,8 @@ class Http2(Exchange):
 
     def fit(self, size: int) -> int:
         if self._length == UNKNOWN:
+            if self.stage is STREAMING:
+                return size  # the head is out, without a length
             self._length = size  # which the app may leave to us
         return min(size, self._length)
 

@@ -2,11 +2,16 @@
 
 Nothing may sleep there: an answer's pieces are fetched one a turn of the loop, and the next one
 once the client has taken the last.
+
+The app must not see that a loop runs in its thread: synchronous code asks for that to find out
+whether it was called from a coroutine by mistake. Django then refuses each query, and
+`asyncio.run`, which Flask's `async def` views need, refuses to begin.
 """
 
 import asyncio
 import contextlib
 import contextvars
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -18,12 +23,22 @@ from clusterd.app.wsgi import Gateway, Wsgi, check_piece, gather
 END = object()
 
 
+def call_app(context: contextvars.Context, function: Callable[..., Any], *args: Any) -> Any:
+    """Call a function of the app as if no event loop ran in this thread."""
+    loop = asyncio._get_running_loop()
+    asyncio._set_running_loop(None)
+    try:
+        return context.run(function, *args)
+    finally:
+        asyncio._set_running_loop(loop)
+
+
 def begin(exchange: Wsgi) -> None:
     """Call the app now."""
     gateway: Gateway = exchange.peer.app
     context = gateway.context.copy()
     try:
-        result: Any = context.run(gateway.app, exchange.environ(), exchange.start_response)
+        result = call_app(context, gateway.app, exchange.environ(), exchange.start_response)
         body = gather(result)
         if body is None or exchange.committed:
             exchange.call = call = Inline(exchange, context, result)
@@ -51,6 +66,11 @@ class Inline:
         """Send a piece. There is no waiting for the client here, so the transport keeps it."""
         self._exchange.send(data, more=True)
 
+    def show_head(self) -> None:
+        """Send the head before the body has begun."""
+        self._exchange.begin_answer()
+        self._exchange.show_head()
+
     def news(self) -> AbstractContextManager[object]:
         return contextlib.nullcontext()  # nobody waits: it is seen in the next turn
 
@@ -74,12 +94,17 @@ class Inline:
 
     def _step(self) -> bool:
         """Send the next piece; whether it was the last."""
-        exchange, run = self._exchange, self._context.run
+        exchange, context = self._exchange, self._context
         if exchange.gone or exchange.stage is ENDED:
             return True
+        if not exchange.is_iterated:
+            exchange.is_iterated = True
+            exchange.show_events()
+            if exchange.committed:
+                return False  # the head is written at the end of this turn of the loop
         if self._iterator is None:
-            self._iterator = run(iter, self._result)
-        piece: Any = run(next, self._iterator, END)
+            self._iterator = call_app(context, iter, self._result)
+        piece: Any = call_app(context, next, self._iterator, END)
         if piece is not END:
             check_piece(piece)
             if not exchange.committed and len(piece) == exchange.told_length():
@@ -93,7 +118,7 @@ class Inline:
 
     def _end(self, piece: bytes) -> bool:
         """One piece is the whole answer, if the app keeps its word."""
-        while (extra := self._context.run(next, self._iterator, END)) is not END:
+        while (extra := call_app(self._context, next, self._iterator, END)) is not END:
             if extra:
                 raise ContractError("the body has more bytes than its Content-Length")
         self._exchange.whole(piece)
@@ -109,7 +134,7 @@ class Inline:
         close = getattr(self._result, "close", None)
         if close is not None:
             try:
-                self._context.run(close)
+                call_app(self._context, close)
             except BaseException as error:
                 self._exchange.failed(error)
         self._exchange.finish()

@@ -48,6 +48,7 @@ class Threaded:
         "_is_told",
         "_pieces",
         "_pool",
+        "_shows_head",
         "_unsent",
         "_wants",
         "exchange",
@@ -66,6 +67,7 @@ class Threaded:
         self._ended = False  # the body has no more pieces
         self._is_over = False  # the app is done with the request
         self._error: BaseException | None = None
+        self._shows_head = False  # the head is to be sent before the body has begun
         self._wants = False  # the thread waits for more of the request's body
         # Held to change what the other side may wait for.
         self._bell: threading.Condition | None = None
@@ -102,6 +104,8 @@ class Threaded:
                 self._file, result = result, None
                 return
             only_head = exchange.scope["method"] == "HEAD"
+            exchange.is_iterated = True
+            exchange.show_events()
             for piece in result:
                 check_piece(piece)
                 if piece:
@@ -133,6 +137,11 @@ class Threaded:
             while self._unsent > AHEAD and not exchange.gone and exchange.stage is not ENDED:
                 self._bell.wait()
             self.since = time.monotonic()
+
+    def show_head(self) -> None:
+        """Send the head before the body has begun."""
+        self._shows_head = True
+        self._tell()
 
     def _more(self) -> bytes | bytearray:
         """What has come of the request's body; blocks until something has."""
@@ -211,6 +220,9 @@ class Threaded:
             self._wants = False
             if exchange.expects and exchange.stage is WAITING:
                 exchange.go_on()
+        if self._shows_head and exchange.stage is WAITING:
+            exchange.begin_answer()
+            exchange.show_head()
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         # Of an answer to HEAD only the first piece is here.
         is_whole = ended and exchange.stage is WAITING and exchange.scope["method"] != "HEAD"

@@ -191,6 +191,7 @@ class Session(Http1):
             if self.stage is not WAITING:
                 raise ContractError(f"{kind} was sent twice")
             self.start(message.get("status"), message.get("headers", ()))
+            self.peer.begins(self)
             return
         if self.stage is WAITING:
             raise ContractError(f"{kind} was sent before its start")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from clusterd.app.environ import Environ, Environs
 from clusterd.app.exchange import ENDED, WAITING, Exchange
-from clusterd.app.http1 import Http1
+from clusterd.app.http1 import EVENTS, Http1
 from clusterd.app.peer import ClientGone, ContractError, has_client_gone
 from clusterd.app.scope import describe
 from clusterd.app.spool import MEMORY, Spool
@@ -26,7 +26,7 @@ from clusterd.wire.response import FICKLE
 logger = get_logger("clusterd.app")
 
 # A class with slots cannot have two bases with slots: whoever derives from Wsgi has these.
-SLOTS = ("call", "code", "committed", "headers", "spool")
+SLOTS = ("call", "code", "committed", "headers", "is_iterated", "spool")
 STATUS = re.compile(r"([2-9][0-9][0-9])(?: [^\x00-\x1f\x7f]*)?")
 # The server's business, which PEP 3333 forbids to apps; the other hop-by-hop headers, Connection
 # and its kin, are taken out by `wire.response` itself.
@@ -50,6 +50,9 @@ class Call(Protocol):
 
     def write(self, data: bytes) -> None:
         """A piece of the answer, from the app."""
+
+    def show_head(self) -> None:
+        """Send the head before the body has begun."""
 
     def news(self) -> AbstractContextManager[object]:
         """To change what the call may be waiting for."""
@@ -102,13 +105,14 @@ class Wsgi(Exchange):
     code: int  # the status that the app has told, 0 for none
     headers: list[Pair]
     committed: bool  # something of the body is on its way: the head can no longer be changed
+    is_iterated: bool  # the app has returned, and its result is asked for pieces
     spool: Spool | None  # the body, while the app waits for it
 
     def run(self) -> "Wsgi":  # type: ignore[override]  # not a coroutine: it costs no task
         """Call the app, now or once its body is here. Never raises what the app raises."""
         self.call = self.spool = None
         self.code = 0
-        self.committed = False
+        self.committed = self.is_iterated = False
         gateway: Gateway = self.peer.app
         if self.complete:
             gateway.begin(self)
@@ -236,13 +240,34 @@ class Wsgi(Exchange):
         except TypeError:  # pairs that are lists, or no pairs at all
             self.headers = [_encode(_as_pair(pair)) for pair in _as_list(headers)]
         self.code = code
+        if self.is_iterated:
+            self.show_events()
         return self.write
 
+    def show_events(self) -> None:
+        """Send the head of an event stream before its first event.
+
+        PEP 3333 wants a server to wait for the first piece of the body, so that `start_response`
+        may be called again. An event stream is the exception: a browser reports the connection
+        when the head arrives, and must not wait for an event that may be minutes away.
+        """
+        if self.code and not self.committed and self._has_events() and self.call is not None:
+            self.committed = True
+            self.call.show_head()
+
+    def _has_events(self) -> bool:
+        """Whether the response is an event stream."""
+        return any(
+            name.lower() == b"content-type" and EVENTS in value.lower()
+            for name, value in self.headers
+        )
+
     def write(self, data: bytes) -> None:
-        """What `start_response` returns: the old way to send a body."""
+        """What `start_response` returns: the old way to send a body.
+
+        Its first call sends the head, also where it brings no data (PEP 3333).
+        """
         check_piece(data)
-        if not data:
-            return
         if self.call is not None:
             self.call.write(data)
         else:  # in the loop's own thread, where there is no waiting until it is sent

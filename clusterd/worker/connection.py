@@ -9,7 +9,7 @@ its task, sets no timer and writes once.
 import asyncio
 from collections.abc import Set
 
-from clusterd.app.exchange import ENDED, Exchange
+from clusterd.app.exchange import ENDED, STARTED, Exchange
 from clusterd.core.errors import PeerError
 from clusterd.wire.heads import PREFACE, Asked, Pair, Preface
 from clusterd.wire.request import BODYLESS, END
@@ -214,6 +214,8 @@ class Connection(Ending):
                 server.tasks.add(task)
             if exchange.stage is not ENDED:
                 server.running[exchange] = None
+                if exchange.stage is STARTED:
+                    server.begins(exchange)
                 break
             if not exchange.complete:
                 break
@@ -340,6 +342,10 @@ class Connection(Ending):
 
     def refresh(self) -> None:
         self.server.refresh_if_due()
+
+    def begins(self, exchange: Exchange) -> None:
+        """A head was made, in a task that outlived the turn it began in."""
+        self.server.begins(exchange)
 
     def body_taken(self) -> None:
         """The app took what was read of the body."""

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Set
 from typing import Any
 
-from clusterd.app.exchange import ENDED, Exchange
+from clusterd.app.exchange import ENDED, STARTED, Exchange
 from clusterd.app.extensions import without_zero_copy
 from clusterd.app.http2 import AsgiHttp2, WsgiHttp2
 from clusterd.core.errors import PeerError
@@ -226,6 +226,8 @@ class Http2Connection(Http2Ending):
             server.tasks.add(task)
         if exchange.stage is not ENDED:
             server.running[exchange] = None
+            if exchange.stage is STARTED:
+                server.begins(exchange)
 
     def pump_soon(self) -> None:
         """See what windows and transport take once others had their turn of the loop."""

@@ -305,6 +305,9 @@ class Stream:
     def refresh(self) -> None:
         self.link.refresh()
 
+    def begins(self, exchange: Exchange) -> None:
+        self.link.server.begins(exchange)
+
     # --- deadlines
 
     def _watch(self) -> None:

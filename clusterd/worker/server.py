@@ -46,6 +46,7 @@ class Server:
 
     # Slots: beyond thirty attributes CPython's instance dictionaries get slow.
     __slots__ = (
+        "_begun",
         "_date",
         "_published",
         "_wall",
@@ -130,6 +131,7 @@ class Server:
         self.running: dict[Exchange, None] = {}  # begun and not answered, oldest first
         self.tasks: set[asyncio.Task[None]] = set()
         self.spawn = spawner(loop)
+        self._begun: list[Exchange] = []  # their heads were made in this turn of the loop
         self.pool: Pool | None = None  # that WSGI requests run in
         self._start_counting()
         # answers' heads and their Content-Length, by (status, *headers); made anew each second
@@ -258,6 +260,21 @@ class Server:
         row[Cell.LATENCY + BUCKETS - 1] = sum(latency[BUCKETS - 1 :])
 
     # --- towards the connections
+
+    def begins(self, exchange: Exchange) -> None:
+        """A response's head was made. Send it by itself if this turn of the loop brings no body.
+
+        One callback serves all responses of a turn. A response that is complete at once in the
+        first step of its task never comes here.
+        """
+        if not self._begun:
+            self.loop.call_soon(self._show_heads)
+        self._begun.append(exchange)
+
+    def _show_heads(self) -> None:
+        begun, self._begun = self._begun, []
+        for exchange in begun:
+            exchange.show_head()
 
     def answered(self, exchange: Exchange, scope: dict[str, Any], size: int, now: float) -> None:
         """Count an answer, and log it. HTTP/1 does so itself, and spares the call."""

@@ -218,6 +218,9 @@ class WebSocket(WebSocketEnding):
     def refresh(self) -> None:
         self.server.refresh_if_due()
 
+    def begins(self, exchange: Exchange) -> None:
+        self.server.begins(exchange)
+
     def body_taken(self) -> None:
         """A handshake has no body."""
 
