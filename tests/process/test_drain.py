@@ -175,3 +175,25 @@ def test_an_upload_in_progress_is_taken_to_its_end(tmp_path: Path) -> None:
         assert response.headers["connection"] == "close"
         client.close()
         server.event("exited", pid=old, asked=True)
+
+
+@pytest.mark.parametrize("app", ["silent:app", "silent:wsgi"])
+@pytest.mark.parametrize("way", ["reload", "stop"])
+def test_a_silent_stream_of_events_ends_properly(app: str, way: str, tmp_path: Path) -> None:
+    """Its head is there at once; its end is that of a whole response, and no 503."""
+    options = ("--stream-grace", "100ms", "--graceful-timeout", "20s", "-w", "1")
+    with serving(tmp_path, app, *options) as server:
+        client = server.connect()
+        client.request("GET", "/")
+        response = client.getresponse()
+        assert response.status == 200
+        if way == "reload":
+            server.ask("reload", wait=True)
+        else:
+            server.signal(signal.SIGTERM)
+        assert response.read() == b""  # raises IncompleteRead where it was cut
+        if way == "reload":
+            assert server.get("/hello") == "hello"
+        assert server.stop() == 0
+        assert not server.find("killed")
+        client.close()
