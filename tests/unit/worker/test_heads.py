@@ -307,14 +307,13 @@ def test_without_threads_the_head_is_out_before_the_app_is_asked_for_a_piece() -
         start_response("200 OK", [("Content-Type", "text/event-stream")])
 
         def pieces() -> Any:
-            before.append(bytes(bench.transport.sent))
+            before.append(bytes(made["bench"].transport.sent))
             yield b"data: 1\n\n"
 
         return pieces()
 
     async def test() -> None:
-        nonlocal bench
-        bench = WsgiBench(app, "inline")
+        bench = made["bench"] = WsgiBench(app, "inline")
         bench.feed(get())
         assert not before  # the transport writes at the end of the turn
         await bench.settle()
@@ -322,7 +321,7 @@ def test_without_threads_the_head_is_out_before_the_app_is_asked_for_a_piece() -
         assert head.startswith(b"HTTP/1.1 200 ")
         bench.close()
 
-    bench: Any = None
+    made: dict[str, WsgiBench] = {}
     run_wsgi(test)
 
 
@@ -335,14 +334,13 @@ def test_the_first_call_of_write_sends_the_head(mode: str) -> None:
         write = start_response("200 OK", [("Content-Type", "text/plain")])
         write(b"")
         if mode == "inline":
-            seen.append(bytes(bench.transport.sent))
+            seen.append(bytes(made["bench"].transport.sent))
         else:
             assert go.wait(10)
         return [b"late"]
 
     async def test() -> None:
-        nonlocal bench
-        bench = WsgiBench(app, mode)
+        bench = made["bench"] = WsgiBench(app, mode)
         bench.feed(get())
         if mode == "threads":
             seen.append(await bench.sent(b"\r\n\r\n"))
@@ -353,5 +351,5 @@ def test_the_first_call_of_write_sends_the_head(mode: str) -> None:
         bench.close()
 
     go = threading.Event()
-    bench: Any = None
+    made: dict[str, WsgiBench] = {}
     run_wsgi(test)
