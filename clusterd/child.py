@@ -24,7 +24,7 @@ from clusterd.core.exits import Exit
 from clusterd.ipc.channel import Channel, Closed, close_all
 from clusterd.ipc.messages import Boot, Failed, Spawn
 from clusterd.ipc.scoreboard import Scoreboard
-from clusterd.kernel import privileges
+from clusterd.kernel import forked, privileges
 from clusterd.kernel.child import AHEAD, keep_only
 from clusterd.kernel.process import set_parent_death_signal, start_ticks
 from clusterd.zygote.image import Image
@@ -171,6 +171,7 @@ def _solo(channel: Channel, work: Work) -> int:
         raise Bug(f"the second message was {type(order).__name__}")
     channel.close()  # the order carries it once more, so that both kinds of birth are alike
     ignore_signals()
+    forked.disown(lambda: fds)  # for what the import forks; the worker says what is its own
     return be_born(order, fds, None, work)
 
 

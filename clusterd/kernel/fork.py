@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from clusterd.core.exits import Exit
+from clusterd.kernel.forked import fork_of_ours
 from clusterd.kernel.process import set_parent_death_signal
 
 _ORPHANED = signal.SIGUSR1  # blocked while it is used, so that its disposition does not matter
@@ -23,7 +24,8 @@ def fork_into(body: Callable[[], int]) -> int:
     """Fork; the child runs `body`, exits with what it returns and never comes back here."""
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
-        pid = os.fork()
+        with fork_of_ours():
+            pid = os.fork()
         if pid == 0:
             _become_child(body, blocked)
     finally:

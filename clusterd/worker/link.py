@@ -114,6 +114,11 @@ class Link(asyncio.Protocol):
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         return int(sock.fileno())
 
+    def descriptor(self) -> int:
+        """Return the descriptor, also while the connection is being closed; -1 for none."""
+        sock = self._transport.get_extra_info("socket")
+        return -1 if sock is None else int(sock.fileno())
+
     def release(self) -> int | None:
         """Let go of an idle connection for a sibling: its descriptor, or None if that cannot be."""
         return None

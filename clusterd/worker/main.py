@@ -38,8 +38,9 @@ from clusterd.ipc.messages import (
     Uncover,
 )
 from clusterd.ipc.scoreboard import Cell, Stage
+from clusterd.kernel import forked
 from clusterd.kernel.signals import LOOK_SIGNAL
-from clusterd.worker import drain, dump, recycle, vitals
+from clusterd.worker import drain, dump, exit_handlers, recycle, vitals
 from clusterd.worker.accept import Acceptor, Listener, Queue
 from clusterd.worker.birth import Birth
 from clusterd.worker.connection import Connection
@@ -55,15 +56,21 @@ from clusterd.worker.wsgi import Watch, equip, no_lifespan
 logger = get_logger("clusterd.worker")
 
 SAY_AGAIN = 0.1  # s until state that the channel did not take is sent again
-# Not SIG_IGN: what the app starts would inherit that. USR1 is for the master, who reopens for us.
-MEANINGLESS = (signal.SIGINT, signal.SIGHUP, signal.SIGWINCH, signal.SIGUSR1)
+# Not SIG_IGN: what the app starts would inherit that.
+MEANINGLESS = (signal.SIGINT, signal.SIGHUP, signal.SIGWINCH)
 
 
 def run(birth: Birth, app: Any) -> int:
     """Be a worker until told to leave, or until the master is gone. Returns the exit status."""
     reseed()
+    forked.forget()
     try:
-        return Life(birth, app).run()
+        life = Life(birth, app)
+        forked.disown(life.descriptors)
+        forked.in_child(life.rename_child)
+        status = life.run()
+        life.run_exit_handlers(status)
+        return status
     except Exception:
         logger.exception("the worker failed: this is a bug in clusterd")
         return Exit.BUG
@@ -349,16 +356,48 @@ class Life:
         finally:  # a signal finds us anywhere, also half-way through what is published
             self._leave(Exit.OK)
 
+    def run_exit_handlers(self, status: int) -> None:
+        """Run the application's exit handlers: where a worker leaves in good order, and not at a
+        quick stop or after a hang or a bug of ours."""
+        if status not in (Exit.OK, Exit.NEVER_READY) or self.vitals.has_left:
+            return
+        left = self._drain.left if self._drain is not None else 0.0
+        seconds = max(exit_handlers.AT_LEAST, left)
+        exit_handlers.run(seconds, self.birth.channel, status, self.log)
+
+    # What a child that the application forks must not keep.
+
+    def descriptors(self) -> list[int]:
+        """Return the descriptors that are ours alone: sockets of clients, of siblings and of the
+        master. The log stays open, the child may log."""
+        birth = self.birth
+        found = [birth.channel.fileno(), birth.dump_fd]
+        found += [sock.fileno() for _, sock in birth.listeners]
+        found += [sock.fileno() for sock in birth.handover or ()]
+        found += [source.fileno() for source in self.acceptor.sources]
+        found += [connection.descriptor() for connection in self.server.connections]
+        return found
+
+    def rename_child(self) -> None:
+        """Have ps(1) show that a forked child is no worker; its dumps are not the master's."""
+        dump.unregister()
+        setproctitle.setproctitle(self._title("child of worker"))
+
     # Signals. Python runs their handlers between two bytecodes of the main thread, wherever that
     # is; the loop's wake-up descriptor, which uvloop owns, makes an idle loop run them.
 
     def _set_signals(self) -> None:
         for number in MEANINGLESS:
-            signal.signal(number, nothing)
-        signal.signal(signal.SIGTERM, self._on_term)
-        signal.signal(signal.SIGQUIT, lambda _number, _frame: self._quit())
-        signal.signal(signal.SIGUSR2, self._on_usr2)
-        signal.signal(LOOK_SIGNAL, self.vitals.on_look)
+            forked.handle(number, nothing)
+        # USR1 is for the master, which reopens logs for us. Our parent has a handler for it that
+        # does nothing; if the import has put another in its place (`faulthandler.register`, which
+        # `signal.getsignal` does not show), that one stays.
+        if signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL:
+            forked.handle(signal.SIGUSR1, nothing)
+        forked.handle(signal.SIGTERM, self._on_term)
+        forked.handle(signal.SIGQUIT, lambda _number, _frame: self._quit())
+        forked.handle(signal.SIGUSR2, self._on_usr2)
+        forked.handle(LOOK_SIGNAL, self.vitals.on_look)
         signal.siginterrupt(LOOK_SIGNAL, False)  # C libraries may not know of it
 
     def _on_term(self, _number: int, _frame: FrameType | None) -> None:
@@ -387,13 +426,14 @@ class Life:
         self.stage = stage
         self.row[Cell.PHASE] = stage
         self.vitals.enter(stage, self.loop.time())
+        setproctitle.setproctitle(f"{self._title('worker')} {stage.name.lower()}")
+
+    def _title(self, what: str) -> str:
         birth = self.birth
         whose = birth.config.place.name
         if birth.group != MAIN:
             whose += f": {birth.group}"
-        setproctitle.setproctitle(
-            f"{whose}: worker {birth.slot} g{birth.generation} {stage.name.lower()}"
-        )
+        return f"{whose}: {what} {birth.slot} g{birth.generation}"
 
     def _on_load(self) -> None:
         """The number of open connections has changed: siblings look at it before they accept."""

@@ -120,7 +120,7 @@ class Vitals:
             condition: Episode(condition, self._marks)
             for condition in (Condition.BUSY, Condition.STALLED)
         }
-        self._has_left = False
+        self.has_left = False
 
     def enter(self, stage: Stage, now: float) -> None:
         """The worker is in another stage of its life."""
@@ -212,8 +212,8 @@ class Vitals:
             self._report("recovered", f"it was {condition} for {episode.lasted:.1f} s")
         if verdict is Verdict.REPORT:
             self._report(condition, self._describe(condition, age), with_stacks=True)
-        elif verdict is Verdict.REPLACE and not self._has_left:
-            self._has_left = True
+        elif verdict is Verdict.REPLACE and not self.has_left:
+            self.has_left = True
             if before is Verdict.NOTHING:  # nobody was told yet, e.g. since hang_timeout is 0
                 self._report(condition, self._describe(condition, age), with_stacks=True)
             self._say(Leaving(self._describe(condition, age)), True)

@@ -28,7 +28,7 @@ from clusterd.ipc.messages import (
     Unspawned,
 )
 from clusterd.ipc.scoreboard import Scoreboard
-from clusterd.kernel import fork, resources
+from clusterd.kernel import fork, forked, resources
 from clusterd.kernel.faulty import wrap
 from clusterd.kernel.process import set_parent_death_signal
 from clusterd.zygote import inventory
@@ -58,7 +58,7 @@ class Keyring(Protocol):
 def ignore_signals() -> None:
     """Leave the group's signals to the master."""
     for number in IGNORED:
-        signal.signal(number, lambda *_: None)
+        forked.handle(number, lambda *_: None)
 
 
 class Zygote:
@@ -97,6 +97,7 @@ class Zygote:
     def run(self, bundle: int = -1) -> int:
         """Load, then serve orders; the exit status. `bundle`: certificates for the keyring."""
         ignore_signals()
+        forked.disown(lambda: [self.channel.fileno(), self.master])
         self._title("loading")
         if self.keyring is not None and not self._certify(self.keyring, bundle):
             return Exit.CONFIG
@@ -187,6 +188,7 @@ class Zygote:
             self.channel.send(Unspawned(order.row, str(error)))
 
     def _newborn(self, order: Spawn, fds: list[int]) -> int:
+        forked.forget()
         os.close(self.master)
         self.channel.close()  # or this worker would hide the zygote's death from the master
         return be_born(order, fds, self.image, self.work)

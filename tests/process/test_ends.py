@@ -1,0 +1,109 @@
+"""An orderly end: exit handlers run, and nothing of the application outlives its worker."""
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.support.server import Server, running, serving
+
+
+def marks(place: Path) -> list[str]:
+    """What exit handlers have written, in order."""
+    file = place / "marks"
+    return file.read_text().split() if file.exists() else []
+
+
+def pids(server: Server) -> list[str]:
+    return sorted(str(worker["pid"]) for worker in server.workers())
+
+
+def until_exited(server: Server, count: int) -> None:
+    """Wait until so many workers have."""
+    while len(server.find("exited")) < count:
+        server.event("exited")
+
+
+@pytest.mark.parametrize("app", ["ends:app", "ends:wsgi"])
+def test_exit_handlers_run_in_each_worker_that_drains(tmp_path: Path, app: str) -> None:
+    with serving(tmp_path, app, ENDS_PLACE=str(tmp_path)) as server:
+        before = pids(server)
+        assert server.ask("reload")["ok"]
+        until_exited(server, 2)
+        assert sorted(set(marks(tmp_path)) - {"shutdown"}) == before
+        after = pids(server)
+        assert server.stop() == 0
+    found = marks(tmp_path)
+    assert sorted(set(found) - {"shutdown"}) == sorted(before + after)  # and no zygote's
+    if app == "ends:app":  # the lifespan comes first
+        assert found[0] == "shutdown"
+        assert found.count("shutdown") == 4
+
+
+def test_exit_handlers_run_in_a_worker_that_is_recycled(tmp_path: Path) -> None:
+    options = ("--max-requests", "2")
+    with serving(tmp_path, "ends:wsgi", *options, workers=1, ENDS_PLACE=str(tmp_path)) as server:
+        (pid,) = pids(server)
+        for _ in range(3):
+            server.get("/")
+        server.event("exited", pid=int(pid))
+        assert pid in marks(tmp_path)
+
+
+def test_exit_handlers_run_after_a_failed_startup(tmp_path: Path) -> None:
+    """Errors of a startup are those that telemetry is wanted for."""
+    place = str(tmp_path)
+    with running(tmp_path, "ends:app", "-w", "1", ENDS_PLACE=place, ENDS_BROKEN="1") as server:
+        assert server.wait() == 3
+        assert marks(tmp_path)
+
+
+def test_exit_handlers_do_not_run_at_a_quick_stop(tmp_path: Path) -> None:
+    with serving(tmp_path, "ends:wsgi", ENDS_PLACE=str(tmp_path)) as server:
+        server.signal(signal.SIGQUIT)
+        assert server.wait() == 0
+    assert marks(tmp_path) == []
+
+
+def test_an_exit_handler_that_hangs_does_not_hold_the_worker(tmp_path: Path) -> None:
+    options = ("--graceful-timeout", "1s")
+    env = {"ENDS_PLACE": str(tmp_path), "ENDS_HANG": "1"}
+    with serving(tmp_path, "ends:wsgi", *options, workers=1, **env) as server:
+        assert server.stop() == 0
+        (exited,) = server.find("exited")
+        assert not server.find("killed")
+        assert exited["asked"]
+        assert "exit handlers did not end within 2.0 s" in server.log()
+        assert "tests/apps/ends.py" in server.log()
+
+
+def test_a_quick_stop_ends_a_worker_in_its_exit_handlers(tmp_path: Path) -> None:
+    env = {"ENDS_PLACE": str(tmp_path), "ENDS_HANG": "1"}
+    with serving(tmp_path, "ends:app", workers=1, **env) as server:
+        server.signal(signal.SIGTERM)
+        server.event("retired")
+        while "shutdown" not in marks(tmp_path):
+            pass  # it writes this file right before its exit handlers
+        server.signal(signal.SIGQUIT)
+        assert server.wait() == 0
+        (exited,) = server.find("exited")
+        assert exited["uptime"] < 20
+
+
+@pytest.mark.parametrize("way", ["/terminated", "/terminated-from-a-thread"])
+def test_a_forked_child_dies_of_the_signal_that_terminates_it(tmp_path: Path, way: str) -> None:
+    with serving(tmp_path, "ends:wsgi", ENDS_PLACE=str(tmp_path)) as server:
+        assert json.loads(server.get(way)) == [-signal.SIGTERM]
+        assert len(server.workers()) == 2
+
+
+@pytest.mark.parametrize("app", ["ends:app", "ends:wsgi"])
+def test_a_forked_child_has_no_socket_and_no_handler_of_ours(tmp_path: Path, app: str) -> None:
+    with serving(tmp_path, app, ENDS_PLACE=str(tmp_path)) as server:
+        idle = server.connect()
+        server.get("/", idle)
+        found = json.loads(server.get("/inherited"))
+        assert not [one for one in found if "clusterd" in one and "/" not in one], found
+        server.get("/", idle)
+        idle.close()
