@@ -28,11 +28,12 @@ class LogSettings:
 
     access_log: bool = setting(False, "Log one line a request.", Kind.SWITCH)
     access_log_format: str = setting(
-        "common",
+        "auto",
         "common and combined as other servers write them, with the time taken and the request's "
-        "id at the end; json is one object a line.",
+        "id at the end; json is one object per line; auto is json where the log is JSON, else "
+        "common.",
         Kind.CHOICE,
-        choices=("common", "combined", "json"),
+        choices=("auto", "common", "combined", "json"),
     )
 
     log_file: str = setting(

@@ -148,7 +148,7 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         when = datetime.datetime.fromtimestamp(record.created, datetime.UTC)
         line: dict[str, Any] = {
-            "time": when.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "time": when.isoformat(timespec="microseconds").replace("+00:00", "Z"),
             "level": record.levelname.lower(),
             **self.identity,
             "message": record.getMessage(),
@@ -249,12 +249,16 @@ def open_file(path: str) -> int:
     return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, MODE)
 
 
+def is_json(style: str, fd: int) -> bool:
+    """Return whether `--log-format` means JSON here: auto is text at a terminal, else JSON."""
+    return style == "json" or (style == "auto" and not os.isatty(fd))
+
+
 def formatter(style: str, fd: int, identity: dict[str, Any]) -> logging.Formatter:
-    """The formatter of `--log-format`: auto is text at a terminal, else JSON."""
-    tty = os.isatty(fd)
-    if style == "text" or (style == "auto" and tty):
-        return TextFormatter(identity, colour=tty)
-    return JsonFormatter(identity)
+    """Return the formatter of `--log-format`."""
+    if is_json(style, fd):
+        return JsonFormatter(identity)
+    return TextFormatter(identity, colour=os.isatty(fd))
 
 
 def set_up(fd: int, style: str, level: str, identity: dict[str, Any]) -> FdHandler:

@@ -8,10 +8,11 @@ every 20 ms under load. A write a turn of the loop takes a turn more, which cost
 (measured).
 """
 
+import json
 import operator
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from json.encoder import encode_basestring_ascii
 from typing import Any
 
@@ -44,6 +45,15 @@ VERSIONS = {version: f' HTTP/{version}"'.encode() for version in ("1.0", "1.1", 
 STATUSES = {status: b" %d " % status for status in range(200, 600)}
 NUMBERS = 4096
 NO_HEADERS: list[Pair] = [(b"", b"")]
+# The same for JSON.
+THOUSANDS = [b"%03d" % number for number in range(1000)]
+JSON_VERBS = {method: b'", "method": "%b", "target": "' % name for name, method in METHODS.items()}
+JSON_VERSIONS = {
+    version: f'", "http": "{version}", "status": '.encode() for version in ("1.0", "1.1", "2")
+}
+JSON_STATUSES = {status: b'%d, "bytes": ' % status for status in range(200, 600)}
+MICROS = 1_000_000  # in a second
+MICROSECONDS = b', "microseconds": '
 
 
 class Texts(dict[Any, Any]):
@@ -65,7 +75,7 @@ class Texts(dict[Any, Any]):
 class AccessLog(ABC):
     """Writes to a descriptor that others own. Never raises: a full disk must not cost a request."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, identity: Mapping[str, Any]) -> None:
         self.names = Names()
         self.lost = 0  # lines
         self._told = 0  # of them, and of how many that was said
@@ -210,8 +220,8 @@ class Plain(AccessLog):
 class Common(Plain):
     """The common log format, then the time taken and the request's name."""
 
-    def __init__(self, fd: int) -> None:
-        super().__init__(fd)
+    def __init__(self, fd: int, identity: Mapping[str, Any]) -> None:
+        super().__init__(fd, identity)
         self._raws = Texts(lambda raw: self._write_out(raw).encode("ascii"))
         self._hosts: dict[str, bytes] = {}
         self._numbers = [b"%d " % number for number in range(NUMBERS)]
@@ -295,7 +305,18 @@ class Combined(Plain):
 
 
 class Json(AccessLog):
-    """One object a line."""
+    """One object per line, which begins as all other records do: time, level, the worker."""
+
+    def __init__(self, fd: int, identity: Mapping[str, Any]) -> None:
+        super().__init__(fd, identity)
+        self._raws = Texts(lambda raw: self._write_out(raw).encode("ascii"))
+        self._hosts: dict[str, bytes] = {}  # with what is the same in all lines before it
+        self._abouts: dict[tuple[bytes, bytes], bytes] = {}
+        self._numbers = [b"%d" % number for number in range(NUMBERS)]
+        self._sizes = [number + MICROSECONDS for number in self._numbers]
+        same = {"level": "info", **identity, "message": "request"}
+        self._same = f'Z", {json.dumps(same)[1:-1]}, "client": "'
+        self._start = b""
 
     @staticmethod
     def escape(text: str) -> str:
@@ -303,7 +324,69 @@ class Json(AccessLog):
 
     @staticmethod
     def stamp(second: int) -> str:
-        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))
+        return time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
+
+    def _begin(self) -> None:
+        self._now()
+
+    def _now(self) -> int:
+        """Return the microseconds of the current second; `_stamp` and `_start` are up to date."""
+        now = time.time()
+        fraction = int((now - self._second) * 1e6)
+        if not 0 <= fraction < MICROS:
+            self._second = second = int(now)
+            self._stamp = self.stamp(second)
+            self._start = f'{{"time": "{self._stamp}'.encode()
+            fraction = int((now - second) * 1e6)
+        return fraction
+
+    def add(self, scope: Scope, status: int, size: int, seconds: float) -> None:
+        # As in `Common`: what nearly all lines are, in pieces that are there already.
+        try:
+            client, method, path, query, version, headers = PARTS(scope)
+            name, value = headers[-1]
+            if name is ID:
+                get = dict(headers).get
+                about = self._abouts[get(b"referer", b""), get(b"user-agent", b"")]
+                fraction, micros, numbers = self._now(), int(seconds * 1e6), self._numbers
+                self._pieces += (
+                    self._start,
+                    THOUSANDS[fraction // 1000],
+                    THOUSANDS[fraction % 1000],
+                    self._hosts[client[0]],
+                    JSON_VERBS[method],
+                    self._raws[path]
+                    if not query
+                    else b"%b?%b" % (self._raws[path], self._raws[query]),
+                    JSON_VERSIONS[version],
+                    JSON_STATUSES[status],
+                    self._sizes[size] if size < NUMBERS else b"%d%b" % (size, MICROSECONDS),
+                    numbers[micros] if micros < NUMBERS else b"%d" % micros,
+                    about,
+                    value,
+                    b'"}\n',
+                )
+                return
+        except Exception:
+            self._learn(scope)
+        super().add(scope, status, size, seconds)
+
+    def _learn(self, scope: Scope) -> None:
+        """Remember the client and what it says of itself, if its lines would be common ones."""
+        match scope:
+            case {"client": [str(host), int()], "headers": [*pairs]} if len(host) <= LONGEST:
+                get = dict(pairs).get
+                referer, agent = get(b"referer", b""), get(b"user-agent", b"")
+                if len(referer) + len(agent) <= LONGEST:
+                    if len(self._hosts) >= MOST or len(self._abouts) >= MOST:
+                        self._hosts.clear()
+                        self._abouts.clear()
+                    self._hosts[host] = self._same.encode() + self._raws[host]
+                    self._abouts[referer, agent] = self._about(referer, agent).encode()
+
+    def _about(self, referer: bytes, agent: bytes) -> str:
+        texts = self._texts
+        return f', "referer": "{texts[referer]}", "user_agent": "{texts[agent]}", "request_id": "'
 
     def _line(
         self,
@@ -315,13 +398,13 @@ class Json(AccessLog):
         headers: list[Pair],
     ) -> str:
         method, target, version = asked
-        texts, get = self._texts, dict(headers).get
+        get = dict(headers).get
+        about = self._about(get(b"referer", b""), get(b"user-agent", b""))
+        fraction = self._now()
         return (
-            f'{{"time": "{self._stamp}", "client": "{host}", "method": "{method}", '
+            f'{{"time": "{self._stamp}{fraction:06d}{self._same}{host}", "method": "{method}", '
             f'"target": "{target}", "http": "{version}", "status": {status}, "bytes": {size}, '
-            f'"microseconds": {int(seconds * 1e6)}, "referer": "{texts[get(b"referer", b"")]}", '
-            f'"user_agent": "{texts[get(b"user-agent", b"")]}", '
-            f'"id": "{self._name(get(ID, b""))}"}}\n'
+            f'"microseconds": {int(seconds * 1e6)}{about}{self._name(get(ID, b""))}"}}\n'
         )
 
 

@@ -117,9 +117,10 @@ class Life:
         self.stage = Stage.BOOTING
         self.row = birth.board.row(birth.row)
         whose = {} if birth.group == MAIN else {"group": birth.group}
-        identity = {**whose, "worker": birth.slot, "gen": birth.generation, "pid": os.getpid()}
+        own = {"worker": birth.slot, "gen": birth.generation, "pid": os.getpid()}
+        self.identity: dict[str, Any] = {**whose, **own}
         log = birth.config.log
-        self.log = set_up(birth.log_fd, log.log_format, log.log_level, identity)
+        self.log = set_up(birth.log_fd, log.log_format, log.log_level, self.identity)
         self.loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
         self.gate = Gate(birth.board, birth.row, birth.config.http.max_connections)
         self.pulse = Pulse(self.loop, self.row)
@@ -150,7 +151,7 @@ class Life:
         server.on_load = self._on_load
         self.lifespan.extensions[notice.NAME] = server.notice.extension
         if self.birth.config.log.access_log:
-            server.set_access_log(self.birth.log_fd)
+            server.set_access_log(self.birth.log_fd, self.identity)
         return server
 
     def _call_wsgi(self, app: Any) -> None:

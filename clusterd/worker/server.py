@@ -11,7 +11,7 @@ import functools
 import socket
 import sys
 import time
-from collections.abc import Callable, Set
+from collections.abc import Callable, Mapping, Set
 from typing import TYPE_CHECKING, Any
 
 from clusterd.app.asgi import AsgiHttp1
@@ -19,7 +19,7 @@ from clusterd.app.exchange import STARTED, Exchange
 from clusterd.app.extensions import over_http1
 from clusterd.app.notice import Notice
 from clusterd.config.settings import Config
-from clusterd.core.log import get_logger
+from clusterd.core.log import get_logger, is_json
 from clusterd.ipc.scoreboard import BUCKETS, Cell
 from clusterd.wire.limits import Limits
 from clusterd.wire.response import plain_answer
@@ -228,10 +228,17 @@ class Server:
         if self.access is not None:
             self.access.names.settle(scope, trusted)
 
-    def set_access_log(self, fd: int) -> None:
-        """Log one line a request to this descriptor; again after a reopen."""
+    def set_access_log(self, fd: int, identity: Mapping[str, Any] | None = None) -> None:
+        """Log one line per request to this descriptor; again after a reopen.
+
+        JSON lines show the worker's identity, as all other records do.
+        """
         if self.access is None:
-            self.access = STYLES[self.config.log.access_log_format](fd)
+            log = self.config.log
+            style = log.access_log_format
+            if style == "auto":
+                style = "json" if is_json(log.log_format, fd) else "common"
+            self.access = STYLES[style](fd, identity or {})
         else:
             self.access.reopen(fd)
 

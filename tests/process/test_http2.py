@@ -142,7 +142,7 @@ def test_under_tls_it_must_be_agreed_on(authority: Authority) -> None:
 
 
 def test_it_is_logged_like_any_other_request(tmp_path: Path) -> None:
-    with serving(tmp_path, "tell:app", "--access-log") as server:
+    with serving(tmp_path, "tell:app", "--access-log", "--log-format", "text") as server:
         curl("--http2-prior-knowledge", f"{server.url}/?one")
         server.stop()
         assert '"GET /?one HTTP/2" 200' in server.log()

@@ -1,11 +1,13 @@
 """The access log: what a line tells, that nobody forges one, and that nobody is waited for."""
 
 import dataclasses
+import datetime
 import fcntl
 import json
 import os
 import re
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -40,7 +42,7 @@ class Logged(Bench):
             proxy=ProxySettings(trusted_proxies=("192.0.2.1",)),
         )
         super().__init__(app, config=config)
-        self.server.set_access_log(self.fd)
+        self.server.set_access_log(self.fd, {"worker": 3, "gen": 2})
         self.server.dress("asgi")
         self.transport, self.connection = self.connect()
 
@@ -118,12 +120,62 @@ def test_a_json_line(tmp_path: Path) -> None:
             "http": "1.1",
             "status": 200,
             "referer": '"\\',
+            "level": "info",
+            "message": "request",
+            "worker": 3,
+            "gen": 2,
         }.items()
     )
     assert lines[0]["user_agent"].isprintable() or lines[0]["user_agent"]
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", lines[0]["time"])
-    assert lines[1].items() >= {"target": "bad", "status": 400, "method": "", "id": ""}.items()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", lines[0]["time"])
+    assert (
+        lines[1].items() >= {"target": "bad", "status": 400, "method": "", "request_id": ""}.items()
+    )
     assert set(lines[0]) == set(lines[1])
+
+
+def test_json_lines_are_the_same_the_short_way_and_the_long_one(tmp_path: Path) -> None:
+    """The second request of a client is written from pieces that are there already."""
+
+    async def test() -> None:
+        bench = Logged(tmp_path, "json")
+        plain = get("/a?b", "User-Agent: curl")
+        for request in (plain, plain, get("/a", "User-Agent: x", "Referer: r"), plain):
+            await bench.talk(request)
+        assert bench.server.access is not None
+        bench.server.access.add({"method": "GET"}, 200, 5, 0.00002)  # an app's own scope
+        lines = [json.loads(line) for line in bench.lines()]
+        os.close(bench.fd)
+        keys = {tuple(line) for line in lines}
+        assert len(keys) == 1, keys
+        ids = [line.pop("request_id") for line in lines]
+        assert len(set(ids[:4])) == 4
+        assert ids[4] == ""
+        for line in lines:
+            stamp = datetime.datetime.fromisoformat(line.pop("time"))
+            assert abs(stamp.timestamp() - time.time()) < 60
+            assert isinstance(line.pop("microseconds"), int)
+        assert lines[0] == lines[1] == lines[3]
+        assert (lines[2]["referer"], lines[2]["user_agent"]) == ("r", "x")
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("log_format", "expected"), [("json", "json"), ("text", "common"), ("auto", "json")]
+)
+def test_by_default_the_access_log_has_the_form_of_the_log(
+    tmp_path: Path, log_format: str, expected: str
+) -> None:
+    async def test() -> None:
+        fd = os.open(tmp_path / "log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        log = LogSettings(access_log=True, log_format=log_format)
+        bench = Bench(hello, config=dataclasses.replace(Config(), log=log))
+        bench.server.set_access_log(fd)
+        assert type(bench.server.access) is STYLES[expected]
+        os.close(fd)
+
+    run(test)
 
 
 @pytest.mark.parametrize("style", list(STYLES))
@@ -392,7 +444,7 @@ def test_pieces_fit_a_pipe(pipe: tuple[int, int]) -> None:
 
 def test_losses_are_told_when_somebody_hears_it_again(caplog: Any, pipe: tuple[int, int]) -> None:
     async def test() -> None:
-        log: AccessLog = STYLES["common"](writer)
+        log: AccessLog = STYLES["common"](writer, {})
         scope = {"method": "", "client": None}
         fill(writer)
         for _ in range(4):
@@ -414,7 +466,7 @@ def test_losses_are_told_when_somebody_hears_it_again(caplog: Any, pipe: tuple[i
 
 def test_what_is_remembered_of_clients_is_bounded(tmp_path: Path) -> None:
     async def test() -> None:
-        log = STYLES["combined"](os.open(os.devnull, os.O_WRONLY))
+        log = STYLES["combined"](os.open(os.devnull, os.O_WRONLY), {})
         for number in range(2 * MOST):
             log.add_refused({"method": "", "client": None}, b"x%d" % number, 400, 0)
         assert len(log._texts) <= MOST

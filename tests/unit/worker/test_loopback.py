@@ -9,6 +9,7 @@ from typing import Any
 
 from clusterd.config.serving import HttpSettings
 from clusterd.config.settings import Config
+from clusterd.worker.access import STYLES
 from clusterd.worker.connection import Connection
 from clusterd.worker.server import Server
 from tests.unit.worker.fakes import echo, get, hello, run, statuses
@@ -209,7 +210,7 @@ def test_the_access_log(tmp_path: Path) -> None:
     async def test() -> None:
         server = new_server(hello)
         fds = [os.open(tmp_path / name, os.O_WRONLY | os.O_CREAT) for name in ("1", "2")]
-        server.set_access_log(fds[0])
+        server.access = STYLES["common"](fds[0], {})
         client, _ = await attach(server)
         with client:
             for path, fd in (('/a"%0d?b=\\x', fds[1]), ("/2", fds[1])):

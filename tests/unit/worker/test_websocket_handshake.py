@@ -9,6 +9,7 @@ from clusterd.app.asgi import AsgiHttp1
 from clusterd.app.peer import ClientGone
 from clusterd.config.serving import ProxySettings
 from clusterd.ipc.scoreboard import Cell
+from clusterd.worker.access import STYLES
 from tests.unit.worker.fakes import get, hello, run, status_of
 from tests.unit.worker.sockets import (
     ACCEPT,
@@ -331,7 +332,7 @@ def test_the_access_log_has_a_line_for_each_handshake(tmp_path: Path) -> None:
                 (Scribe(), get('/"x', *SWITCH)),
             ):
                 talk = Talk(app)
-                talk.server.set_access_log(log.fileno())
+                talk.server.access = STYLES["common"](log.fileno(), {})
                 await talk.talk(request_)
                 assert talk.server.access is not None
                 talk.server.access.flush()
