@@ -39,6 +39,13 @@ def main() -> int:
     """Take the first message and become what the command line says."""
     role, channel = sys.argv[1], Channel.of(int(sys.argv[2]))
     keep_only(channel.fileno())
+    try:
+        return _become(role, channel)
+    finally:
+        channel.close()  # or Python warns of an unclosed socket where warnings are shown
+
+
+def _become(role: str, channel: Channel) -> int:
     received = channel.receive(block=False)
     if received is None:
         ignore_signals()  # in development it may be long until somebody needs us

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from clusterd.config.settings import Config
+from clusterd.core.imports import DOCS, PRICE
 from clusterd.core.units import show_bytes, show_seconds
 
 OK, WARN, FAIL = "ok", "warn", "fail"
@@ -116,6 +117,22 @@ def app(facts: Facts) -> Iterator[Finding]:
                 text + where + (f" of {show_seconds(limit)}" if slow else ""),
                 remedy if slow else "",
             )
+
+
+def preload(facts: Facts) -> Iterator[Finding]:
+    """Report what the import left that must not cross a fork, as a start would."""
+    for name, config in _apps(facts):
+        left = facts.probes.get(name, {}).get("app", {}).get("left")
+        if left is None or config.app.preload == "never":
+            continue
+        if not left["reason"]:
+            yield Finding("preload", OK, f"imported once, then forked{_of(facts, name)}")
+        elif config.app.preload == "always":
+            text = f"forking is not safe: {left['reason']}{_of(facts, name)}"
+            yield Finding("preload", FAIL, text, f"{left['advice']} Or set preload to auto.")
+        else:
+            text = f"{left['reason']}{_of(facts, name)}; so {PRICE}"
+            yield Finding("preload", WARN, text, f"{left['advice']} {DOCS}")
 
 
 def command(facts: Facts) -> Iterator[Finding]:
@@ -372,6 +389,7 @@ def tls(facts: Facts) -> Iterator[Finding]:
 CHECKS: dict[str, Check] = {
     "settings": settings,
     "app": app,
+    "preload": preload,
     "command": command,
     "user": user,
     "bind": addresses,

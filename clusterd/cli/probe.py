@@ -8,15 +8,17 @@ with what came of it to the descriptor in the argument.
 import json
 import os
 import sys
-import time
 from typing import Any
 
-from clusterd.app.importer import LoadError, interface_of, load
+from clusterd.app.importer import LoadError, interface_of
 from clusterd.config.settings import Config
 from clusterd.core.errors import ClusterdError
-from clusterd.kernel import privileges
+from clusterd.kernel import privileges, resources
 from clusterd.master import certificates
 from clusterd.worker.keyring import Keyring
+from clusterd.zygote import inventory
+from clusterd.zygote.importing import build
+from clusterd.zygote.trail import Trail, roots
 
 Told = dict[str, Any]
 
@@ -52,16 +54,21 @@ def _tls(config: Config) -> Told:
 
 
 def _app(config: Config) -> Told:
-    """Whether the application can be imported, how long that takes and what it is."""
-    if not config.app.app:
+    """Import the application as a zygote does; return how long that took, what it is, and what
+    the import left that must not cross a fork."""
+    app = config.app
+    if not app.app:
         return {}
-    begun = time.perf_counter()
+    earlier, trail = resources.read(), Trail(roots(app.app, app.app_dir))
     try:
-        found = load(config.app.app, config.app.app_dir, config.app.factory, config.app.interface)
-        kind = interface_of(found, config.app.interface)
+        with trail:
+            image = build(app)
+        kind = interface_of(image.app, app.interface)
     except LoadError as error:
         return {"error": error.message, "remedy": error.remedy, "traceback": error.traceback}
-    return {"seconds": time.perf_counter() - begun, "interface": kind}
+    left = inventory.take(earlier, where=trail.where)
+    told = {"reason": left.reason, "advice": left.advice}
+    return {"seconds": image.seconds, "interface": kind, "left": told}
 
 
 if __name__ == "__main__":

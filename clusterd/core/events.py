@@ -32,6 +32,7 @@ class Kind(enum.StrEnum):
     # zygotes
     ZYGOTE_SPAWNED = "zygote_spawned"
     ZYGOTE_READIED = "zygote_readied"
+    IMPORT_PER_WORKER = "import_per_worker"  # the import left what must not cross a fork
     ZYGOTE_FAILED = "zygote_failed"
     ZYGOTE_EXITED = "zygote_exited"
     # workers
@@ -66,6 +67,7 @@ class Kind(enum.StrEnum):
 
 WARNINGS = frozenset(
     {
+        Kind.IMPORT_PER_WORKER,
         Kind.BACKED_OFF,
         Kind.KILLED,
         Kind.SPAWN_FAILED,

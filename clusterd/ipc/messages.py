@@ -58,12 +58,18 @@ class Leave:
 # zygote → master
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The application is imported. `unsafe` says why workers cannot be forked from it, or ''."""
+    """The application is imported. `unsafe` says why workers cannot be forked from it, or ''.
+
+    `kinds` names the kinds of what the import left behind, and `advice` what to do about them;
+    both are empty where each worker imports for itself because the settings say so.
+    """
 
     generation: int
     fingerprint: str
     seconds: float
     unsafe: str = ""
+    kinds: str = ""
+    advice: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,13 @@ The wake-up descriptor is inherited: without this a signal for the *child* would
 *parent's* pipe, as if the parent had received it.
 """
 
+import contextlib
 import errno
 import os
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -24,7 +26,11 @@ def fork_into(body: Callable[[], int]) -> int:
     """Fork; the child runs `body`, exits with what it returns and never comes back here."""
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
-        with fork_of_ours():
+        # From Python 3.12 on os.fork() warns of threads, naming its caller; with warnings as
+        # errors it raises in the parent after the fork, and the child's pid is lost. Which threads
+        # the application has is reported elsewhere. The filters are back before the child goes on.
+        with fork_of_ours(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
             pid = os.fork()
         if pid == 0:
             _become_child(body, blocked)
@@ -44,16 +50,16 @@ def _become_child(body: Callable[[], int], mask: set[int | signal.Signals]) -> N
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:
-        _flush()
+        flush_streams()
         os._exit(code)
 
 
-def _flush() -> None:
+def flush_streams() -> None:
+    """Write what standard output and error hold back; a fork would copy it."""
     for stream in (sys.stdout, sys.stderr):
-        try:
+        # It is closed, None, a pipe that nobody reads, or an object of the application's.
+        with contextlib.suppress(Exception):
             stream.flush()
-        except (OSError, ValueError, AttributeError):
-            continue
 
 
 def fork_orphan(body: Callable[[], int]) -> None:

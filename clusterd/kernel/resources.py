@@ -9,11 +9,13 @@ import os
 import socket
 import stat
 import struct
+import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 HEAD = 32  # bytes of a regular file that say which library wrote it
 _ENDING = 0.1  # seconds that a thread which was joined may take to leave /proc
@@ -182,19 +184,31 @@ def _shown(address: object) -> str:
     return str(address) if address else ""
 
 
-def children() -> tuple[Child, ...]:
-    """Return the child processes that run; those that ended and were not waited for do not."""
+def has_children() -> bool:
+    """Tell whether there is any child process, without reading all of /proc."""
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
-        return ()  # the usual case, without reading all of /proc
+        return False
+    return True
+
+
+def children() -> tuple[Child, ...]:
+    """Return the child processes that run; those that ended and were not waited for do not."""
+    if not has_children():
+        return ()
+    # Asked only if the application uses it; it reaps children of its own that have ended.
+    multiprocessing: Any = sys.modules.get("multiprocessing.process")
+    named = {}
+    if multiprocessing is not None:
+        named = {one.pid: one.name for one in multiprocessing.active_children()}
     found = []
     for name in os.listdir("/proc"):
         if name.isdigit():
             with contextlib.suppress(OSError):
                 state, parent = _state(name)
                 if parent == os.getpid() and state not in "ZX":
-                    found.append(Child(int(name), _command(name)))
+                    found.append(Child(int(name), named.get(int(name)) or _command(name)))
     return tuple(found)
 
 

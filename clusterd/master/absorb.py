@@ -8,6 +8,7 @@ from typing import Any
 
 from clusterd.core.errors import Bug
 from clusterd.core.events import Kind
+from clusterd.core.imports import DOCS, PRICE
 from clusterd.fleet.backoff import GROWN_UP
 from clusterd.fleet.goal import Mode
 from clusterd.fleet.lifecycle import Cue, Phase, step
@@ -209,8 +210,16 @@ def loaded(group: Group, zygote: Zygote, message: Loaded) -> None:
         generation=zygote.generation,
         pid=zygote.pid,
         seconds=round(message.seconds, 3),
-        **({"import_per_worker": message.unsafe} if message.unsafe else {}),
+        **({"import_per_worker": message.kinds or message.unsafe} if message.unsafe else {}),
     )
+    if message.kinds and known is None:  # once a generation, however often its zygote is rebuilt
+        group.note(
+            Kind.IMPORT_PER_WORKER,
+            generation=zygote.generation,
+            reason=message.unsafe,
+            price=PRICE,
+            remedy=f"{message.advice} {DOCS}".strip(),
+        )
 
 
 def _changed_on_disk(group: Group, zygote: Zygote) -> None:

@@ -8,6 +8,7 @@ them. The facts are read in one place, `take`.
 import enum
 import os
 import socket
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -15,8 +16,10 @@ from dataclasses import dataclass
 from clusterd.kernel import resources
 from clusterd.kernel.fork import fork_into
 from clusterd.kernel.resources import Child, Descriptor, Resources, Thread
+from clusterd.zygote.patched import Replaced
 
 MOST = 12  # things that a message names; the rest is counted
+MOVE = "Do it in lifespan startup, or for WSGI at the first request."
 LONGEST = 200  # characters of one thing's description
 
 
@@ -39,7 +42,7 @@ class Kind:
     name: str
     verdict: Verdict
     recognize: Callable[[object], str]
-    advice: str = ""  # what to do about it, one sentence
+    advice: str = ""  # what to do about it
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +84,10 @@ class Inventory:
 
     @property
     def advice(self) -> str:
-        """Say what to do about all that is not harmless."""
-        grave = [one.kind.advice for one in self.left if one.kind.verdict is not Verdict.HARMLESS]
-        return " ".join(filter(None, dict.fromkeys(grave)))
+        """Say what to do about all that is not harmless; '' where there is nothing."""
+        grave = [one.kind for one in self.left if one.kind.verdict is not Verdict.HARMLESS]
+        general = [MOVE] if any(kind.verdict is Verdict.PER_WORKER for kind in grave) else []
+        return " ".join([*general, *filter(None, dict.fromkeys(kind.advice for kind in grave))])
 
 
 def _named(what: str, where: str, count: int) -> str:
@@ -92,8 +96,18 @@ def _named(what: str, where: str, count: int) -> str:
     return f"{what[:LONGEST]} ({', '.join(notes)})" if notes else what[:LONGEST]
 
 
-def take(earlier: Resources, also: Iterable[object] = ()) -> Inventory:
+Where = Callable[[object], str]
+
+
+def nowhere(_: object) -> str:
+    """Tell nothing of where a thing was made."""
+    return ""
+
+
+def take(earlier: Resources, also: Iterable[object] = (), where: Where = nowhere) -> Inventory:
     """Read what this process has beyond `earlier`, and judge it together with `also`.
+
+    `where` tells in which line of the application a thing was made.
 
     Libraries that know about fork (OpenBLAS, gRPC) stop their threads before it and start them
     again when they are needed: where there are threads, fork once and look at those still there.
@@ -102,10 +116,10 @@ def take(earlier: Resources, also: Iterable[object] = ()) -> Inventory:
         os.waitpid(fork_into(lambda: 0), 0)
         resources.await_ending_threads(lambda thread: bool(_surviving(thread)))
     now = resources.read().since(earlier)
-    return judge([*now.threads, *now.descriptors, *now.children, *also])
+    return judge([*now.threads, *now.descriptors, *now.children, *also], where)
 
 
-def judge(things: Iterable[object], where: Callable[[object], str] = lambda _: "") -> Inventory:
+def judge(things: Iterable[object], where: Where = nowhere) -> Inventory:
     """Classify each thing by the first row of the table that recognizes it; leave out the rest."""
     left = []
     for thing in things:
@@ -140,7 +154,8 @@ def _of_kernel(target: str, what: str) -> Callable[[object], str]:
     """Recognize a descriptor of an object that only the kernel has."""
 
     def recognize(thing: object) -> str:
-        return what if isinstance(thing, Descriptor) and thing.target == target else ""
+        found = isinstance(thing, Descriptor) and thing.target == f"anon_inode:{target}"
+        return what if found else ""
 
     return recognize
 
@@ -162,8 +177,9 @@ def _pair(thing: object) -> str:
 
 
 def _connection(thing: object) -> str:
+    """Recognize a socket with a peer, whose responses any process could read."""
     sock = thing.socket if isinstance(thing, Descriptor) else None
-    if sock is None or sock.peer is None:
+    if sock is None or sock.peer is None or sock.family == socket.AF_NETLINK:
         return ""
     return f"a connection to {sock.peer or 'a Unix socket without a name'}"
 
@@ -173,12 +189,44 @@ def _listener(thing: object) -> str:
     return f"a socket that listens at {sock.name}" if sock is not None and sock.listening else ""
 
 
-def _sqlite(thing: object) -> str:
-    if not isinstance(thing, Descriptor) or thing.socket is not None:
+def _receiver(thing: object) -> str:
+    """Recognize a socket without a peer at which messages may arrive, for one process to take."""
+    sock = thing.socket if isinstance(thing, Descriptor) else None
+    if sock is None:
         return ""
-    named = thing.target.endswith(("-wal", "-shm"))
-    if thing.head.startswith(b"SQLite format 3\0") or named:
+    if sock.family in (socket.AF_INET, socket.AF_INET6):
+        if sock.kind == socket.SOCK_RAW:
+            return "a raw socket"
+        bound = sock.kind == socket.SOCK_DGRAM and not sock.name.endswith(":0")
+        return f"a UDP socket at {sock.name}" if bound else ""
+    if sock.family == socket.AF_UNIX:
+        return f"a socket at {sock.name}" if sock.name else ""
+    return "" if sock.family == socket.AF_ALG else f"a socket of the family {sock.family}"
+
+
+_DATABASES = (".db", ".sqlite", ".sqlite3", "-wal", "-shm", "-journal")
+
+
+def _sqlite(thing: object) -> str:
+    """Recognize a database by its first bytes, and one without content by its name."""
+    if not isinstance(thing, Descriptor):
+        return ""
+    named = thing.empty and thing.target.endswith(_DATABASES)
+    if thing.head.startswith(b"SQLite format 3\0") or named or thing.target.endswith("-shm"):
         return f"the open SQLite file {thing.target}"
+    return ""
+
+
+# mdb.c: MDB_MAGIC is the first word of a lock file, and comes after the first page's header.
+_LMDB = (0xBEEFC0DE).to_bytes(4, sys.byteorder)
+
+
+def _lmdb(thing: object) -> str:
+    if not isinstance(thing, Descriptor):
+        return ""
+    named = thing.target.endswith(("/data.mdb", "/lock.mdb"))
+    if named or thing.head[:4] == _LMDB or thing.head[16:20] == _LMDB:
+        return f"the open LMDB file {thing.target}"
     return ""
 
 
@@ -189,25 +237,41 @@ def _locked(thing: object) -> str:
 
 
 def _child(thing: object) -> str:
-    return f"the process {thing.pid} ({thing.name})" if isinstance(thing, Child) else ""
+    return f"the process {thing.name!r}" if isinstance(thing, Child) else ""
 
 
-_LIFESPAN = "in lifespan startup (WSGI: at the first request)"
+def _replaced(thing: object) -> str:
+    if not isinstance(thing, Replaced):
+        return ""
+    return f"{thing.by} replaced parts of the standard library ({', '.join(thing.names)})"
+
+
 KINDS: tuple[Kind, ...] = (
-    Kind("surviving threads", Verdict.HARMLESS, _surviving),
-    Kind("threads", Verdict.PER_WORKER, _thread, f"Start threads {_LIFESPAN}."),
     Kind(
-        "event loops",
-        Verdict.PER_WORKER,
-        _of_kernel("anon_inode:[eventpoll]", "an event loop"),
-        "Use the running loop, or close the one that the import made.",
+        "patched standard library",
+        Verdict.REFUSE,
+        _replaced,
+        "Take the monkey patch out: clusterd runs WSGI applications in threads (--threads), which "
+        "need no greenlets.",
     ),
-    Kind("io_urings", Verdict.PER_WORKER, _of_kernel("anon_inode:[io_uring]", "an io_uring")),
+    Kind("surviving threads", Verdict.HARMLESS, _surviving),
+    Kind("threads", Verdict.PER_WORKER, _thread),
+    Kind("event loops", Verdict.PER_WORKER, _of_kernel("[eventpoll]", "an event loop")),
+    Kind("io_urings", Verdict.PER_WORKER, _of_kernel("[io_uring]", "an io_uring")),
+    Kind("file watches", Verdict.PER_WORKER, _of_kernel("inotify", "a file watch (inotify)")),
     Kind("log sockets", Verdict.HARMLESS, _one_way),
     Kind("socket pairs", Verdict.HARMLESS, _pair),
-    Kind("connections", Verdict.PER_WORKER, _connection, f"Connect {_LIFESPAN}."),
-    Kind("listening sockets", Verdict.PER_WORKER, _listener, f"Listen {_LIFESPAN}."),
-    Kind("SQLite files", Verdict.PER_WORKER, _sqlite, f"Open databases {_LIFESPAN}."),
-    Kind("locked files", Verdict.PER_WORKER, _locked, f"Lock files {_LIFESPAN}."),
-    Kind("processes", Verdict.PER_WORKER, _child, f"Start processes {_LIFESPAN}."),
+    Kind(
+        "connections",
+        Verdict.PER_WORKER,
+        _connection,
+        "A pool that is needed while importing can be emptied at its end (SQLAlchemy: "
+        "engine.dispose()).",
+    ),
+    Kind("listening sockets", Verdict.PER_WORKER, _listener),
+    Kind("receiving sockets", Verdict.PER_WORKER, _receiver),
+    Kind("SQLite files", Verdict.PER_WORKER, _sqlite),
+    Kind("LMDB files", Verdict.PER_WORKER, _lmdb),
+    Kind("locked files", Verdict.PER_WORKER, _locked),
+    Kind("processes", Verdict.PER_WORKER, _child),
 )

@@ -33,6 +33,7 @@ from clusterd.kernel.faulty import wrap
 from clusterd.kernel.process import set_parent_death_signal
 from clusterd.zygote import inventory
 from clusterd.zygote.image import Image
+from clusterd.zygote.trail import Trail, roots
 from clusterd.zygote.undertaker import bury
 
 PACKET_SHARE = 48 * 1024  # bytes of a packet that a traceback may take; it has 32 KiB at most
@@ -150,19 +151,24 @@ class Zygote:
             # It stays nevertheless: as the undertaker, and so that all generations look alike.
             self.channel.send(Loaded(self.generation, "", 0.0, "preload is never"))
             return True
-        earlier = resources.read()
+        earlier, app = resources.read(), self.config.app
+        trail = Trail(roots(app.app, app.app_dir) if app.app else ())
         try:
-            self.image = self.build()
+            with trail:
+                self.image = self.build()
         except AppError as error:
             self.channel.send(failure(self.stage, error))
             return False
-        found = inventory.take(earlier)
+        # What the import printed is written now, once, and not by each process forked from here.
+        fork.flush_streams()
+        found = inventory.take(earlier, where=trail.where)
         if found.reason and self.config.app.preload == "always":
             remedy = f"{found.advice} Or set preload to auto."
             self.channel.send(Failed("import", f"forking is not safe: {found.reason}. {remedy}"))
             return False
         image = self.image
-        self.channel.send(Loaded(self.generation, image.fingerprint, image.seconds, found.reason))
+        told = (found.reason, found.kinds, found.advice)
+        self.channel.send(Loaded(self.generation, image.fingerprint, image.seconds, *told))
         return True
 
     def _obey(self, message: Message, fds: list[int]) -> None:

@@ -47,6 +47,7 @@ class Behaviour:
     import_error: str = ""  # the zygote fails with this
     import_dies: bool = False  # it exits without a word
     unsafe: str = ""
+    left: str = ""  # kinds of what the import left behind, where that is why
     fingerprint: str = "same"
     spawn_error: str = ""
     deaf_zygote: bool = False  # orders pile up in its channel
@@ -355,7 +356,14 @@ class FakeKernel(Kernel):
             self.end(zygote, 1)
         else:
             zygote.channel.send(
-                Loaded(zygote.generation, how.fingerprint, how.import_time, how.unsafe)
+                Loaded(
+                    zygote.generation,
+                    how.fingerprint,
+                    how.import_time,
+                    how.unsafe,
+                    how.left,
+                    "Mend.",
+                )
             )
 
     def _fork(self, zygote: Child, order: Spawn, fds: list[int]) -> None:

@@ -41,6 +41,11 @@ def facts(one: Config | None = None, **more: Any) -> Facts:
     )
 
 
+IMPORTED = {"seconds": 0.2, "interface": "asgi"}
+NOTHING = {"reason": "", "advice": ""}
+THREAD = {"reason": "the import left the thread 'tea'", "advice": "Do it later."}
+
+
 def said(of: Facts, check: str) -> list[Finding]:
     return [finding for finding in judged(of) if finding.check == check]
 
@@ -112,6 +117,12 @@ TLS = config(tls={"tls_cert": ("/c",)})
         ("control", FAIL, facts(control_error="/run may not be written to"), "may not"),
         ("control", OK, facts(running=True), "a cluster runs there"),
         ("log_file", FAIL, facts(log_error="/log may not be written to"), "may not"),
+        ("preload", OK, facts(probes={"web": {"app": {**IMPORTED, "left": NOTHING}}}), "once"),
+        ("preload", WARN, facts(probes={"web": {"app": {**IMPORTED, "left": THREAD}}}),
+         "the import left the thread 'tea'; so each worker imports for itself"),
+        ("preload", FAIL, facts(config(app={"preload": "always"}),
+                                probes={"web": {"app": {**IMPORTED, "left": THREAD}}}),
+         "forking is not safe: the import left the thread 'tea'"),
         ("command", FAIL, facts(config(app={"app": ""}, command={"command": ("mailer", "-v")})),
          "no program mailer"),
         ("command", OK, facts(config(app={"app": ""}, command={"command": ("mailer",)}),
@@ -205,6 +216,29 @@ def test_the_application_is_imported_elsewhere(
     found = [one for one in json.loads(capsys.readouterr().out) if one["check"] == "app"]
     assert part in found[0]["text"] + found[0]["below"]
     assert (code == Exit.OK) == (found[0]["level"] == OK), found
+
+
+@pytest.mark.parametrize(
+    ("preload", "level", "begins"),
+    [
+        ("auto", WARN, "the import left the thread 'tea' (shop.py"),
+        ("always", FAIL, "forking is not safe: the import left the thread 'tea' (shop.py"),
+    ],
+)
+def test_check_says_of_an_import_what_a_start_would(
+    preload: str, level: str, begins: str, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "shop.py").write_text(
+        "import threading\nstop = threading.Event()\n"
+        "threading.Thread(target=stop.wait, daemon=True, name='tea').start()\n"
+        "async def app(scope, receive, send): ...\n"
+    )
+    options = ["-b", "127.0.0.1:0", "--user", _me(), "--preload", preload]
+    run(["check", "shop", "--json", *options])
+    (found,) = [one for one in json.loads(capsys.readouterr().out) if one["check"] == "preload"]
+    assert found["level"] == level
+    assert found["text"].startswith(begins)
+    assert "lifespan" in found["remedy"]
 
 
 def _me() -> str:

@@ -139,3 +139,19 @@ def test_a_second_fork_that_fails_is_an_error_of_the_first() -> None:
             print(error.errno)
     """
     assert run(code).strip() == str(errno.EAGAIN)
+
+
+def test_a_fork_beside_threads_warns_of_nothing_and_leaves_the_filters_alone() -> None:
+    """From Python 3.12 on os.fork() warns; as an error that would cost the child's pid."""
+    code = """
+        import os, threading, warnings
+        from clusterd.kernel.fork import fork_into
+        stop = threading.Event()
+        threading.Thread(target=stop.wait, daemon=True).start()
+        warnings.simplefilter("error")
+        before = warnings.filters[:]
+        status = os.waitpid(fork_into(lambda: int(warnings.filters != before)), 0)[1]
+        print(status, warnings.filters == before)
+        stop.set()
+    """
+    assert run(code) == "0 True\n"

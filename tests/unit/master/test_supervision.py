@@ -1,6 +1,7 @@
 """Supervision over hours, on a fake kernel: deaths, back-off, deadlines, giving up, stopping."""
 
 import errno
+import logging
 import signal
 
 import pytest
@@ -317,6 +318,28 @@ def test_where_forking_is_unsafe_each_worker_imports_for_itself() -> None:
         sim.kernel.kill(sim.kernel.workers()[0].pid, signal.SIGKILL)
         sim.settle()
         assert sim.ready() == 2
+
+
+def test_one_warning_a_generation_says_why_each_worker_imports_for_itself() -> None:
+    why = Behaviour(unsafe="the import left the thread 'x'", left="threads")
+    with simulated(2, lambda _: why) as sim:
+        sim.start()
+        (event,) = sim.find(Kind.IMPORT_PER_WORKER)
+        assert event.level == logging.WARNING
+        assert event.fields["reason"] == "the import left the thread 'x'"
+        assert "memory" in event.fields["price"]
+        assert event.fields["remedy"] == "Mend. See docs/importing.md."
+        assert sim.find(Kind.ZYGOTE_READIED, import_per_worker="threads")
+        sim.kernel.kill(sim.kernel.zygotes()[0].pid, signal.SIGKILL)
+        sim.settle()
+        assert len(sim.find(Kind.IMPORT_PER_WORKER)) == 1, "its rebuilt zygote says it again"
+
+
+def test_an_import_per_worker_that_was_asked_for_is_no_warning() -> None:
+    with simulated(2, lambda _: Behaviour(unsafe="preload is never")) as sim:
+        sim.start()
+        assert sim.find(Kind.ZYGOTE_READIED, import_per_worker="preload is never")
+        assert not sim.find(Kind.IMPORT_PER_WORKER)
 
 
 def test_pause_lets_all_leave_and_resume_brings_them_back() -> None:

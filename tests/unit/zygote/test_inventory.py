@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from clusterd.kernel.resources import Descriptor, Thread
+from clusterd.zygote import inventory
+
 
 def verdict(code: str, keep: tuple[int, ...] = ()) -> str:
     """Return the inventory's reason after this code, standing in for an import, has run."""
@@ -15,7 +18,8 @@ def verdict(code: str, keep: tuple[int, ...] = ()) -> str:
         "from clusterd.kernel import resources\nfrom clusterd.zygote import inventory\n"
         "earlier = resources.read()\n"
         + textwrap.dedent(code)
-        + "\nprint(inventory.take(earlier).reason, flush=True)\nimport os; os._exit(0)"
+        + "\nprint(inventory.take(earlier).reason, flush=True)\nimport os\n"
+        "for child in resources.children():\n    os.kill(child.pid, 9)\nos._exit(0)"
     )
     told = subprocess.run(
         [sys.executable, "-c", whole],
@@ -123,9 +127,60 @@ def test_a_child_process_and_a_locked_file_are_named(tmp_path: Path) -> None:
         kept = open({str(tmp_path / "lock")!r}, "w")
         fcntl.flock(kept, fcntl.LOCK_EX)
         child = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
-        print(child.pid)
     """
-    pid, _, reason = verdict(code).partition("\n")
-    assert reason == (
-        f"the import left the locked file {tmp_path / 'lock'}, the process {pid} (cat)"
+    assert verdict(code) == (
+        f"the import left the locked file {tmp_path / 'lock'}, the process 'cat'"
     )
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("kept = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)", "a socket of the family 16"),
+        ("kept = socket.create_server(('127.0.0.1', 0))", "a socket that listens at 127.0.0.1:"),
+        ("kept = socket.create_server(('::1', 0), family=10)", "a socket that listens at [::1]:"),
+        ("kept = multiprocessing.Manager()", "the process 'SyncManager-1'"),
+        ("kept = socket.socketpair()", ""),
+        ("kept = os.pipe()", ""),
+        ("kept = multiprocessing.Queue()", ""),
+        ("kept = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)", ""),
+        ("kept = open('/etc/passwd')", ""),
+        ("subprocess.run(['true'])", ""),
+        ("kept = subprocess.Popen(['true']); os.waitid(os.P_ALL, 0, ENDED)", ""),
+    ],
+)
+def test_what_counts_and_what_does_not(code: str, reason: str) -> None:
+    modules = "import multiprocessing, os, socket, subprocess\nENDED = os.WEXITED | os.WNOWAIT\n"
+    told = verdict(modules + code)
+    assert told.startswith(f"the import left {reason}") if reason else told == ""
+
+
+def test_an_empty_sqlite_file_and_an_lmdb_file_are_told_by_name_and_content() -> None:
+    """SQLite writes nothing into a new file before its first change."""
+    things = [
+        Descriptor(3, "/srv/shop.db", empty=True),
+        Descriptor(4, "/srv/cache", head=(0xBEEFC0DE).to_bytes(4, sys.byteorder)),
+        Descriptor(5, "/srv/empty", empty=True),
+        Descriptor(6, "/srv/page.db", head=b"GIF89a"),
+    ]
+    found = inventory.judge(things)
+    assert found.reason == (
+        "the import left the open SQLite file /srv/shop.db, the open LMDB file /srv/cache"
+    )
+    assert found.kinds == "SQLite files, LMDB files"
+
+
+def test_the_reason_names_much_and_counts_the_rest_so_that_it_fits_a_message() -> None:
+    things = [Thread(n, f"{n}" * 300, "") for n in range(40)]
+    reason = inventory.judge(things).reason
+    assert reason.endswith(" and 28 more")
+    assert len(reason) < 4000
+    same = inventory.judge([Thread(1, "tea", ""), Thread(2, "tea", "")], lambda _: "shop/db.py:7")
+    assert same.reason == "the import left the thread 'tea' (2 times, shop/db.py:7)"
+
+
+def test_where_nothing_grave_was_left_there_is_nothing_to_say() -> None:
+    found = inventory.judge([Thread(2, "", "jemalloc_bg_thd")])
+    assert [one.what for one in found.left] == ["jemalloc's background thread"]
+    assert (found.reason, found.kinds, found.advice) == ("", "", "")
+    assert found.verdict is inventory.Verdict.HARMLESS

@@ -1,0 +1,77 @@
+"""Where in the application things were made; asked of fresh interpreters, which import it once."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+WATCH = """
+import sys
+from clusterd.kernel import resources
+from clusterd.zygote import inventory
+from clusterd.zygote.trail import Trail, roots
+sys.path.insert(0, sys.argv[1])
+earlier = resources.read()
+before = __import__
+with Trail(roots("shop.web:app", sys.argv[1])) as trail:
+    import shop.web
+for one in inventory.take(earlier, where=trail.where).left:
+    print(f"{one.what} | {one.where}", flush=True)
+import builtins, os
+assert builtins.__import__ is before, "nothing stays behind"
+if sys.version_info >= (3, 12):
+    assert not any(sys.monitoring.get_tool(tool) for tool in range(6)), "nothing stays behind"
+os._exit(0)
+"""
+FILES = {
+    "__init__.py": "",
+    "db.py": "import sqlite3\nfrom shop import jobs\n\nkept = sqlite3.connect(\n    'x.db')\n",
+    "jobs.py": (
+        "import threading\nstop = threading.Event()\n\ndef start():\n"
+        "    thread = threading.Thread(target=stop.wait, daemon=True, name='tea')\n"
+        "    thread.start()\n\nstart()\n"
+    ),
+    "web.py": "from shop import db\nimport select\npoll = select.epoll()\n",
+}
+
+
+def made(place: Path, files: dict[str, str]) -> list[str]:
+    """Return what the inventory found after the import of `shop.web`, and where it was made."""
+    package = place / "shop"
+    package.mkdir()
+    for name, text in files.items():
+        (package / name).write_text(text)
+    command = [sys.executable, "-c", WATCH, str(place)]
+    done = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=50)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_the_line_that_made_a_thing_is_named(tmp_path: Path) -> None:
+    """Before Python 3.12 the import statements are all that is seen without cost."""
+    exact = sys.version_info >= (3, 12)
+    assert made(tmp_path, FILES) == [
+        "the thread 'tea' | shop/jobs.py" + (":6" if exact else " below line 1"),
+        f"the open SQLite file {tmp_path}/x.db | shop/db.py" + (":4" if exact else " below line 2"),
+        "an event loop | shop/web.py" + (":3" if exact else " below line 2"),
+    ]
+
+
+def test_a_library_is_named_by_the_line_that_imports_it(tmp_path: Path) -> None:
+    packages = tmp_path / "site-packages"
+    packages.mkdir()
+    (packages / "greedy.py").write_text("import select\n\n\nkept = select.epoll()\n")
+    web = f"import sys\nsys.path.append({str(packages)!r})\nimport greedy\nimport json\n"
+    assert made(tmp_path, {"__init__.py": "", "web.py": web}) == ["an event loop | shop/web.py:3"]
+
+
+def test_a_warning_of_an_import_blames_the_line_that_imports(tmp_path: Path) -> None:
+    """The frame that looks on is passed over like the import machinery's own."""
+    files = {
+        "__init__.py": "",
+        "old.py": "import warnings\nwarnings.warn('old', UserWarning, stacklevel=2)\n",
+        "web.py": (
+            "import warnings\nwith warnings.catch_warnings(record=True) as told:\n"
+            "    from shop import old\nprint(told[0].filename, told[0].lineno)\n"
+        ),
+    }
+    assert made(tmp_path, files) == [f"{tmp_path}/shop/web.py 3"]
