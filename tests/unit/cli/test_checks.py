@@ -120,7 +120,7 @@ TLS = config(tls={"tls_cert": ("/c",)})
         ("preload", OK, facts(probes={"web": {"app": {**IMPORTED, "left": NOTHING}}}), "once"),
         ("preload", WARN, facts(probes={"web": {"app": {**IMPORTED, "left": THREAD}}}),
          "the import left the thread 'tea'; so each worker imports for itself"),
-        ("preload", FAIL, facts(config(app={"preload": "always"}),
+        ("preload", FAIL, facts(config(app={"app": "shop:app", "preload": "always"}),
                                 probes={"web": {"app": {**IMPORTED, "left": THREAD}}}),
          "forking is not safe: the import left the thread 'tea'"),
         ("command", FAIL, facts(config(app={"app": ""}, command={"command": ("mailer", "-v")})),
