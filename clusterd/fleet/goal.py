@@ -45,7 +45,7 @@ class Goal:
     kept_until: float = inf  # … until then
     mode: Mode = Mode.SERVING
     resuming: bool = False  # a reload ended a pause: slots wait for the candidate, not the old code
-    sweep: bool = False  # stopping while paused: one worker must still empty the queues
+    sweep: bool = False  # stopping, and only a worker yet to come can empty the accept queues
     quick: bool = False  # leave at once instead of draining
     why: str = ""  # what to tell those who are retired
 

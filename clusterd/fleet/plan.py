@@ -255,10 +255,12 @@ def _zygotes(out: Plan, roster: Roster, goal: Goal, now: float) -> None:
         wanted = {z.generation for z in roster.zygotes} if needed else set()
     for zygote in roster.zygotes:
         idle = zygote.phase is not ZygotePhase.DISMISSED
-        loading_in_vain = goal.mode is Mode.STOPPING and zygote.phase is ZygotePhase.LOADING
+        needed = goal.sweep and zygote.generation == goal.stable
+        stopping = goal.mode is Mode.STOPPING and not needed
+        loading_in_vain = stopping and zygote.phase is ZygotePhase.LOADING
         if idle and (zygote.generation not in wanted or loading_in_vain):
             out.actions.append(DismissZygote(zygote))
-    if goal.mode is Mode.STOPPING:
+    if goal.mode is Mode.STOPPING and not goal.sweep:
         return
     for generation in (goal.stable, goal.candidate):
         if generation is None or generation in roster.lost or generation in roster.faults:

@@ -24,6 +24,7 @@ class Worker:
     leaving: bool = False  # it asked to be replaced, and serves until it is
     recycling: bool = False  # … since it has served long enough: no fault of anybody
     asked: bool = False  # its going is our wish, not its fault
+    sweeps: bool = False  # it drains as one of the last, and empties the accept queues
     accepting: bool = False  # from ready on, until it says that it drains
     condition: str = ""  # what is wrong with it (`core.vitals`), or nothing
     verdict_at: float = inf  # when it is replaced for standing still, unless …

@@ -202,10 +202,24 @@ class Cover:
 
 @dataclass(frozen=True, slots=True)
 class Uncover:
-    """Let go of these listeners: their own worker is back, or nobody is to serve them any more.
+    """Close these listeners: their own worker is back, and accepts what waits in them."""
 
-    What is in their queues is accepted first, so that closing them resets nobody.
+    listeners: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Empty:
+    """Accept what waits in these listeners, then close them: no other process has them.
+
+    fds: the listeners, which are closed to newcomers.
     """
+
+    listeners: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Lasting:
+    """These of a worker's listeners are open after the cluster has ended, however it ends."""
 
     listeners: list[str]
 
@@ -232,6 +246,8 @@ Message = (
     | Reopen
     | Cover
     | Uncover
+    | Empty
+    | Lasting
 )
 
 WIRE: dict[str, type[Message]] = {cls.__name__: cls for cls in Message.__args__}

@@ -3,7 +3,6 @@
 import os
 import signal
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from clusterd.core.errors import Bug
@@ -29,7 +28,7 @@ from clusterd.ipc.messages import (
 )
 from clusterd.ipc.scoreboard import Cell
 from clusterd.kernel.real import Death
-from clusterd.master import ahead, certificates, vitals
+from clusterd.master import ahead, certificates, ending, vitals
 from clusterd.master.cause import explained
 from clusterd.master.cluster import Cluster
 from clusterd.master.group import Dump, Group, Pipe
@@ -111,7 +110,6 @@ def ready(group: Group, worker: Worker, message: Ready) -> None:
     now = group.kernel.now()
     worker.phase, worker.since, worker.deadline = after, now, float("inf")
     worker.accepting = True
-    swept(group)
     took = round(now - worker.born, 3)
     group.note(Kind.READIED, **group.identity(worker), seconds=took)
     group.roster.ever_ready = True
@@ -137,12 +135,6 @@ def announce(cluster: Cluster) -> None:
     stable = cluster.main.goal.stable
     cluster.note(Kind.READY, workers=workers, seconds=seconds, generation=stable)
     ahead.renew(cluster)
-
-
-def swept(group: Group) -> None:
-    """The last worker of a stop in a pause is there, and empties the queues; or cannot be had."""
-    if group.goal.sweep:
-        group.goal = replace(group.goal, sweep=False)
 
 
 def leaving(group: Group, worker: Worker, message: Leaving) -> None:
@@ -273,7 +265,7 @@ TABLE: dict[type[Message], Callable[[Group, Any, Any], None]] = {
 
 def unspawned(group: Group, worker: Worker, reason: str) -> None:
     """A worker was ordered and never came to be: back off its slot."""
-    swept(group)
+    ending.count_failure(group)
     wait = 0.0
     if not worker.asked:
         tally = group.roster.slot(worker.slot)
@@ -319,8 +311,11 @@ def _worker_died(group: Group, worker: Worker, code: int) -> None:
     group.cluster.guard(dump_arrived, group, worker.row)
     if worker.row in group.dumps and group.dumps[worker.row].text:
         dump_over(group, worker.row)
-    swept(group)
     now, was = group.kernel.now(), worker.phase
+    if was is Phase.BOOTING or worker.born >= group.stop_began:
+        ending.count_failure(group)
+    elif code and worker.sweeps:
+        group.sockets.leave_unserved()
     uptime = now - worker.since if was is Phase.READY else 0.0
     worker.phase = step(was, Cue.EXITED)
     fault = not worker.asked
@@ -357,7 +352,8 @@ def back_off(group: Group, worker: Worker, uptime: float) -> None:
 def _zygote_died(group: Group, zygote: Zygote, code: int) -> None:
     group.cluster.guard(zygote_spoke, group, zygote.pid)
     group.roster.zygotes.remove(zygote)
-    swept(group)
+    if zygote.phase is not ZygotePhase.DISMISSED:
+        ending.count_failure(group)
     channel = group.zygote_channels.pop(zygote.pid)
     group.kernel.unwatch(channel)
     channel.close()

@@ -3,13 +3,14 @@
 The arrangement is computed from what is, each turn, and only differences are sent.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from clusterd.fleet.goal import Mode
 from clusterd.fleet.lifecycle import Phase
 from clusterd.ipc.channel import MAX_FDS
 from clusterd.ipc.messages import Cover, Uncover
 from clusterd.master.group import Group
+from clusterd.master.sockets import batched
 from clusterd.master.vitals import STANDING
 
 
@@ -30,7 +31,7 @@ def arrange(group: Group) -> None:
     stands_in = share(owned - ready.keys(), sorted(ready))
     names: dict[int, set[str]] = {worker.row: set() for worker in ready.values()}
     for one in group.sockets:
-        if one.slot in stands_in:
+        if one.slot in stands_in and not one.dropped:
             names[ready[stands_in[one.slot]].row].add(one.name)
     fds = {one.name: one.sock.fileno() for one in group.sockets}
     for row, wanted in names.items():
@@ -43,8 +44,3 @@ def arrange(group: Group) -> None:
         if old and channel.send(Uncover(old)):
             have.difference_update(old)
         group.covers[row] = have  # what did not get through is sent again, next turn
-
-
-def batched(names: list[str], size: int) -> Iterator[list[str]]:
-    """The names in lists of at most `size`."""
-    return (names[i : i + size] for i in range(0, len(names), size))

@@ -83,6 +83,8 @@ class Group:
     slots: dict[int, list[int]] = field(default_factory=dict)  # theirs by slot, as SLOTTED has them
     autoscale: Autoscale | None = None  # where max_workers is set
     by_hand: bool = False  # somebody said how many, which holds until autoscaling is told to go on
+    stop_began: float = inf  # when it was told to stop
+    sweep_failures: int = 0  # workers and zygotes that ended then before they could be of use
     again: bool = False  # a reload was asked for while one is rolling
     announced: bool = False  # the whole size was ready once
     restarts: dict[int, int] = field(default_factory=dict)  # unasked deaths, by slot
@@ -186,7 +188,13 @@ class Group:
         dumps = min((dump.deadline for dump in self.dumps.values()), default=inf)
         growth = inf if self.autoscale is None else self.autoscale.due
         verdicts = (worker.verdict_at for worker in self.roster.workers.values())
-        return min(dumps, growth, *verdicts)
+        sweep = self.sweep_until if self.goal.sweep else inf
+        return min(dumps, growth, sweep, *verdicts)
+
+    @property
+    def sweep_until(self) -> float:
+        """When a stop no longer waits for a worker that could empty the accept queues."""
+        return self.stop_began + self.patience.graceful
 
     def close(self) -> None:
         """Let go of what is left once it is over."""

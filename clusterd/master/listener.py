@@ -4,6 +4,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import select
 import socket
 import stat
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from dataclasses import dataclass, replace
 from clusterd.config.address import Address, Fd, Tcp, Unix
 from clusterd.core.errors import BindError, ConfigError
 from clusterd.core.plain import Descriptor
+from clusterd.kernel.filters import refuse_newcomers
 from clusterd.master.activation import Luggage, Passed, address_of, revive
 from clusterd.master.holder import holder_of
 
@@ -34,7 +36,23 @@ class Listener:
     path: str = ""  # of a Unix socket, with its inode and the lock beside it
     inode: int = 0
     lock: Descriptor = -1
+    unserved: bool = False  # a Unix socket, closed to newcomers: connections may wait in its queue
+    dropped: bool = False  # the settings no longer name it; closed when its queue was handed on
     kept: bool = False  # by systemd for our next life: its file is to stay should we be killed
+
+    def refuse_newcomers(self) -> None:
+        """Have the queue only empty from now on. Raises OSError where the system does not."""
+        # A Unix socket that is shut down looks as if connections waited, for ever.
+        self.unserved = bool(self.path) and self.is_waited_for()
+        refuse_newcomers(self.sock)
+
+    def is_waited_for(self) -> bool:
+        """Whether connections wait in the queue that are reset when the last copy closes."""
+        if self.unserved:
+            return True
+        poll = select.poll()
+        poll.register(self.sock, select.POLLIN | select.POLLRDHUP)
+        return any(events == select.POLLIN for _, events in poll.poll(0))
 
     def close(self) -> None:
         """Close our copy; a socket file that is still ours goes, and then its lock."""

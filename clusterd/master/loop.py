@@ -12,6 +12,7 @@ from clusterd.master import (
     absorb,
     certificates,
     cover,
+    ending,
     growth,
     orders,
     reload,
@@ -79,6 +80,7 @@ class Loop:
             guard(absorb.judge, group)
             guard(self._give_up, group)
             guard(growth.look, group)
+            guard(ending.hand_on_queues, group)
             guard(self._act, group)
             guard(cover.arrange, group)
             guard(certificates.settle, group)
@@ -117,6 +119,7 @@ class Loop:
             return
         self._waiting.discard(group.name)
         for _ in range(MOST_ROUNDS):
+            ending.settle(group)
             news = reload.settle(group)
             due = plan(group.roster, group.goal, group.patience, kernel.now())
             for action in due.actions:

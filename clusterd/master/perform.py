@@ -22,13 +22,14 @@ from clusterd.fleet.plan import (
 )
 from clusterd.fleet.roster import Worker, Zygote, ZygotePhase
 from clusterd.ipc.channel import Channel
-from clusterd.ipc.messages import Boot, Drain, Leave, Quit
+from clusterd.ipc.messages import Boot, Drain, Lasting, Leave, Quit
 from clusterd.ipc.messages import Spawn as SpawnOrder
 from clusterd.kernel.child import argv
 from clusterd.master import absorb, reload, vitals
 from clusterd.master.group import Group, Handles, Pipe
 
 NO_ROW = 5.0  # seconds until a worker is ordered again after there was no row for it
+LEAST_TO_SWEEP = 1.0  # seconds for a worker that a stop started to empty the accept queues
 QUICK = 1.0  # seconds that a worker has to leave when it is to leave at once
 
 
@@ -175,6 +176,9 @@ def _order(group: Group, worker: Worker, zygote: Zygote, channel: Channel, fds: 
         worker.deadline = worker.born + group.patience.spawn
         if not group.zygote_channels[zygote.pid].send(order, fds):
             raise OSError("the zygote takes no orders")
+    lasting = [one.name for one in listeners if one.inherited or one.kept]
+    if lasting and not group.is_command:
+        channel.send(Lasting(lasting))
     group.note(Kind.SPAWNED, slot=worker.slot, generation=worker.generation, row=worker.row)
 
 
@@ -194,9 +198,14 @@ def retire(group: Group, action: Retire) -> None:
         channel.send(Quit())
         return
     within = min(patience.boot_stop, patience.graceful) if booting else patience.graceful
+    if worker.born >= group.stop_began:  # it was started to empty the queues: there is less time
+        within = max(LEAST_TO_SWEEP, min(within, group.sweep_until - now))
     worker.deadline = now + within + patience.overtime
     worker.deadline = vitals.time_to_drain(group, worker, worker.deadline)
     stopping = group.goal.mode is Mode.STOPPING
+    worker.sweeps = stopping and not booting
+    if worker.sweeps:
+        group.sockets.mark_served()
     sibling = any(w.phase is Phase.READY for w in group.roster.workers.values())
     channel.send(
         Drain(

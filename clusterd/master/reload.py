@@ -10,11 +10,10 @@ from clusterd.fleet.backoff import Backoff
 from clusterd.fleet.goal import Goal, Mode
 from clusterd.fleet.rollout import Verdict, after, judge
 from clusterd.ipc.certificates import Sealed
-from clusterd.ipc.messages import Cover, Uncover
 from clusterd.master import ahead
 from clusterd.master.certificates import read
 from clusterd.master.cluster import Cluster
-from clusterd.master.ending import refuse_newcomers, stop_group, tell_sockets
+from clusterd.master.ending import drop, stop_group, tell_sockets
 from clusterd.master.founding import found, patience_of
 from clusterd.master.group import Group
 
@@ -292,20 +291,6 @@ def drop_unwanted(group: Group) -> None:
     """Let go of addresses that the serving settings no longer name.
 
     Nothing new gets in from now on; a ready worker empties the queues before the last copy of
-    each socket closes, so that nobody is reset.
+    each socket closes, so that no client is reset.
     """
-    keys = group.sockets.unwanted(group.config.listen)
-    gone = [one for key in keys for one in group.sockets.groups[key]]
-    if not gone:
-        return
-    refuse_newcomers(group, gone)
-    heir = next((w for w in group.roster.live() if w.pid is not None), None)
-    if heir is not None:
-        names = [one.name for one in gone]
-        channel = group.handles[heir.row].channel
-        channel.send(Cover(names), [one.sock.fileno() for one in gone])
-        channel.send(Uncover(names))
-    for one in gone:
-        group.note(Kind.UNBOUND, address=one.name)
-    group.sockets.remove(keys)
-    tell_sockets(group.cluster)
+    drop(group, group.sockets.unwanted(group.config.listen))

@@ -3,13 +3,16 @@
 import contextlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from clusterd.config.address import Tcp, parse_bind, without_option
 from clusterd.config.serving import ListenSettings
 from clusterd.core.errors import ConfigError
-from clusterd.kernel.filters import refuse_newcomers
+from clusterd.kernel.filters import welcome_newcomers
 from clusterd.master.activation import Luggage
 from clusterd.master.listener import Listener, listen, sibling
+
+T = TypeVar("T")
 
 
 class Sockets:
@@ -26,20 +29,33 @@ class Sockets:
     def add(self, settings: ListenSettings, size: int) -> list[str]:
         """Bind what is not bound yet; all or nothing. The addresses added. Raises BindError."""
         self.backlog = settings.backlog
+        keys = [str(parse_bind(text)) for text in settings.bind]
+        # Socket files have been shut down for good: such an address is bound anew.
+        files = {
+            key for key in keys for one in self.groups.get(key, ()) if one.dropped and one.path
+        }
+        self.remove(files)
         before = {key: list(group) for key, group in self.groups.items()}
         names = {id(one): (one.name, one.slot) for one in self}
         added: list[str] = []
+        back: list[Listener] = []
         try:
-            for text in settings.bind:
-                key = str(parse_bind(text))
+            for key in keys:
                 if key not in self.groups:
                     self._refuse_change(key)
-                    self.groups[key] = listen(parse_bind(text), settings.backlog, self.luggage)
+                    self.groups[key] = listen(parse_bind(key), settings.backlog, self.luggage)
                     added.append(key)
+                for one in [one for one in self.groups[key] if one.dropped]:
+                    welcome_newcomers(one.sock)
+                    one.dropped = False
+                    back.append(one)
             if settings.balance == "reuseport":
                 self.widen(size)
         except BaseException:
             self.remove(added)
+            self.refuse_newcomers(back)
+            for one in back:
+                one.dropped = True
             for key, group in before.items():
                 for one in self.groups[key]:
                     if one not in group:
@@ -84,7 +100,39 @@ class Sockets:
     def unwanted(self, settings: ListenSettings) -> list[str]:
         """Addresses that are bound and that the settings no longer name."""
         wanted = {str(parse_bind(text)) for text in settings.bind}
-        return [key for key in self.groups if key not in wanted]
+        return [key for key in self.groups if key not in wanted and not self._is_dropped(key)]
+
+    def _is_dropped(self, key: str) -> bool:
+        return any(one.dropped for one in self.groups[key])
+
+    def dropped(self) -> list[Listener]:
+        """Listeners of addresses that are no longer wanted, whose queues are yet to be emptied."""
+        return [one for one in self if one.dropped]
+
+    def close(self, listeners: Iterable[Listener]) -> None:
+        """Close some listeners, and forget addresses that have none left."""
+        for listener in listeners:
+            listener.close()
+        gone = {id(listener) for listener in listeners}
+        self.groups = {
+            key: left
+            for key, group in self.groups.items()
+            if (left := [one for one in group if id(one) not in gone])
+        }
+
+    def is_waited_for(self) -> bool:
+        """Whether connections wait in a queue that ends with us."""
+        return any(one.is_waited_for() for one in self if not one.inherited)
+
+    def mark_served(self) -> None:
+        """A worker empties all queues before it leaves."""
+        for one in self:
+            one.unserved = False
+
+    def leave_unserved(self) -> None:
+        """That worker ended before its time: of the queue of a Unix socket nothing is known."""
+        for one in self:
+            one.unserved = bool(one.path)
 
     def of_slot(self, slot: int, settings: ListenSettings) -> list[Listener]:
         """What a new worker of this slot serves."""
@@ -112,7 +160,7 @@ class Sockets:
         for listener in listeners:
             try:
                 if not listener.inherited:
-                    refuse_newcomers(listener.sock)
+                    listener.refuse_newcomers()
             except OSError as error:
                 if listener.kept:
                     continue
@@ -128,3 +176,8 @@ def somaxconn() -> int:
         return int(Path("/proc/sys/net/core/somaxconn").read_text())
     except (OSError, ValueError):
         return 0
+
+
+def batched(items: list[T], size: int) -> Iterator[list[T]]:
+    """The items in lists of at most `size`."""
+    return (items[i : i + size] for i in range(0, len(items), size))

@@ -5,14 +5,16 @@ of its own. Here one connection is taken a turn, and none while a less busy sibl
 """
 
 import asyncio
+import contextlib
 import errno
 import os
 import socket
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Protocol
 
 from clusterd.core.log import fields, get_logger
+from clusterd.kernel.filters import admit, refuse_newcomers
 from clusterd.worker.gate import Gate
 from clusterd.worker.handover import Handover
 from clusterd.worker.threads import Pool
@@ -51,6 +53,7 @@ class Source(Protocol):
     def fileno(self) -> int: ...
     def take(self) -> int: ...
     def family_of(self, fd: int) -> int: ...
+    def refuse_newcomers(self) -> None: ...
     def close(self) -> None: ...
 
 
@@ -99,6 +102,10 @@ class Listener:
     def family_of(self, fd: int) -> int:
         return self._family
 
+    def refuse_newcomers(self) -> None:
+        with contextlib.suppress(OSError):  # a system without the means: they are served, too
+            refuse_newcomers(self._sock)
+
     def close(self) -> None:
         self._sock.close()
 
@@ -131,6 +138,9 @@ class Queue:
 
     def family_of(self, fd: int) -> int:
         return family_of(fd)
+
+    def refuse_newcomers(self) -> None:
+        """Only siblings can write to it."""
 
     def close(self) -> None:
         """It is closed by whoever owns the hand-over."""
@@ -235,6 +245,18 @@ class Acceptor:
         """Let go of a source: our copy of it is closed."""
         for source in [source for source in self.sources if source.name == name]:
             self._remove(source)
+
+    def empty(self, source: Source) -> None:
+        """Accept all that waits in a listener that only we have, and close it."""
+        while self._take_last(source):
+            pass
+        source.close()
+
+    def refuse_newcomers(self, lasting: Iterable[str]) -> None:
+        """Close the listeners to newcomers, except those of these names: they outlive us."""
+        for source in self.sources:
+            if source.name not in lasting:
+                source.refuse_newcomers()
 
     def start(self) -> None:
         self._running = True
@@ -346,6 +368,7 @@ class Acceptor:
             if error.errno in EXHAUSTED:
                 self._say("the accept queue could not be emptied: %s", error)
             return is_passing(error)
+        admit(fd)  # its listener was closed to newcomers, perhaps before this one was in
         self._adopt(fd, source.family_of, source.make)
         return True
 

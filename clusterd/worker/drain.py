@@ -1,6 +1,7 @@
 """Leaving: stop accepting, finish what is in hand, hand over the rest, all within a time."""
 
 import asyncio
+import contextlib
 import fcntl
 import struct
 import termios
@@ -10,6 +11,7 @@ from typing import Any, Protocol
 
 from clusterd.core.log import fields, get_logger
 from clusterd.ipc.messages import Drain as Order
+from clusterd.kernel.filters import admit
 from clusterd.worker.accept import Acceptor
 from clusterd.worker.handover import Handover
 
@@ -94,21 +96,27 @@ class Drain:
         if deadline < self._deadline:
             self._deadline = deadline
             self._cut = min(self._cut, deadline - reserve(order.within))
-        if order.last and not self._last:
+        becomes_last = order.last and not self._last
+        if becomes_last:
             self._last, self._hands_over = True, False
-            self._acceptor.sweep()  # what siblings, which leave as well, were handed
         self._host.drain_begins(self._last, self._cut)
+        if becomes_last:
+            self._acceptor.sweep()  # what siblings, which leave as well, were handed
         self._wake.set()
 
     async def run(self) -> None:
         """Returns when no connection is left; the app's shutdown is not ours."""
-        self._stop_accepting()
+        self._acceptor.stop()
         host = self._host
+        # Before the queues are emptied: a connection that is made now must know from its first
+        # response on that there is to be no second one.
         host.drain_begins(self._last, self._cut)
+        self._empty_queues()
         host.when_empty = self._wake.set
         # Connections just accepted get their `connection_made`, and one look at their bytes.
         for _ in range(3):
             await asyncio.sleep(0)
+        self._admit_all()
         self._look()
         if self.on_offered is not None:
             self.on_offered()
@@ -124,16 +132,25 @@ class Drain:
         self._acceptor.close()
         logger.debug("drained", extra=fields(why=self._why, handed_over=self.handed_over))
 
-    def _stop_accepting(self) -> None:
-        """As the last, empty the queues: they were closed to newcomers, and hold clients.
+    def _empty_queues(self) -> None:
+        """As the last, accept what waits in the queues, which were closed to newcomers.
 
         The listeners stay open a while: a handshake that was half-way then still ends in them.
         """
-        self._acceptor.stop()
         if self._last:
             self._acceptor.sweep()
         else:
             self._acceptor.close()
+
+    def _admit_all(self) -> None:
+        """Lift the limit that connections may have inherited from their listener.
+
+        The master closes listeners to newcomers before we hear that we are to leave: what we
+        accepted in between may be deaf.
+        """
+        for connection in self._host.connections:
+            with contextlib.suppress(OSError):  # it is closed
+                admit(connection.fileno())
 
     def _more(self) -> bool:
         """Whether a last look into the queues found another client."""

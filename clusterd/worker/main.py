@@ -29,7 +29,9 @@ from clusterd.ipc.messages import (
     Draining,
     Dump,
     Dumped,
+    Empty,
     Failed,
+    Lasting,
     Leaving,
     Message,
     Quit,
@@ -145,6 +147,7 @@ class Life:
         self._main: asyncio.Task[int] | None = None
         self._asked_to_leave = False
         self._alone = False  # the master is gone
+        self._lasting: list[str] = []  # listeners that outlive the cluster
 
     def _make_server(self, app: Any) -> Server:
         server = Server(app, self.birth.config, self.loop, self.row, self.lifespan.state)
@@ -278,6 +281,11 @@ class Life:
             case Uncover():
                 for name in message.listeners:
                     self.acceptor.drop(name)
+            case Empty():
+                for name in message.listeners:
+                    self._empty(name, fds.pop(0))
+            case Lasting():
+                self._lasting = message.listeners
             case _:
                 logger.error("a worker is not told %s", type(message).__name__)
         close_all(fds)
@@ -293,8 +301,19 @@ class Life:
         else:
             os.close(fd)
 
+    def _empty(self, name: str, fd: int) -> None:
+        """Also while draining: clients that wait there have nobody else."""
+        if self.stage is Stage.BOOTING:
+            os.close(fd)
+        else:
+            listener = self._listener(name, socket.socket(fileno=fd), gated=False)
+            self.acceptor.empty(listener)
+
     def _on_master_gone(self) -> None:
         self._alone = True
+        # The master would do this at a stop. Without it, clients that come back for each request
+        # would keep us until the graceful timeout cuts them off.
+        self.acceptor.refuse_newcomers(self._lasting)
         self.loop.remove_reader(self.birth.channel.fileno())
         if self.stage is not Stage.DRAINING:
             logger.warning("the master is gone: finishing what is in hand, then leaving")

@@ -322,6 +322,8 @@ class Server:
         self.open += 1
         self.accepted += 1
         self.load_changed()
+        if self.draining:  # it was accepted before that, a turn of the loop ago
+            connection.drain_begins()
 
     def closed(self, connection: "Link") -> None:
         self.connections.discard(connection)

@@ -1,11 +1,13 @@
 """Listening sockets: bound all or none, named when refused, and nothing left of them."""
 
+import errno
 import os
 import socket
 import stat
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +20,7 @@ from clusterd.master.listener import Listener, listen
 from clusterd.master.sockets import Sockets
 from tests.support.network import needs_ipv6
 
-SO_LOCK_FILTER = 44  # socket(7)
+SO_ATTACH_FILTER = 26  # socket(7)
 LOOPBACK = ListenSettings(bind=("127.0.0.1:0",))
 
 
@@ -41,12 +43,20 @@ def close(*listeners: Listener) -> None:
         one.close()
 
 
-def test_where_filters_are_not_allowed_the_queue_is_as_short_as_can_be(sockets: Sockets) -> None:
-    """Linux 6.18 was seen to want CAP_NET_ADMIN; a locked filter is refused in the same way."""
+class Sandboxed(socket.socket):
+    """A listener in a system that has no limit on the TTL, and allows no filters."""
+
+    def setsockopt(self, level: int, option: int, *value: Any) -> None:
+        if level == socket.IPPROTO_IP or option == SO_ATTACH_FILTER:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+        super().setsockopt(level, option, *value)
+
+
+def test_where_nothing_else_is_allowed_the_queue_is_as_short_as_can_be(sockets: Sockets) -> None:
     sockets.add(LOOPBACK, 1)
     (one,) = sockets
-    one.sock.setsockopt(socket.SOL_SOCKET, SO_LOCK_FILTER, 1)
     where = one.sock.getsockname()
+    one.sock = Sandboxed(fileno=one.sock.detach())
     (reason,) = sockets.refuse_newcomers(sockets)
     assert "still takes connections" in reason
     clients = [socket.socket() for _ in range(3)]

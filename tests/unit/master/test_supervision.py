@@ -357,38 +357,6 @@ def test_pause_lets_all_leave_and_resume_brings_them_back() -> None:
         assert sim.ready(1) == 2
 
 
-def test_a_stop_in_a_pause_has_one_worker_answer_those_who_wait() -> None:
-    with simulated(3) as sim:
-        sim.start()
-        sim.kernel.send(signal.SIGWINCH)
-        sim.settle()
-        sim.kernel.send(signal.SIGTERM)
-        sim.until(lambda: bool(sim.kernel.workers()))
-        (sweeper,) = sim.kernel.workers()
-        sim.until(lambda: sim.loop.over)
-        assert any(isinstance(message, Drain) and message.last for message in sweeper.heard)
-        assert sim.cluster.exit is Exit.OK
-
-
-@pytest.mark.parametrize("how", ["it cannot be forked", "it dies", "there is no zygote"])
-def test_a_stop_in_a_pause_ends_though_nobody_can_sweep(how: str) -> None:
-    behaviour = Behaviour()
-    with simulated(1, lambda _: behaviour) as sim:
-        sim.start()
-        sim.kernel.send(signal.SIGWINCH)
-        sim.settle()
-        zygote = sim.kernel.zygotes()[0]
-        if how == "it cannot be forked":
-            behaviour.spawn_error = "no memory"
-        elif how == "it dies":
-            behaviour.ready_time, behaviour.dies_after = None, 0.1
-        else:
-            sim.kernel.kill(zygote.pid, signal.SIGKILL)
-        sim.kernel.send(signal.SIGTERM)
-        sim.until(lambda: sim.loop.over)
-        assert sim.cluster.exit is Exit.OK
-
-
 def test_forks_that_fail_everywhere_at_first_are_no_reason_to_give_up_at_once() -> None:
     failing = Behaviour(spawn_error="Resource temporarily unavailable")
     with simulated(2, lambda _: failing) as sim:

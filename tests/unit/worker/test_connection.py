@@ -7,6 +7,7 @@ import pytest
 
 from clusterd.config.serving import HttpSettings
 from clusterd.ipc.scoreboard import Cell
+from clusterd.worker.connection import Connection
 from tests.unit.worker.fakes import (
     CHUNKED,
     POST,
@@ -233,6 +234,12 @@ def test_requests_a_connection_and_draining() -> None:
         later.server.drain_begins(last=False, leave_by=0.0)
         assert later.connection.idle
         assert b"connection: close" in await later.talk(get())
+        between = Bench(hello)
+        accepted = Connection(between.server)  # and made a turn of the loop later
+        between.server.drain_begins(last=False, leave_by=0.0)
+        between.transport.protocol = between.connection = accepted
+        accepted.connection_made(between.transport)
+        assert b"connection: close" in await between.talk(get())
 
     run(test)
 

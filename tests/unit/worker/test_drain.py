@@ -196,10 +196,17 @@ def test_a_full_queue_leaves_them_here(bench: Bench, handover: Handover) -> None
 def test_the_last_one_empties_the_queue_first(bench: Bench) -> None:
     """Nobody comes after us: whoever waits in the accept queue still gets an answer."""
     late: list[FakeConnection] = []
-    bench.acceptor.queue.append(lambda: late.append(bench.connect(idle=False)))
+    knew: list[bool] = []
+
+    def connect() -> None:
+        knew.append(bench.host.draining)  # or it would promise to keep the connection
+        late.append(bench.connect(idle=False))
+
+    bench.acceptor.queue.append(connect)
     bench.at.append((START + 2, lambda: late[0].close_when_idle()))
 
     assert bench.run(last=True) == pytest.approx(2, abs=0.1)
+    assert knew == [True]
     assert late[0].end == "closed"
 
 

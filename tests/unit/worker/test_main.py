@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import random
+import select
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -22,7 +23,9 @@ from clusterd.ipc.messages import (
     Draining,
     Dump,
     Dumped,
+    Empty,
     Failed,
+    Lasting,
     Leaving,
     Message,
     Quit,
@@ -354,6 +357,37 @@ def test_an_orphaned_listener_is_covered_until_its_worker_is_back(start: Start) 
         with socket.create_connection(other.getsockname()):
             other.accept()[0].close()  # it left the connection to us
     assert worker.stop() == Exit.OK
+
+
+def test_a_listener_that_is_dropped_is_emptied_before_it_closes(start: Start) -> None:
+    worker = start()
+    with (
+        socket.create_server(("127.0.0.1", 0)) as other,
+        socket.create_connection(other.getsockname()) as client,
+    ):
+        worker.channel.send(Empty(["other"]), [other.fileno()])
+        assert worker.ask(client=client) == "open"
+        other.setblocking(False)
+        with socket.create_connection(other.getsockname()):
+            other.accept()[0].close()  # it watches it no longer
+    assert worker.stop() == Exit.OK
+
+
+@pytest.mark.parametrize("lasts", [False, True])
+def test_without_a_master_it_closes_its_listeners_to_newcomers(start: Start, lasts: bool) -> None:
+    """But not those that a later life of the cluster goes on with."""
+    worker = start()
+    if lasts:
+        worker.channel.send(Lasting(["127.0.0.1:0"]))
+        worker.channel.send(Dump())
+        worker.hear(Dumped)
+    with worker.connect() as client, socket.socket() as newcomer:
+        assert worker.ask(client=client) == "open"
+        worker.channel.close()
+        assert worker.wait() == Exit.OK
+        newcomer.setblocking(False)
+        newcomer.connect_ex(worker.address)
+        assert bool(select.select([], [newcomer], [], 0)[1]) is lasts
 
 
 def test_workers_of_one_image_draw_different_random_numbers(start: Start) -> None:

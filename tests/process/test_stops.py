@@ -1,0 +1,132 @@
+"""Stops under load: every request that was accepted gets its response, and the stop is short.
+
+Of 24 clients of an app that blocks, most wait at any time in a worker or in the accept queue.
+"""
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.authority import Authority
+from tests.support.crowd import Crowd
+from tests.support.secure import PAIR
+from tests.support.server import APPS, Server, serving
+
+CUT = "requests were cut off"  # what a worker logs whose graceful timeout is over
+
+
+@contextlib.contextmanager
+def serving_file(place: Path, text: str) -> Iterator[Server]:
+    """A cluster whose addresses are those of its clusterd.toml."""
+    (place / "clusterd.toml").write_text(text)
+    server = Server(place, "", "--min-ready", "0", from_file=True)
+    try:
+        yield server.ready()
+        if server.process.poll() is None:
+            assert server.stop() == 0, server.history()
+    finally:
+        server.dispose()
+
+
+def judge(crowd: Crowd, server: Server) -> None:
+    """None failed, and the stop did not wait for its timeout."""
+    crowd.join()
+    assert crowd.failed == [], server.history()
+    assert CUT not in server.log()
+
+
+def test_a_stop_fails_no_keep_alive_client(tmp_path: Path) -> None:
+    with serving(tmp_path, "slow:app") as server, Crowd(server.address) as crowd:
+        crowd.until(lambda answered: answered >= 48)
+        assert server.stop() == 0
+        judge(crowd, server)
+
+
+def test_over_tls(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    authority.issue("server")
+    context = authority.client()
+    with (
+        serving(tmp_path, "slow:app", *PAIR) as server,
+        Crowd(server.address, context=context) as crowd,
+    ):
+        crowd.until(lambda answered: answered >= 48)
+        assert server.stop() == 0
+        judge(crowd, server)
+
+
+def test_over_a_unix_socket(tmp_path: Path) -> None:
+    place = f"/tmp/clusterd-stops-{os.getpid()}"
+    with serving(tmp_path, "slow:app", "-b", f"unix:{place}") as server, Crowd(place) as crowd:
+        crowd.until(lambda answered: answered >= 48)
+        assert server.stop() == 0
+        judge(crowd, server)
+
+
+def test_a_stop_that_ends_a_pause(tmp_path: Path) -> None:
+    """Whoever waits in the queue by then is served by one more worker."""
+    with serving(tmp_path, "slow:app") as server, Crowd(server.address) as crowd:
+        crowd.until(lambda answered: answered >= 48)
+        server.ask("pause")
+        for worker in server.find("readied"):
+            server.event("exited", pid=worker["pid"])
+        assert server.stop() == 0
+        judge(crowd, server)
+
+
+def test_a_stop_after_all_workers_were_killed(tmp_path: Path) -> None:
+    """What their clients had in hand is lost; those that wait in the queue are served."""
+    with serving(tmp_path, "slow:app") as server:
+        os.kill(server.pid, signal.SIGSTOP)  # so that it starts no other before it is to stop
+        for worker in server.find("readied"):
+            os.kill(worker["pid"], signal.SIGKILL)
+        with Crowd(server.address, clients=8) as crowd:
+            crowd.until_waiting(8)
+            server.signal(signal.SIGTERM)
+            os.kill(server.pid, signal.SIGCONT)
+            assert server.wait() == 0
+            judge(crowd, server)
+            assert crowd.answered >= 8
+
+
+def test_the_death_of_the_master(tmp_path: Path) -> None:
+    with serving(tmp_path, "slow:app") as server, Crowd(server.address) as crowd:
+        crowd.until(lambda answered: answered >= 48)
+        server.process.kill()
+        server.process.wait()
+        judge(crowd, server)
+
+
+def test_the_removal_of_a_group(tmp_path: Path) -> None:
+    web = '[web]\napp = "tell:app"\nbind = ["127.0.0.1:0"]\nworkers = 1\n'
+    shop = f'[group.shop]\napp = "slow:app"\napp_dir = "{APPS}"\nworkers = 2\n'
+    with serving_file(tmp_path, f'{web}{shop}bind = ["127.0.0.1:0"]\n') as server:
+        (found,) = server.find("listening", group="shop")
+        host, _, port = found["address"].rpartition(":")
+        with Crowd((host, int(port))) as crowd:
+            crowd.until(lambda answered: answered >= 48)
+            (tmp_path / "clusterd.toml").write_text(web)
+            server.ask("reload")
+            server.event("group_removed", group="shop")
+            judge(crowd, server)
+
+
+@pytest.mark.parametrize("unix", [False, True], ids=["tcp", "unix"])
+def test_a_reload_that_takes_an_address_away(tmp_path: Path, unix: bool) -> None:
+    place = f"unix:/tmp/clusterd-stops-{os.getpid()}"
+    extra = place if unix else "127.0.0.1:0"
+    web = '[web]\napp = "slow:app"\nworkers = 2\nbind = ["127.0.0.2:0"'
+    with serving_file(tmp_path, f'{web}, "{extra}"]\n') as server:
+        (found,) = (e for e in server.find("listening") if "127.0.0.2" not in e["address"])
+        host, _, port = found["address"].rpartition(":")
+        address = port if unix else (host, int(port))
+        with Crowd(address, keep=False) as crowd:  # kept connections are handed on
+            crowd.until(lambda answered: answered >= 48)
+            (tmp_path / "clusterd.toml").write_text(f"{web}]\n")
+            server.ask("reload")
+            server.event("unbound")
+            judge(crowd, server)

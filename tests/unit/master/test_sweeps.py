@@ -1,0 +1,295 @@
+"""A stop empties the accept queues: where no worker is ready, one more is started for that."""
+
+import contextlib
+import errno
+import signal
+import socket
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clusterd.core.errors import BindError
+from clusterd.core.events import Kind
+from clusterd.core.exits import Exit
+from clusterd.fleet.lifecycle import Phase
+from clusterd.ipc.messages import Drain, Empty
+from clusterd.master import ending, orders
+from tests.support.fake import Behaviour, Child
+from tests.support.simulated import Simulation, config, simulated
+
+
+class Client:
+    """A connection in the queue of the first listener, until `served`."""
+
+    def __init__(self, sim: Simulation) -> None:
+        self.listener = next(iter(sim.group.sockets)).sock.dup()
+        self.listener.setblocking(False)
+        self.sock = socket.socket(self.listener.family)
+        self.sock.connect(self.listener.getsockname())
+
+    def served(self) -> None:
+        """As a worker does that empties the queue."""
+        self.listener.accept()[0].close()
+
+
+@contextlib.contextmanager
+def waiting(sim: Simulation) -> Iterator[Client]:
+    client = Client(sim)
+    try:
+        yield client
+    finally:
+        client.sock.close()
+        client.listener.close()
+
+
+def pause(sim: Simulation) -> None:
+    sim.kernel.send(signal.SIGWINCH)
+    sim.settle()
+
+
+def stop(sim: Simulation) -> None:
+    sim.kernel.send(signal.SIGTERM)
+
+
+def is_told_to_be_the_last(worker: Child) -> bool:
+    return any(isinstance(message, Drain) and message.last for message in worker.heard)
+
+
+def serve_by_one_more(sim: Simulation, client: Client) -> None:
+    """Until the stop is over. One worker is started, and ready, before it is told to leave."""
+    before = {worker.pid for worker in sim.kernel.workers()}
+
+    def newborn() -> list[Child]:
+        return [one for one in sim.kernel.workers() if one.pid not in before]
+
+    sim.until(lambda: any(is_told_to_be_the_last(one) for one in newborn()))
+    (sweeper,) = newborn()
+    assert sweeper.ready
+    client.served()
+    sim.until(lambda: sim.loop.over)
+    assert sim.cluster.exit is Exit.OK
+
+
+def test_a_stop_in_a_pause() -> None:
+    with simulated(3) as sim:
+        sim.start()
+        pause(sim)
+        with waiting(sim) as client:
+            stop(sim)
+            serve_by_one_more(sim, client)
+
+
+def test_a_stop_in_a_pause_where_no_connection_waits_starts_no_worker() -> None:
+    with simulated(3) as sim:
+        sim.start()
+        pause(sim)
+        spawned = len(sim.find(Kind.SPAWNED))
+        stop(sim)
+        sim.until(lambda: sim.loop.over)
+        assert len(sim.find(Kind.SPAWNED)) == spawned
+
+
+def test_a_stop_after_all_workers_were_killed() -> None:
+    with simulated(2) as sim:
+        sim.start()
+        with waiting(sim) as client:
+            for worker in sim.kernel.workers():
+                sim.kernel.kill(worker.pid, signal.SIGKILL)
+            sim.order(lambda: orders.stop(sim.cluster))
+            serve_by_one_more(sim, client)
+
+
+def test_a_stop_after_the_zygote_was_killed_as_well() -> None:
+    """It imports once more."""
+    with simulated(2) as sim:
+        sim.start()
+        with waiting(sim) as client:
+            for child in [*sim.kernel.zygotes(), *sim.kernel.workers()]:
+                sim.kernel.kill(child.pid, signal.SIGKILL)
+            sim.order(lambda: orders.stop(sim.cluster))
+            serve_by_one_more(sim, client)
+
+
+def test_the_last_workers_that_are_killed_while_they_drain_are_replaced() -> None:
+    with simulated(2, lambda _: Behaviour(drain_time=5.0)) as sim:
+        sim.start()
+        with waiting(sim) as client:
+            stop(sim)
+            sim.until(lambda: sim.group.roster.count(Phase.DRAINING) == 2)
+            for worker in sim.kernel.workers():
+                sim.kernel.kill(worker.pid, signal.SIGKILL)
+            serve_by_one_more(sim, client)
+
+
+def test_deaths_of_those_that_the_pause_sent_away_do_not_end_it() -> None:
+    """A worker that was paused leaves, or is killed, while the one that empties them starts."""
+    with simulated(2, lambda _: Behaviour(drain_time=5.0, ready_time=2.0)) as sim:
+        sim.start()
+        sim.kernel.send(signal.SIGWINCH)
+        sim.until(lambda: sim.group.roster.count(Phase.DRAINING) == 2)
+        old = sim.kernel.workers()
+        with waiting(sim) as client:
+            stop(sim)
+            sim.until(lambda: sim.group.roster.count(Phase.BOOTING) == 1)
+            for worker in old:
+                sim.kernel.kill(worker.pid, signal.SIGKILL)
+            serve_by_one_more(sim, client)
+
+
+def test_before_any_worker_was_ready_a_stop_waits_for_none() -> None:
+    with simulated(2, lambda _: Behaviour(ready_time=None)) as sim:
+        sim.until(lambda: bool(sim.kernel.workers()))
+        with waiting(sim):
+            stop(sim)
+            sim.until(lambda: sim.loop.over)
+            assert len(sim.find(Kind.SPAWNED)) == 2
+
+
+@pytest.mark.parametrize(
+    "how", ["it cannot be forked", "it dies", "the import fails", "the queue is never empty"]
+)
+def test_a_stop_ends_though_no_worker_can_empty_the_queues(how: str) -> None:
+    behaviour = Behaviour()
+    with simulated(1, lambda _: behaviour) as sim:
+        sim.start()
+        pause(sim)
+        if how == "it cannot be forked":
+            behaviour.spawn_error = "no memory"
+        elif how == "it dies":
+            behaviour.ready_time, behaviour.dies_after = None, 0.1
+        elif how == "the import fails":
+            behaviour.import_error = "broken"
+            sim.kernel.kill(sim.kernel.zygotes()[0].pid, signal.SIGKILL)
+        with waiting(sim):
+            stop(sim)
+            sim.until(lambda: sim.loop.over)
+        assert sim.cluster.exit is Exit.OK
+
+
+def test_a_worker_that_hangs_at_its_start_is_waited_for_as_long_as_a_stop_may_take() -> None:
+    behaviour = Behaviour()
+    with simulated(1, lambda _: behaviour, graceful_timeout=7.0) as sim:
+        sim.start()
+        pause(sim)
+        behaviour.ready_time = None
+        with waiting(sim):
+            began = sim.kernel.time
+            stop(sim)
+            sim.until(lambda: sim.loop.over)
+        assert sim.kernel.time - began < 2 * 7.0 + sim.group.patience.overtime
+
+
+def test_a_quick_stop_empties_nothing() -> None:
+    with simulated(1) as sim:
+        sim.start()
+        pause(sim)
+        spawned = len(sim.find(Kind.SPAWNED))
+        with waiting(sim):
+            sim.kernel.send(signal.SIGQUIT)
+            sim.until(lambda: sim.loop.over)
+        assert len(sim.find(Kind.SPAWNED)) == spawned
+
+
+def on(*bind: str, workers: int = 1) -> Any:
+    whole = config(workers)
+    return replace(whole, listen=replace(whole.listen, bind=bind))
+
+
+@contextlib.contextmanager
+def on_two_addresses(place: Path) -> Iterator[Simulation]:
+    """Ready, on a port and on a Unix socket."""
+    sim = Simulation(on("127.0.0.1:0", f"unix:{place}"))
+    try:
+        yield sim.start()
+    finally:
+        sim.close()
+
+
+@pytest.fixture
+def both(tmp_path: Path) -> Iterator[Simulation]:
+    with on_two_addresses(tmp_path / "s") as sim:
+        yield sim
+
+
+def drop_the_port(sim: Simulation) -> None:
+    _, file = sim.config.listen.bind
+    sim.config = on(file)
+    sim.reload()
+
+
+def names_given(worker: Child) -> list[str]:
+    return [name for one in worker.heard if isinstance(one, Empty) for name in one.listeners]
+
+
+def test_what_waits_at_an_address_that_is_dropped_is_given_to_a_ready_worker(
+    both: Simulation,
+) -> None:
+    name = next(iter(both.group.sockets)).name
+    drop_the_port(both)
+    both.settle()
+    assert [names_given(worker) for worker in both.kernel.workers()] == [[name]]
+    assert both.find(Kind.UNBOUND, address=name)
+    assert [one.path != "" for one in both.group.sockets] == [True]
+
+
+def kill_all(sim: Simulation) -> None:
+    """Until none is ready."""
+    for worker in sim.kernel.workers():
+        sim.kernel.kill(worker.pid, signal.SIGKILL)
+    sim.until(lambda: not sim.ready())
+
+
+@contextlib.contextmanager
+def connected(family: socket.AddressFamily, where: Any) -> Iterator[None]:
+    with socket.socket(family) as client:
+        client.connect(where)
+        yield
+
+
+def test_where_no_worker_is_ready_it_waits_for_one(both: Simulation) -> None:
+    _, file = both.group.sockets
+    key = f"unix:{file.path}"
+    with connected(socket.AF_UNIX, file.path):
+        kill_all(both)
+        both.order(lambda: ending.drop(both.group, [key]))
+        assert file in list(both.group.sockets)
+        both.until(lambda: file not in list(both.group.sockets))
+        (worker,) = both.kernel.workers()
+        both.kernel.pump()
+        assert names_given(worker) == [file.name]
+
+
+def test_an_address_that_comes_back_before_it_was_emptied_takes_connections_again(
+    both: Simulation,
+) -> None:
+    port, file = both.group.sockets
+    where = port.sock.getsockname()
+    with connected(socket.AF_INET, where), connected(socket.AF_UNIX, file.path):
+        kill_all(both)
+        ending.drop(both.group, list(both.group.sockets.groups))
+        assert [one.dropped for one in both.group.sockets] == [True, True]
+        both.group.sockets.add(both.config.listen, 1)
+        assert [one.dropped for one in both.group.sockets] == [False, False]
+        assert port in list(both.group.sockets), "its queue is kept"
+        with connected(socket.AF_INET, where), connected(socket.AF_UNIX, file.path):
+            pass
+
+
+def test_one_that_cannot_be_bound_leaves_what_was_dropped_as_it_was(both: Simulation) -> None:
+    port, _ = both.group.sockets
+    with (
+        connected(socket.AF_INET, port.sock.getsockname()),
+        socket.create_server(("127.0.0.1", 0)) as taken,
+    ):
+        kill_all(both)
+        ending.drop(both.group, ["127.0.0.1:0"])
+        number = taken.getsockname()[1]
+        with pytest.raises(BindError):
+            both.group.sockets.add(on("127.0.0.1:0", f"127.0.0.1:{number}").listen, 1)
+        assert port.dropped
+        with socket.socket() as newcomer:
+            newcomer.setblocking(False)
+            assert newcomer.connect_ex(port.sock.getsockname()) == errno.EINPROGRESS
