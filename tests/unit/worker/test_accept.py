@@ -58,6 +58,7 @@ class FakeSource:
         self.name = name
         self.number = number
         self.script: list[int | OSError] = []
+        self.refuses = False
         self.closed = False
 
     def fileno(self) -> int:
@@ -73,6 +74,9 @@ class FakeSource:
 
     def family_of(self, fd: int) -> int:
         return socket.AF_INET
+
+    def refuse_newcomers(self) -> None:
+        self.refuses = True
 
     def close(self) -> None:
         self.closed = True
@@ -345,6 +349,21 @@ def test_a_sweep_takes_everything_whoever_is_busier(bench: Bench) -> None:
     bench.source.script = [7, OSError(errno.ECONNABORTED, "gone"), 8]
     bench.acceptor.sweep()
     assert bench.attached == [7, 8]
+
+
+def test_newcomers_are_refused_except_where_a_later_life_goes_on(bench: Bench) -> None:
+    other = FakeSource("other", 2000)
+    bench.acceptor.add(other)
+    bench.acceptor.refuse_newcomers(["other"])
+    assert (bench.source.refuses, other.refuses) == (True, False)
+
+
+def test_a_source_that_only_we_have_is_emptied_and_closed(bench: Bench) -> None:
+    other = FakeSource("other", 2000)
+    other.script = [7, OSError(errno.ECONNABORTED, "gone"), 8]
+    bench.acceptor.empty(other)
+    assert bench.attached == [7, 8]
+    assert other.closed
 
 
 def test_sources_come_and_go(bench: Bench) -> None:
