@@ -107,13 +107,13 @@ def _load_the_rest() -> None:
     gc.freeze()
 
 
-def _build(config: Config) -> Image:
+def _build(config: Config, is_forked: bool = True) -> Image:
     from clusterd.zygote import fresh
     from clusterd.zygote.importing import build
 
     if config.dev.reload:
         fresh.install()
-    return build(config.app)
+    return build(config.app, is_forked=is_forked)
 
 
 def _place(config: Config) -> str:
@@ -235,7 +235,7 @@ def _import_alone(config: Config) -> Image:
     """Import in the worker. It may take for ever, and then nobody would see that the master is
     gone."""
     set_parent_death_signal(signal.SIGKILL)
-    image = _build(config)
+    image = _build(config, is_forked=False)
     set_parent_death_signal(0)
     return image
 

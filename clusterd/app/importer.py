@@ -11,13 +11,17 @@ import inspect
 import os
 import sys
 import traceback
-from types import TracebackType
+from collections.abc import Sequence
+from types import ModuleType, TracebackType
 
+from clusterd.app import lazy
 from clusterd.core.errors import AppError
+from clusterd.core.own_code import OwnCode
 
 LIMIT = 32 * 1024  # bytes of traceback: it travels in one packet
 CUT = "…\n"
 MACHINERY = ("<frozen importlib", "<frozen runpy", os.path.dirname(importlib.__file__) + os.sep)
+OURS = (__file__, lazy.__file__)
 IGNORED = (KeyboardInterrupt, GeneratorExit)
 
 
@@ -29,18 +33,29 @@ class LoadError(AppError):
         self.traceback = traceback
 
 
-def load(app: str, app_dir: str = ".", factory: bool = False, interface: str = "asgi") -> object:
+def load(
+    app: str,
+    app_dir: str = ".",
+    factory: bool = False,
+    interface: str = "asgi",
+    preload_modules: Sequence[str] = (),
+) -> object:
     """Import the application, call it if it is a factory, and return it.
 
-    Raises LoadError, also where `interface` is auto and cannot be told.
+    Then import what it would import later: `preload_modules`, and what its own modules import
+    lazily. Raises LoadError, also where `interface` is auto and cannot be told.
     """
     module_name, attribute, called = split(app)
     directory = os.path.abspath(app_dir)
     if directory not in sys.path:
         sys.path.insert(0, directory)
-    found = _attribute(_module(module_name, app, directory), module_name, attribute)
-    if factory or called:
-        found = _call(found, app)
+    with lazy.LazyImports(OwnCode(app, app_dir)) as lazily:
+        found = _attribute(_module(module_name, app, directory), module_name, attribute)
+        if factory or called:
+            found = _call(found, app)
+        for name in preload_modules:
+            _module(name, "preload_modules", directory)
+        lazily.load(_lazy)
     if not callable(found):
         raise LoadError(
             f"{app}: {attribute} is a {type(found).__name__}, which is not callable",
@@ -171,6 +186,16 @@ def _attribute(module: object, name: str, attribute: str) -> object:
     return found
 
 
+def _lazy(module: ModuleType, name: str) -> object:
+    """Load what a module imports lazily under this name."""
+    try:
+        return lazy.read(module, name)
+    except (*IGNORED, ModuleNotFoundError):
+        raise
+    except BaseException as error:
+        raise _failed(f"the lazy import of {name} in {module.__name__} failed", error) from error
+
+
 def _call(factory: object, app: str) -> object:
     if not callable(factory):
         raise LoadError(f"{app} is not a factory: a {type(factory).__name__} cannot be called")
@@ -206,11 +231,11 @@ def own_traceback(error: BaseException) -> str:
 
 
 def _own(trace: TracebackType | None) -> TracebackType | None:
-    """The traceback from the first frame that is not this file's."""
-    while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+    """The traceback from the first frame that is not ours."""
+    while trace is not None and trace.tb_frame.f_code.co_filename in OURS:
         trace = trace.tb_next
     return trace
 
 
 def _is_machinery(filename: str) -> bool:
-    return filename == __file__ or filename.startswith(MACHINERY)
+    return filename in OURS or filename.startswith(MACHINERY)

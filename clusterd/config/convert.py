@@ -84,6 +84,8 @@ def allowed(row: Setting) -> str:
             return "a mode such as 027"
         case Kind.NAMES:
             return "names of groups"
+        case Kind.MODULES:
+            return "modules, e.g. shop.report"
         case Kind.ARGV:
             return "a command with its arguments, as a text or a list of texts"
         case Kind.PAIRS:
@@ -277,6 +279,14 @@ def _names(row: Setting, raw: Any) -> tuple[str, ...]:
     return tuple(_text(row, text) for text in texts if text != "")
 
 
+def _modules(row: Setting, raw: Any) -> tuple[str, ...]:
+    """Dotted names of modules."""
+    names = _names(row, raw)
+    if not all(map(_dotted, names)):
+        raise _refuse(row, raw)
+    return names
+
+
 def _argv(row: Setting, raw: Any) -> tuple[str, ...]:
     """Split as a shell would split it; no shell is asked, so there is no expansion."""
     try:
@@ -334,6 +344,7 @@ READERS: dict[Kind, Callable[[Setting, Any], Any]] = {
     Kind.WHOLE: _integer,
     Kind.OCTAL: _octal,
     Kind.NAMES: _names,
+    Kind.MODULES: _modules,
     Kind.ARGV: _argv,
     Kind.PAIRS: _pairs,
     Kind.ADDRESS: _address,

@@ -40,6 +40,14 @@ class AppSettings:
         Kind.CHOICE,
         choices=("auto", "always", "never"),
     )
+    preload_modules: tuple[str, ...] = setting(
+        (),
+        "Modules to import with the application, for those that it would import at its first "
+        "requests only, inside functions or lazily; 'clusterd check' lists them. May be given "
+        "more than once.",
+        Kind.MODULES,
+        metavar="MODULE",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 import asyncio
 import functools
 import os
-import random
 import signal
 import socket
 import sys
@@ -41,6 +40,7 @@ from clusterd.ipc.messages import (
 )
 from clusterd.ipc.scoreboard import Cell, Stage
 from clusterd.kernel import forked
+from clusterd.kernel.randomness import reseed
 from clusterd.kernel.signals import LOOK_SIGNAL
 from clusterd.worker import drain, dump, exit_handlers, recycle, vitals
 from clusterd.worker.accept import Acceptor, Listener, Queue
@@ -76,19 +76,6 @@ def run(birth: Birth, app: Any) -> int:
     except Exception:
         logger.exception("the worker failed: this is a bug in clusterd")
         return Exit.BUG
-
-
-def reseed() -> None:
-    """Give this process random numbers of its own.
-
-    Workers are copies of one image: without this, every worker of a generation would draw the
-    same "random" session keys and jitter. CPython reseeds its own generator after `os.fork`, but
-    a worker may be born in other ways; numpy's legacy generator is reseeded by nobody.
-    """
-    random.seed()
-    numpy = sys.modules.get("numpy.random")
-    if numpy is not None:
-        numpy.seed()
 
 
 def start_ticks() -> int:

@@ -13,6 +13,7 @@ class Image:
     app: object
     fingerprint: str
     seconds: float
+    identities: tuple[object, ...] = ()  # what `zygote.identities` found
 
 
 def fingerprint() -> str:

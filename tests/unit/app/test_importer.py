@@ -114,3 +114,17 @@ def test_a_long_traceback_is_cut(write: Write, tmp_path: Path) -> None:
     with pytest.raises(LoadError) as caught:
         load("shop:app", str(tmp_path))
     assert len(caught.value.traceback.encode()) <= LIMIT
+
+
+def test_modules_to_preload_are_imported_with_the_application(tmp_path: Path) -> None:
+    """After it, since the application may set up what they need."""
+    (tmp_path / "shop_early.py").write_text("async def app(scope, receive, send): ...")
+    (tmp_path / "shop_report.py").write_text("import shop_early")
+    load("shop_early:app", str(tmp_path), preload_modules=["shop_report"])
+    assert "shop_report" in sys.modules
+
+
+def test_a_module_to_preload_that_is_missing_fails_the_import(tmp_path: Path) -> None:
+    (tmp_path / "shop_alone.py").write_text("async def app(scope, receive, send): ...")
+    with pytest.raises(LoadError, match="there is no module shop_absent to import preload_modules"):
+        load("shop_alone:app", str(tmp_path), preload_modules=["shop_absent"])
