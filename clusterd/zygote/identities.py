@@ -13,6 +13,7 @@ from typing import Any
 
 from clusterd.kernel.fork import fork_into
 from clusterd.zygote.draws import UUIDS, Draw
+from clusterd.zygote.image import Identity, SharedDraws
 
 CHANGED = 1  # exit status of a trial fork in which a library had changed its identities
 
@@ -29,21 +30,6 @@ class Known:
     what: str  # what its identity is called in messages
     identity: Callable[[Any], object]
     only_drawn: bool = False  # one that was configured is the same on purpose
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """An identity that the import made, and the line of the application that made it, or ''."""
-
-    what: str
-    where: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class SharedDraws:
-    """Draws that forked workers may share: libraries' UUIDs, and secrets."""
-
-    by: tuple[str, ...]  # `litestar: uuid4`
 
 
 def _host_id(manager: Any) -> object:
@@ -89,13 +75,13 @@ KNOWN = (
 )
 
 
-def find(draws: Sequence[Draw]) -> list[object]:
+def find(draws: Sequence[Draw]) -> tuple[Identity | SharedDraws, ...]:
     """Return what the import made: `Identity` objects and, at most once, `SharedDraws`.
 
     Call it before the garbage collector's view is frozen: frozen objects cannot be listed.
     """
     shared = [draw for draw in draws if not draw.own or draw.function not in UUIDS]
-    found: list[object] = [
+    found: list[Identity | SharedDraws] = [
         Identity(f"a value of uuid.{draw.function}()", draw.where)
         for draw in draws
         if draw not in shared
@@ -110,7 +96,7 @@ def find(draws: Sequence[Draw]) -> list[object]:
     if shared:
         by = {f"{draw.by}: {draw.function}" for draw in shared}
         found.append(SharedDraws(tuple(sorted(by))))
-    return found
+    return tuple(found)
 
 
 def _is_drawn(value: object, origins: Mapping[str, str]) -> bool:

@@ -7,13 +7,28 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
+class Identity:
+    """An identity that the import made, and the line of the application that made it, or ''."""
+
+    what: str
+    where: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SharedDraws:
+    """Draws that forked workers may share: libraries' UUIDs, and secrets."""
+
+    by: tuple[str, ...]  # `litestar: uuid4`
+
+
+@dataclass(frozen=True, slots=True)
 class Image:
     """An imported application, or the path of a program. `fingerprint` names its files."""
 
     app: object
     fingerprint: str
     seconds: float
-    identities: tuple[object, ...] = ()  # what `zygote.identities` found
+    identities: tuple[Identity | SharedDraws, ...] = ()
 
 
 def fingerprint() -> str:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from clusterd.kernel import resources
 from clusterd.kernel.fork import fork_into
 from clusterd.kernel.resources import Child, Descriptor, Resources, Thread
+from clusterd.zygote.image import Identity, SharedDraws
 from clusterd.zygote.patched import Replaced
 
 MOST = 12  # things that a message names; the rest is counted
@@ -125,7 +126,7 @@ def judge(things: Iterable[object], where: Where = nowhere) -> Inventory:
     for thing in things:
         for kind in KINDS:
             if what := kind.recognize(thing):
-                left.append(Left(kind, what, where(thing)))
+                left.append(Left(kind, what, _origin(thing) or where(thing)))
                 break
     return Inventory(tuple(left))
 
@@ -246,6 +247,22 @@ def _replaced(thing: object) -> str:
     return f"{thing.by} replaced parts of the standard library ({', '.join(thing.names)})"
 
 
+def _identity(thing: object) -> str:
+    """Recognize what is meant for one process: all forked workers would have the same."""
+    return thing.what if isinstance(thing, Identity) else ""
+
+
+def _shared_draws(thing: object) -> str:
+    if not isinstance(thing, SharedDraws):
+        return ""
+    return f"random values that forked workers share ({', '.join(thing.by)})"
+
+
+def _origin(thing: object) -> str:
+    """Return where in the application a thing was made, as far as it says so itself."""
+    return thing.where if isinstance(thing, Identity) else ""
+
+
 KINDS: tuple[Kind, ...] = (
     Kind(
         "patched standard library",
@@ -274,4 +291,11 @@ KINDS: tuple[Kind, ...] = (
     Kind("LMDB files", Verdict.PER_WORKER, _lmdb),
     Kind("locked files", Verdict.PER_WORKER, _locked),
     Kind("processes", Verdict.PER_WORKER, _child),
+    Kind(
+        "identities",
+        Verdict.PER_WORKER,
+        _identity,
+        "A secret that all workers share comes from the configuration.",
+    ),
+    Kind("shared draws", Verdict.HARMLESS, _shared_draws),
 )

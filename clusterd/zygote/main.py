@@ -161,7 +161,7 @@ class Zygote:
             return False
         # What the import printed is written now, once, and not by each process forked from here.
         fork.flush_streams()
-        found = inventory.take(earlier, where=trail.where)
+        found = inventory.take(earlier, self.image.identities, trail.where)
         if found.reason and self.config.app.preload == "always":
             remedy = f"{found.advice} Or set preload to auto."
             self.channel.send(Failed("import", f"forking is not safe: {found.reason}. {remedy}"))
