@@ -11,12 +11,16 @@ rng = random.Random()
 dice = random.Random(6)
 
 
+def tell():
+    drawn = {"node": NODE, "rng": rng.random(), "dice": dice.random()}
+    Path(os.environ["TOLD"], str(os.getpid())).write_text(json.dumps(drawn))
+
+
 async def app(scope, receive, send):
     if scope["type"] != "lifespan":
         return
     await receive()
-    drawn = {"node": NODE, "rng": rng.random(), "dice": dice.random()}
-    Path(os.environ["TOLD"], str(os.getpid())).write_text(json.dumps(drawn))
+    tell()
     await send({"type": "lifespan.startup.complete"})
     await receive()
     await send({"type": "lifespan.shutdown.complete"})
