@@ -19,7 +19,8 @@ def test_a_uuid_that_the_application_draws_is_each_workers_own(tmp_path: Path) -
         first, second = told(place)
         assert first["node"] != second["node"]
         (loaded,) = server.find("zygote_readied")
-        assert "a value of uuid.uuid4() (identified.py:9)" in loaded["import_per_worker"]
+        assert loaded["import_per_worker"] == "identities"
+        assert "a value of uuid.uuid4() (identified.py:9)" in server.log()
 
 
 def test_it_fails_the_import_where_preload_is_always(tmp_path: Path) -> None:
