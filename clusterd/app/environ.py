@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from clusterd.app.scope import Address, Scope
-from clusterd.core.log import get_logger
+from clusterd.core.log import block, get_logger
 from clusterd.wire.heads import FICKLE, LONGEST, MOST, Pair
 
 logger = get_logger("clusterd.app")
@@ -27,17 +27,35 @@ PLAIN = {b"content-type": "CONTENT_TYPE", b"content-length": "CONTENT_LENGTH"}
 VERSION = ("wsgi.version", (1, 0))
 Known = tuple[Any, str, str, Environ]  # server, scheme, root path, and what comes of them
 UNKNOWN: Known = (object(), "", "", {})
+MOST_TOLD = 20  # names of headers that a worker's log says were left out; a client can make up any
+UNDERSCORE = (
+    "in a WSGI environ its name cannot be told from the one with dashes. Have it sent with dashes"
+)
+HTTPOXY = "libraries take HTTP_PROXY for the address of a proxy (CVE-2016-5385)"
+TRACEBACK = "Traceback (most recent call last):"
 LINE = 8192  # characters of an unended line of wsgi.errors that are kept
 
 
 class _Translations(dict[Pair, tuple[str, Any]]):
     """(name, value) of a header → what it is in an environ."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: set[bytes] = set()  # names of headers that were left out, and logged
+
+    def _tell(self, name: bytes) -> None:
+        """Log that a header does not reach the application: once for each name."""
+        if name not in self._told and len(self._told) < MOST_TOLD:
+            self._told.add(name)
+            why = UNDERSCORE if b"_" in name else HTTPOXY
+            logger.warning("the request header %s is not passed to the app: %s", name.decode(), why)
+
     def __missing__(self, pair: Pair) -> tuple[str, Any]:
         name, value = pair
         key = PLAIN.get(name)
         if key is None:
             if b"_" in name or name in DROPPED:
+                self._tell(name)
                 # Something that every environ has: nothing is added, which `add_headers` sees.
                 return VERSION
             key = "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
@@ -135,21 +153,38 @@ def _join_headers(environ: Environ, headers: Iterable[Pair]) -> None:
 
 
 class Errors:
-    """wsgi.errors: what the app writes goes to the log, a line at a time."""
+    """wsgi.errors: what the app writes goes to the log at INFO, as it is.
+
+    How grave a line is only the app knows: most of what comes here are lines of its own logging.
+    """
 
     def __init__(self) -> None:
-        self._begun = threading.local()
+        self._begun = _Begun()
 
     def write(self, text: str) -> int:
-        """Log the lines that are whole. Print writes a line's end by itself, so each thread has
-        its own unended line."""
-        lines = (getattr(self._begun, "line", "") + text).split("\n")
-        self._begun.line = lines.pop()
-        if len(self._begun.line) > LINE:
-            lines.append(self._begun.line)
-            self._begun.line = ""
-        for line in filter(None, map(str.rstrip, lines)):
-            logger.error("%s", line)
+        """Log the lines that are whole: each by itself, or a traceback as one record.
+
+        Print writes a line's end by itself, and `traceback` each line, so each thread has its own
+        unended line and traceback.
+        """
+        begun = self._begun
+        lines = (begun.line + text).split("\n")
+        begun.line = lines.pop()
+        if len(begun.line) > LINE:
+            lines.append(begun.line)
+            begun.line = ""
+        if len(lines) > 1 and any(line.endswith(TRACEBACK) for line in lines):
+            begun.traceback += lines  # a record of the app's logging, all of it
+            self._log_traceback()
+            return len(text)
+        for line in map(str.rstrip, lines):
+            if begun.traceback or line == TRACEBACK:
+                begun.traceback.append(line)
+                # The first line after it that is not indented is the exception itself.
+                if line and line != TRACEBACK and not line[0].isspace():
+                    self._log_traceback()
+            elif line:
+                logger.info("%s", line)
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
@@ -157,5 +192,23 @@ class Errors:
             self.write(line)
 
     def flush(self) -> None:
-        if getattr(self._begun, "line", ""):
+        if self._begun.line:
             self.write("\n")
+        if self._begun.traceback:
+            self._log_traceback()
+
+    def _log_traceback(self) -> None:
+        first, *others = self._begun.traceback
+        self._begun.traceback = []
+        logger.info("%s", first, extra=block("\n".join(others)))
+
+
+class _Begun(threading.local):
+    """What a thread has written and what is not logged yet."""
+
+    line: str
+    traceback: list[str]
+
+    def __init__(self) -> None:
+        self.line = ""
+        self.traceback = []

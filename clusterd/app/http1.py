@@ -150,7 +150,8 @@ class Http1(Exchange):
         elif self._length != UNKNOWN:
             parts.append(end_of_head(self._length))
         else:
-            parts.append(b"\r\n" if self.status == 304 else end_of_head(len(body)))
+            # RFC 9110 §8.6: of a body that the app did not make nobody knows the length.
+            parts.append(end_of_head(len(body)) if body and self.status != 304 else b"\r\n")
         data = b"".join(parts)
         self.stage = ENDED
         self.peer.write(data)

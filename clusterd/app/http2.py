@@ -93,8 +93,10 @@ class Http2(Exchange):
     def answer(self, body: bytes) -> None:
         head, length, size = self._head, self._length, len(body)
         if self._bare:
-            if self.status != 204 and (length != UNKNOWN or self.status != 304):
-                head += length_field(size if length == UNKNOWN else length)
+            if self.status != 204 and length != UNKNOWN:
+                head += length_field(length)
+            elif self.status not in BARE and size:  # else nobody knows it (RFC 9110 §8.6)
+                head += length_field(size)
             size = 0
         elif length not in (size, UNKNOWN):
             raise ContractError(f"Content-Length is {length}, and the body has {size} bytes")

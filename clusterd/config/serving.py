@@ -218,7 +218,7 @@ class TlsSettings:
         "Ciphers for TLS 1.2, as OpenSSL writes them.",
         Kind.WORDS,
         metavar="CIPHERS",
-        shown="Python's",
+        shown="ECDHE+AESGCM:ECDHE+CHACHA20",
     )
     tls_min_version: str = setting(
         "1.2", "Oldest TLS to speak.", Kind.CHOICE, choices=("1.2", "1.3")

@@ -78,7 +78,7 @@ def learn_request_line(line: bytes) -> RequestLine:
         raise PeerError(400, "the request line has no version")
     if len(parts) > 3 or not VERSION.fullmatch(parts[2]):
         raise PeerError(400, "the request line is malformed")
-    if parts[2] not in (b"HTTP/1.1", b"HTTP/1.0"):
+    if not parts[2].startswith(b"HTTP/1."):  # a later minor version is served as 1.1: §6.2
         raise PeerError(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
     target = parts[1]
     request = RequestLine(

@@ -273,6 +273,8 @@ class Reader:
                 raise PeerError(400, "a line ends with LF alone")
             if stop > max(start, most):
                 if not start:
+                    if TOKEN.fullmatch(head[:most]):  # RFC 9112 §3: the method alone is longer
+                        raise PeerError(501, "the method is not implemented")
                     raise PeerError(414, "the request line is too long")
                 raise PeerError(431, "the request headers are too long")
             if end <= start:

@@ -15,6 +15,8 @@ LONGEST = 256  # bytes of a value worth remembering
 FICKLE = frozenset({b"set-cookie", b"etag", b"last-modified", b"location", b"x-request-id"})
 FRAMING = frozenset({b"connection", b"transfer-encoding", b"keep-alive", b"proxy-connection"})
 OURS = frozenset({b"date", b"server"})
+UPGRADE = b"upgrade"
+UPGRADE_REQUIRED = 426
 UNKNOWN = -1  # no Content-Length was given
 SPECIAL = -2  # a header that needs `judge_all`
 
@@ -77,6 +79,8 @@ def judge_all(headers: list[Any]) -> Judged:
         else:
             if lower in OURS:
                 ours.add(lower)
+            elif lower == UPGRADE:
+                lines.append(b"connection: upgrade\r\n")  # RFC 9110 §7.8: one needs the other
             lines.append(b"%b: %b\r\n" % (name, value))
     return Judged(lines, length, closes, frozenset(ours))
 
@@ -85,7 +89,7 @@ def _judge(pair: Any) -> bytes | int | None:
     """The line of a header seen for the first time, a Content-Length, or None for a special one."""
     name, value = checked(pair)
     lower = name.lower()
-    if lower in FRAMING or lower in OURS:
+    if lower in FRAMING or lower in OURS or lower == UPGRADE:
         return None
     line: bytes | int
     if lower == b"content-length":
@@ -150,10 +154,13 @@ def plain_answer(status: int, more: bytes = b"", text: bool = True) -> bytes:
 
     `more` are header lines, as the date.
     """
+    # RFC 9110 §7.8: 426 has an Upgrade header, and that a connection option of this name.
+    options = b"connection: close, upgrade\r\n" if status == UPGRADE_REQUIRED else CLOSE
     body = f"{status} {REASONS[status]}\n".encode() if text else b""
-    return b"%bcontent-type: text/plain\r\n%bconnection: close\r\ncontent-length: %d\r\n\r\n%b" % (
+    return b"%bcontent-type: text/plain\r\n%b%bcontent-length: %d\r\n\r\n%b" % (
         STATUS_LINES[status],
         more,
+        options,
         len(f"{status} {REASONS[status]}\n"),
         body,
     )

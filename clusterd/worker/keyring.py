@@ -27,6 +27,9 @@ ASKS = {
     "optional": ssl.CERT_OPTIONAL,
     "required": ssl.CERT_REQUIRED,
 }
+# For TLS 1.2: those with forward secrecy and authenticated encryption. Of Python's own default the
+# others are CBC ciphers, which HTTP/2 forbids (RFC 9113 §9.2.2).
+CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 # Compression tells secrets by its length (CRIME), and renegotiation costs us more than the client.
 NEVER = ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
 
@@ -108,11 +111,10 @@ class Keyring:
         context.minimum_version = VERSIONS[self._settings.tls_min_version]
         context.options |= NEVER
         context.verify_mode = ASKS[self._settings.tls_client_cert]
-        if self._settings.tls_ciphers:
-            try:
-                context.set_ciphers(self._settings.tls_ciphers)
-            except ssl.SSLError:
-                raise ConfigError("tls_ciphers: OpenSSL knows none of these ciphers") from None
+        try:
+            context.set_ciphers(self._settings.tls_ciphers or CIPHERS)
+        except ssl.SSLError:
+            raise ConfigError("tls_ciphers: OpenSSL knows none of these ciphers") from None
         if bundle.ca is not None:
             trust(context, bundle.ca)
         facts = decode(certificate)

@@ -5,6 +5,7 @@ wheel of deadlines and the shedding at the connection cap know nothing but this.
 """
 
 import asyncio
+import contextlib
 import errno
 import os
 import socket
@@ -148,7 +149,13 @@ class Link(asyncio.Protocol):
         """End the connection once everything is sent."""
 
     def abort(self) -> None:
-        """Drop the connection, and what was not sent yet."""
+        """Drop the connection, and what was not sent yet.
+
+        Where something was not, the client is sent a reset: after a plain close the kernel would
+        keep what it holds, megabytes of it, for as long as the client takes a byte now and then.
+        """
+        if self._transport.get_write_buffer_size():
+            self._forgo_the_rest()
         self.is_closing = True
         self._transport.abort()
 
@@ -255,7 +262,7 @@ class Link(asyncio.Protocol):
         unsent, acknowledged = self._transport.get_write_buffer_size(), self._count_acknowledged()
         taken = max(self._unsent - unsent, acknowledged - self._acknowledged)
         if not unsent or taken < RATE * self.server.http.write_timeout:
-            self.abort()
+            self._reset()
         else:
             self._unsent, self._acknowledged = unsent, acknowledged
             self.due = now + self.server.http.write_timeout
@@ -285,11 +292,15 @@ class Link(asyncio.Protocol):
 
     def _reset(self) -> None:
         """Close so that the client knows that what it got is cut short."""
-        copy = None if self._transport.get_write_buffer_size() else self._copy()
-        if copy is not None:
-            with copy:
-                copy.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        self._forgo_the_rest()
         self.abort()
+
+    def _forgo_the_rest(self) -> None:
+        """Have the close send a reset, so that the kernel drops what the client has not taken."""
+        copy = self._copy()
+        if copy is not None:
+            with copy, contextlib.suppress(OSError):
+                copy.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
 
     def _copy(self) -> socket.socket | None:
         """A socket of our own for the connection, since uvloop's has few methods."""

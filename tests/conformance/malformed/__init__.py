@@ -27,5 +27,6 @@ TABLES: dict[str, list[Row]] = {
     "field-value": fields.VALUE,
     "host": fields.HOST,
     "request-line-length": limits.LINE_TOO_LONG,
+    "method-length": limits.METHOD_TOO_LONG,
     "fields-length": limits.HEADERS_TOO_LARGE,
 }

@@ -19,7 +19,7 @@ NO_METHODS = words(
     GET\x7f  \x16\x03\x01
     """
 )
-ODD_VERSIONS = (b"0.9", b"1.2", b"1.9", b"2.0", b"3.0", b"9.9", b"0.0", b"0.1", b"2.1", b"8.1")
+ODD_VERSIONS = (b"0.9", b"2.0", b"3.0", b"9.9", b"0.0", b"0.1", b"2.1", b"8.1")
 NO_VERSIONS = words(
     r"""
     HTTP/1  HTTP/2  HTTP/1.  HTTP/.1  HTTP/1.10  HTTP/1.01  HTTP/01.1  HTTP/11.1  HTTP/1.1.1

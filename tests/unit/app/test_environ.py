@@ -1,11 +1,13 @@
 """The environ of a request: what PEP 3333 and CGI ask for, and nothing that could be forged."""
 
 import logging
+import sys
+import traceback
 from typing import Any
 
 import pytest
 
-from clusterd.app.environ import Environs
+from clusterd.app.environ import MOST_TOLD, Environs, _Translations
 from clusterd.app.scope import template
 
 CLIENT = ("192.0.2.1", 50000)
@@ -153,9 +155,80 @@ def test_requests_do_not_share_an_environ() -> None:
 
 
 def test_an_endless_line_of_errors_is_cut(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     errors = environ_of()["wsgi.errors"]
     assert errors.write("x" * 20000) == 20000
     assert len(caplog.records) == 1
-    assert caplog.records[0].levelno == logging.ERROR
+    assert caplog.records[0].levelno == logging.INFO
     errors.flush()
     assert len(caplog.records) == 1
+
+
+def a_failure() -> str:
+    """A traceback with another one inside it."""
+    try:
+        try:
+            raise KeyError("first")
+        except KeyError:
+            raise ValueError("second") from None
+    except ValueError:
+        return traceback.format_exc()
+
+
+def logged(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+    assert {record.levelno for record in caplog.records} == {logging.INFO}
+    return [(record.getMessage(), getattr(record, "block", "")) for record in caplog.records]
+
+
+def test_a_record_of_the_apps_logging_is_one_of_ours(caplog: pytest.LogCaptureFixture) -> None:
+    """As Flask's handler writes it: a line, and the traceback below."""
+    caplog.set_level(logging.INFO)
+    errors = environ_of()["wsgi.errors"]
+    handler = logging.StreamHandler(errors)
+    try:
+        raise ValueError("no")
+    except ValueError:
+        failure = logging.LogRecord("app", 40, "", 1, "it failed", None, sys.exc_info())
+    handler.emit(failure)
+    handler.emit(logging.LogRecord("app", 20, "", 1, "it goes on", None, None))
+    (first, block), last = logged(caplog)
+    assert first == "it failed"
+    assert block.startswith("Traceback (most recent call last):\n")
+    assert block.endswith("\nValueError: no")
+    assert last == ("it goes on", "")
+
+
+def test_a_traceback_that_comes_line_by_line_is_one_record(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As `traceback.print_exc` writes it."""
+    caplog.set_level(logging.INFO)
+    errors = environ_of()["wsgi.errors"]
+    for line in a_failure().splitlines(keepends=True):
+        errors.write(line)
+    errors.write("after\n")
+    (first, block), last = logged(caplog)
+    assert first == "Traceback (most recent call last):"
+    assert block.endswith("\nValueError: second")
+    assert last == ("after", "")
+
+
+def test_a_traceback_that_was_begun_is_not_lost(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    errors = environ_of()["wsgi.errors"]
+    errors.write("Traceback (most recent call last):\n")
+    errors.write("  somewhere\n")
+    errors.flush()
+    assert logged(caplog) == [("Traceback (most recent call last):", "  somewhere")]
+
+
+def test_a_header_that_is_left_out_is_named_once(caplog: pytest.LogCaptureFixture) -> None:
+    """nginx and gunicorn leave such ones out in silence, and their users look for hours."""
+    translations = _Translations()
+    for name in (b"user_id", b"user_id", b"proxy", b"fine"):
+        translations[name, b"x"]
+    told = [record.getMessage() for record in caplog.records]
+    assert [line.split()[3] for line in told] == ["user_id", "proxy"]
+    for number in range(100):
+        translations[b"n_%d" % number, b"x"]
+    assert len(caplog.records) == MOST_TOLD

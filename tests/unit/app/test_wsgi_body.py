@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import logging
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -150,6 +151,7 @@ def test_errors_go_to_the_log(mode: str, caplog: pytest.LogCaptureFixture) -> No
         start_response("200 OK", [])
         return []
 
+    caplog.set_level(logging.INFO)
     asked(mode, app)
     assert [record.getMessage() for record in caplog.records] == ["a b", "c", "de", "f"]
 

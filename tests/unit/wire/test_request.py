@@ -190,7 +190,6 @@ MALFORMED = [
     (400, "§3 no version", b"GET /\r\nHost: a\r\n\r\n"),
     (505, "RFC 9110 §15.6.6 2.0", b"GET / HTTP/2.0\r\nHost: a\r\n\r\n"),
     (505, "0.9", b"GET / HTTP/0.9\r\nHost: a\r\n\r\n"),
-    (505, "1.2", b"GET / HTTP/1.2\r\nHost: a\r\n\r\n"),
     (400, "version of another protocol", b"OPTIONS / RTSP/1.0\r\nHost: a\r\n\r\n"),
     (400, "version in lower case", b"GET / http/1.1\r\nHost: a\r\n\r\n"),
     (505, "HTTP/2 preface", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
@@ -246,6 +245,13 @@ def test_what_is_no_request_is_refused(status: int, why: str, data: bytes) -> No
         assert "end" not in reader.events
 
 
+@pytest.mark.parametrize("version", [b"1.2", b"1.9"])
+def test_a_later_minor_version_is_served_as_1_1(version: bytes) -> None:
+    """RFC 9110 §6.2: its sender has to understand a response in HTTP/1.1."""
+    line = b"GET / HTTP/" + version
+    assert events(line + b"\r\nHost: a\r\n\r\n") == events(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+
+
 def test_a_refused_line_is_not_remembered() -> None:
     """What was refused once is refused again."""
     for _ in range(2):
@@ -258,6 +264,8 @@ def test_a_refused_line_is_not_remembered() -> None:
     [
         (414, Limits(line=64), b"GET /" + b"a" * 64 + b" HTTP/1.1\r\n" + HOST + b"\r\n"),
         (414, Limits(line=64), b"GET /" + b"a" * 100),
+        (501, Limits(line=64), b"G" * 100),
+        (501, Limits(line=64), b"G" * 65 + b" / HTTP/1.1\r\n" + HOST + b"\r\n"),
         (431, Limits(headers=256), b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 256 + b"\r\n\r\n"),
         (431, Limits(headers=256), b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 300),
         (431, Limits(fields=3), b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 3 + b"\r\n"),

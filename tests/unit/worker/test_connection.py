@@ -125,10 +125,32 @@ def test_what_comes_during_an_answer_is_not_parsed() -> None:
     run(test)
 
 
+LENGTH = [(b"content-length", b"7")]
+
+
+def one(body: bytes, headers: Any = (), status: int = 200) -> Any:
+    """An app whose body is in one piece."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    return app
+
+
 @pytest.mark.parametrize(
     ("request_", "app", "ends", "closed"),
     [
         (get(method="HEAD"), hello, b"content-length: 5\r\n\r\n", False),
+        (get(method="HEAD"), one(b""), b"server: clusterd\r\n\r\n", False),
+        (get(method="HEAD"), one(b"", LENGTH), b"clusterd\r\ncontent-length: 7\r\n\r\n", False),
+        (get(), one(b""), b"content-length: 0\r\n\r\n", False),
+        (
+            get(),
+            one(b"x", [(b"upgrade", b"h2c"), (b"connection", b"upgrade")], 426),
+            b"connection: upgrade\r\nupgrade: h2c\r\ncontent-length: 1\r\n\r\nx",
+            False,
+        ),
         (get(method="HEAD"), streaming(b"a"), b"server: clusterd\r\n\r\n", False),
         (get(), streaming(status=204), b"server: clusterd\r\n\r\n", False),
         (get(), streaming(b"x", status=304), b"server: clusterd\r\n\r\n", False),

@@ -10,7 +10,7 @@ from clusterd.config.serving import WsgiSettings
 from clusterd.config.settings import Config
 from clusterd.worker import wsgi
 from tests.support import http2 as frames
-from tests.support.http2 import Reading, get, post
+from tests.support.http2 import Reading, asked, frame, get, post
 from tests.unit.worker.fakes import hello, run
 from tests.unit.worker.fakes_http2 import Bench2
 
@@ -41,6 +41,21 @@ def test_early_hints_come_before_the_answer() -> None:
             assert hint == [(b":status", b"103"), (b"link", b"</a>; rel=preload")]
             assert (b":status", b"200") in head
             assert client.bodies[stream] == b"x"
+
+    run(test)
+
+
+@pytest.mark.parametrize(("body", "told"), [(b"", []), (b"abc", [b"3"])])
+def test_of_a_body_that_nobody_made_no_length_is_told(body: bytes, told: list[bytes]) -> None:
+    """RFC 9110 §8.6: to HEAD either the length of the response to GET, or none."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(START)
+        await send({"type": "http.response.body", "body": body})
+
+    async def test() -> None:
+        (head,) = (await Bench2(app).ask(frame(1, 5, 1, asked("HEAD")))).heads[1]
+        assert [value for name, value in head if name == b"content-length"] == told
 
     run(test)
 

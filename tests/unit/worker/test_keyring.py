@@ -179,6 +179,19 @@ def test_other_settings_that_are_of_no_use(tmp_path: Path, more: dict[str, str],
         Keyring(whole).load(sealed(whole))
 
 
+def test_by_default_all_ciphers_are_fit_for_http2(tmp_path: Path) -> None:
+    """RFC 9113 §9.2.2 and its appendix A: forward secrecy, and no CBC."""
+    whole = settings(Authority(tmp_path), "a")
+    keyring = Keyring(whole)
+    keyring.load(sealed(whole))
+    (context,) = keyring._contexts
+    old = [one["name"] for one in context.get_ciphers() if one["protocol"] != "TLSv1.3"]
+    assert old
+    for name in old:
+        assert name.startswith("ECDHE-")
+        assert "GCM" in name or "CHACHA20" in name
+
+
 def test_a_file_may_hold_both(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     certificate, key = authority.issue("a", "a.example")

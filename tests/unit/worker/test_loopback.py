@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from clusterd.config.serving import HttpSettings
 from clusterd.config.settings import Config
 from clusterd.worker.access import STYLES
@@ -136,6 +138,35 @@ def test_a_big_answer_to_a_slow_reader() -> None:
         assert data.count(b"x") == 200 * 65536
         assert most < 200_000
         await gone(server)
+
+    live(test)
+
+
+@pytest.mark.parametrize("last", [False, True], ids=["kept", "closing"])
+def test_a_client_that_takes_nothing_is_reset(last: bool) -> None:
+    """After a plain close the kernel would keep megabytes for it, outside every limit."""
+
+    async def test() -> None:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"x" * 20_000_000})
+
+        server = new_server(app)
+        client, connection = await attach(server)
+        with client:
+            options = ("Connection: close",) if last else ()
+            await server.loop.sock_sendall(client, get("/", *options))
+            while not connection.is_paused:
+                await asyncio.sleep(0)
+            assert connection.is_closing is last
+            connection.overdue(server.clock() + 60)
+            await gone(server)
+            try:
+                await read_end(client)
+            except ConnectionResetError:
+                pass
+            else:
+                raise AssertionError("the kernel went on sending")
 
     live(test)
 

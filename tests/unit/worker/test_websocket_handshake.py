@@ -106,6 +106,7 @@ def test_a_handshake_after_other_requests_of_the_connection() -> None:
     [
         (get("/", *SWITCH, VERSION), 400, b""),
         (get("/", *SWITCH, KEY, "Sec-WebSocket-Version: 7"), 426, b"sec-websocket-version: 13\r\n"),
+        (get("/", *SWITCH, KEY), 426, b"\r\nconnection: close, upgrade\r\n"),
         (get("/", *SWITCH, KEY, VERSION, method="POST"), 405, b"allow: GET\r\n"),
         (shake("/", "Sec-WebSocket-Protocol: caf\xe9").replace(b"\xc3\xa9", b"\xe9"), 400, b""),
     ],
