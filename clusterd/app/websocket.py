@@ -125,6 +125,11 @@ class Session(Http1):
 
     # --- the connection's side
 
+    @property
+    def is_waiting(self) -> bool:
+        """The app has seen every message, and asks for the next."""
+        return self._waiters is not None and not self._queue
+
     def arrived(self, data: str | bytes) -> None:
         """A message was read."""
         if self.gone:

@@ -8,6 +8,7 @@ A client that breaks the protocol is a `Violation` with the close code that says
 reader is spent.
 """
 
+import codecs
 import struct
 import sys
 from typing import TYPE_CHECKING
@@ -29,6 +30,7 @@ FINAL, DEFLATED, RESERVED, OPCODE = 0x80, 0x40, 0x30, 0x0F
 CONTINUED, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 WHOLE_TEXT, WHOLE_BINARY = FINAL | TEXT, FINAL | BINARY
 MASKED = 0x80  # of the second byte
+UTF8 = codecs.getincrementaldecoder("utf-8")
 SHORT = 125  # bytes whose number fits the second byte; a control frame has no more (§5.5)
 REASON = SHORT - 2  # bytes of a close frame's reason
 WORTH = (
@@ -40,7 +42,19 @@ NORMAL, GOING_AWAY, BROKEN, NO_CODE, LOST = 1000, 1001, 1002, 1005, 1006
 BAD_DATA, TOO_BIG, FAILED, RESTART = 1007, 1009, 1011, 1012
 
 # Heirs combine `Frames` with a base that has slots, so they list these among their own.
-SLOTS = ("_buffer", "_deflate", "_inflates", "_is_text", "_limit", "_message", "_need", "is_full")
+SLOTS = (
+    "_buffer",
+    "_checked",
+    "_deflate",
+    "_inflates",
+    "_is_text",
+    "_limit",
+    "_message",
+    "_need",
+    "_payload_at",
+    "_utf8",
+    "is_full",
+)
 
 _short_heads = {
     first: [bytes((first, size)) for size in range(SHORT + 1)]
@@ -66,6 +80,10 @@ class Frames:
     _message: bytearray | None  # what came of a message in fragments
     _is_text: bool  # what that is
     _inflates: bool  # and whether it is compressed
+    # Text is checked as it comes (§8.1), not only once its message is whole:
+    _utf8: codecs.IncrementalDecoder | None  # of the message that is being read
+    _payload_at: int  # where in the buffer the payload of a torn frame of text begins; else 0
+    _checked: int  # bytes of that payload that were checked
 
     def __init__(self, limit: int) -> None:
         """`limit`: bytes of a message, decompressed; 0 for none."""
@@ -76,6 +94,8 @@ class Frames:
         self._need = 0
         self._message = None
         self._is_text = self._inflates = False
+        self._utf8 = None
+        self._payload_at = self._checked = 0
 
     # --- what the deriving class is told
 
@@ -95,11 +115,18 @@ class Frames:
 
     def feed(self, data: bytes | bytearray) -> None:
         """Read frames until what there is ends within one, or `is_full`. Raises Violation."""
+        checked = 0  # bytes of the first frame's payload
         if self._buffer or self.is_full:
             self._buffer += data
-            if self.is_full or len(self._buffer) < self._need:
+            if self.is_full:
+                return
+            if len(self._buffer) < self._need:
+                if self._payload_at:
+                    self._check_torn()
                 return
             data, self._buffer = self._buffer, bytearray()
+            checked, self._checked = self._checked, 0
+            self._payload_at = 0
         at, end = 0, len(data)
         while end - at > 1 and not self.is_full:
             first, second = data[at], data[at + 1]
@@ -120,6 +147,10 @@ class Frames:
             stop = start + length
             if end < stop:
                 self._need = stop - at
+                if self._is_plain_text(first):
+                    self._payload_at, self._checked = start - at, checked
+                    if first & OPCODE == TEXT and not checked:
+                        self._utf8 = UTF8()
                 break
             payload = apply_mask(data[start:stop], data[start - 4 : start])
             at = stop
@@ -131,11 +162,38 @@ class Frames:
                 if self._control(first & OPCODE, payload):
                     return
             else:
-                self._take(first, payload)
+                self._take(first, payload, checked)
+            checked = 0
         else:
             self._need = 2
         if at < end:
             self._buffer += data[at:] if at else data
+            if self._payload_at:
+                self._check_torn()
+
+    def _is_plain_text(self, first: int) -> bool:
+        """Whether a frame, which was judged, is text that is not compressed, or a part of one."""
+        if first & OPCODE == CONTINUED:
+            return self._is_text and not self._inflates
+        return first & OPCODE == TEXT and not first & DEFLATED
+
+    def _check_torn(self) -> None:
+        """Check what has come of a frame of text. Raises Violation."""
+        start, checked = self._payload_at, self._checked
+        piece = bytes(self._buffer[start + checked :])
+        if piece:
+            self._checked += len(piece)
+            turn = checked % 4
+            mask = self._buffer[start - 4 : start]
+            self._check(apply_mask(piece, bytes(mask[turn:] + mask[:turn])), final=False)
+
+    def _check(self, text: bytes, final: bool) -> None:
+        """Check the next bytes of a message's text. Raises Violation."""
+        assert self._utf8 is not None
+        try:
+            self._utf8.decode(text, final)
+        except UnicodeDecodeError:
+            raise Violation(BAD_DATA, "a text that is not UTF-8") from None  # §8.1
 
     def _judge(self, first: int, second: int, length: int) -> None:
         """Raise Violation for a frame that is wrong by its head."""
@@ -166,14 +224,21 @@ class Frames:
         if length > room:
             raise Violation(TOO_BIG, "a message is too long")
 
-    def _take(self, first: int, payload: bytes) -> None:
-        """A data frame that is a fragment, or compressed, or both."""
+    def _take(self, first: int, payload: bytes, checked: int) -> None:
+        """Take a data frame that is a fragment, or compressed, or both.
+
+        `checked`: bytes of its text that were checked before it was whole.
+        """
         message = self._message
         if message is None:
             self._is_text = first & OPCODE == TEXT
             self._inflates = bool(first & DEFLATED)
+            if self._is_text and not checked:
+                self._utf8 = UTF8()
         if self._inflates:
             payload = self._inflated(first, payload, len(message or b""))
+        if self._is_text:
+            self._check(payload[checked:], bool(first & FINAL))
         if not first & FINAL:
             # One buffer: many tiny fragments must cost neither an object each nor repeated copies.
             if message is None:
@@ -183,7 +248,7 @@ class Frames:
         if message is not None:
             message += payload
             payload = bytes(message)
-            self._message = None
+            self._message = self._utf8 = None
         self.on_message(_text(payload) if self._is_text else payload)
 
     def _inflated(self, first: int, payload: bytes, size: int) -> bytes:

@@ -17,7 +17,7 @@ from clusterd.wire.upgrade import Refused, Upgrade, judge, switch
 from clusterd.wire.websocket import Violation, head
 from clusterd.worker.link import Link
 from clusterd.worker.server import Server
-from clusterd.worker.websocket_ending import WebSocketEnding
+from clusterd.worker.websocket_ending import FAREWELL, WebSocketEnding
 
 
 class WebSocket(WebSocketEnding):
@@ -99,7 +99,7 @@ class WebSocket(WebSocketEnding):
     def data_received(self, data: bytes) -> None:
         self.server.bytes_in += len(data)
         self._heard = True
-        if self.is_closing:
+        if self.is_closing or self._violation is not None:
             self._discard(data)
         else:
             self._read(data)
@@ -108,7 +108,7 @@ class WebSocket(WebSocketEnding):
         try:
             self.feed(data)
         except Violation as error:
-            self._fail(error.status, error.message)
+            self._break(error)
             return
         if self.is_full is not self._is_stopped and not self.is_closing:
             self._is_stopped = self.is_full
@@ -116,6 +116,21 @@ class WebSocket(WebSocketEnding):
                 self._transport.pause_reading()
             else:
                 self._transport.resume_reading()
+
+    def _break(self, error: Violation) -> None:
+        """Fail the connection; if the app is busy, once it asks for more than it has.
+
+        So what came before the violation gets its responses, also where one segment had both.
+        """
+        session = self.session
+        if session is None or not session.accepted or session.is_waiting or self._said_close:
+            self._fail(error.status, error.message)
+            return
+        self._violation = error
+        self._buffer.clear()
+        self.is_full = self._is_stopped = True
+        self._transport.pause_reading()
+        self._wait(FAREWELL)
 
     def eof_received(self) -> bool:
         """The client closed its side: no message of ours can be answered any more."""
@@ -178,7 +193,9 @@ class WebSocket(WebSocketEnding):
 
     def more(self) -> None:
         """The app has taken all messages: read on."""
-        if not self.is_closing:
+        if self._violation is not None and not self.is_closing:
+            self._fail(self._violation.status, self._violation.message)
+        elif not self.is_closing:
             self.is_full = False
             self._read(b"")
 

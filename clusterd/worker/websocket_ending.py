@@ -11,7 +11,7 @@ from abc import abstractmethod
 
 from clusterd.app.websocket import Session
 from clusterd.wire import websocket as wire
-from clusterd.wire.websocket import Frames
+from clusterd.wire.websocket import Frames, Violation
 from clusterd.worker.deadlines import NEVER
 from clusterd.worker.ending import LINGER, LINGER_ROOM
 from clusterd.worker.link import SLOTS, Link
@@ -35,6 +35,7 @@ class WebSocketEnding(Frames, Link):
         "_next_ping",
         "_said_close",
         "_unanswered",
+        "_violation",
         "session",
     )
 
@@ -46,6 +47,8 @@ class WebSocketEnding(Frames, Link):
         self._heard = False  # something came since the last ping
         self._next_ping = self._unanswered = NEVER  # when, and of which time no answer came yet
         self._said_close = False
+        # How the client broke the protocol, while the app has not seen what came before that.
+        self._violation: Violation | None = None
         self._is_lingering = False
         self._discarded = 0
         self._leaving: asyncio.TimerHandle | None = None
@@ -95,6 +98,8 @@ class WebSocketEnding(Frames, Link):
     def overdue(self, now: float) -> None:
         if self._is_lingering:
             self.abort()
+        elif self._violation is not None:
+            self._fail(self._violation.status, self._violation.message)
         elif self._said_close and not self._unsent and self._transport.get_write_buffer_size():
             self._expect_progress()
         elif self.is_closing or self.is_paused or self._said_close:

@@ -317,3 +317,48 @@ def assembled(protocol: ServerProtocol) -> list[str | bytes] | None:
             except UnicodeDecodeError:
                 return None
     return messages
+
+
+BROKEN_TEXT = b"ab\xce\xba\xed\xa0\x80"  # a lone surrogate, as Autobahn's 6.4 has it
+
+
+@pytest.mark.parametrize(
+    ("begun", "enough"),
+    [
+        (frame(TEXT, b"fine") + frame(CONT, BROKEN_TEXT), True),
+        (frame(TEXT, b"fine") + frame(CONT, b"\xce") + frame(CONT, b"x"), True),
+        (frame(TEXT, b"fine") + frame(CONT, b"\xce"), False),
+        (frame(TEXT, BROKEN_TEXT), True),
+        (frame(FINAL | TEXT, BROKEN_TEXT + b"x" * 500)[:16], True),
+        (frame(FINAL | TEXT, b"y" * 300 + BROKEN_TEXT + b"x" * 500)[:320], True),
+        (frame(FINAL | TEXT, b"y" * 300 + BROKEN_TEXT + b"x" * 500)[:300], False),
+        (frame(TEXT, b"a\xce") + frame(CONT, b"\xba" + BROKEN_TEXT + b"x" * 200)[:20], True),
+        (frame(TEXT, b"a\xce") + frame(FINAL | CONT, b"\xba" + b"fine" * 9)[:20], False),
+        (frame(FINAL | BINARY, BROKEN_TEXT * 20)[:100], False),
+        (frame(BINARY, BROKEN_TEXT) + frame(CONT, BROKEN_TEXT * 20)[:100], False),
+    ],
+)
+def test_broken_text_is_found_before_its_message_is_whole(begun: bytes, enough: bool) -> None:
+    """§8.1, at once: however the bytes are cut."""
+    for size in (1, 2, 7, len(begun)):
+        pieces = [begun[at : at + size] for at in range(0, len(begun), size)]
+        assert Ear().take(*pieces) == ([1007] if enough else [])
+
+
+def test_a_compressed_fragment_is_checked_when_it_is_whole() -> None:
+    ear = Ear(compresses=True)
+    assert ear.take(frame(RSV1 | TEXT, packed(BROKEN_TEXT, keep=True))) == [1007]
+
+
+@given(st.text(max_size=400), st.lists(st.integers(1, 50), min_size=1), st.booleans())
+def test_text_is_the_same_however_it_comes(text: str, cuts: list[int], split: bool) -> None:
+    data = text.encode()
+    middle = len(data) // 2 if split else 0
+    sent = frame(TEXT, data[:middle]) + frame(FINAL | CONT, data[middle:])
+    sent = (sent if split else frame(FINAL | TEXT, data)) + frame(FINAL | TEXT, b"end")
+    pieces, sizes = [], itertools.cycle(cuts)
+    while sent:
+        size = next(sizes)
+        pieces.append(sent[:size])
+        sent = sent[size:]
+    assert Ear(limit=10_000).take(*pieces) == [text, "end"]

@@ -1,5 +1,6 @@
 """A WebSocket on a fake transport: messages both ways, and every end it may have."""
 
+import asyncio
 import logging
 from typing import Any
 
@@ -239,5 +240,55 @@ def test_an_app_that_fails_is_blamed_once_and_its_client_told(
         (record,) = caplog.records
         assert record.levelno == logging.ERROR
         assert record.exc_info is not None
+
+    run(test)
+
+
+@pytest.mark.parametrize("later", [False, True], ids=["one-segment", "while-busy"])
+def test_what_came_before_a_violation_gets_its_response(later: bool) -> None:
+    """Autobahn's 3.2 and 4.1.3: also where one segment had the message and the broken frame."""
+
+    async def test() -> None:
+        go = asyncio.Event()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            assert (await receive())["type"] == "websocket.connect"
+            await send(ACCEPT)
+            while (message := await receive())["type"] == "websocket.receive":
+                await go.wait()
+                await send({**SEND, "text": message["text"].upper()})
+            ends.append(message["code"])
+
+        ends: list[int] = []
+        talk = Talk(app)
+        await talk.begin()
+        broken = frame(FINAL | 3, b"x")
+        if later:
+            await talk.say(text("one") + text("two"))
+            await talk.say(broken)
+        else:
+            await talk.say(text("one") + text("two") + broken)
+        assert talk.got() == []
+        go.set()
+        await talk.settle()
+        assert talk.got() == ["ONE", "TWO", (1002, "an opcode that means nothing")]
+        assert ends == [1002]
+        assert talk.transport.ended
+
+    run(test)
+
+
+def test_an_app_that_never_asks_again_does_not_keep_a_broken_connection() -> None:
+    async def test() -> None:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send(ACCEPT)
+            await asyncio.Event().wait()
+
+        talk = Talk(app)
+        await talk.begin()
+        assert await talk.say(text("one") + frame(FINAL | 3, b"x")) == []
+        talk.pass_time(7)
+        assert talk.got() == [(1002, "an opcode that means nothing")]
 
     run(test)
