@@ -10,6 +10,7 @@ from typing import Any
 
 from clusterd.cli.feed import Feed, News
 from clusterd.core.log import clean
+from clusterd.core.stacks import fold
 from clusterd.observe.keys import View, press
 from clusterd.observe.rates import WINDOW
 from clusterd.observe.top import Line, Page, Style, draw, rows
@@ -116,7 +117,7 @@ def stacks(dumps: Sequence[Mapping[str, Any]], first: int) -> list[str]:
     lines: list[str] = []
     for one in sorted(dumps, key=lambda dump: (dump.get("pid") != first, dump.get("slot") or 0)):
         lines.append(f"worker={one.get('slot')} gen={one.get('generation')} pid={one.get('pid')}")
-        lines += [clean(line) for line in str(one.get("text", "")).rstrip().splitlines()] + [""]
+        lines += [clean(line) for line in fold(str(one.get("text", "")))] + [""]
     return lines or ["no worker could be asked"]
 
 

@@ -9,6 +9,7 @@ from clusterd.cli.here import client
 from clusterd.cli.memory import measure
 from clusterd.cli.options import which_cluster
 from clusterd.cli.steer import group_option, meant
+from clusterd.core.stacks import fold
 from clusterd.observe.line import event_line
 from clusterd.observe.memory import as_object, memory_table
 from clusterd.observe.snapshot import Snapshot
@@ -52,13 +53,19 @@ def events(follow: bool, since: int, as_json: bool, **values: Any) -> None:
 @click.command()
 @which_cluster
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
+@click.option("--all", "everything", is_flag=True, help="Also frames of clusterd and libraries.")
 @group_option
-def dump(as_json: bool, group: str | None, **values: Any) -> None:
-    """Show where each worker is in the code right now."""
+def dump(as_json: bool, everything: bool, group: str | None, **values: Any) -> None:
+    """Show where each worker is in the code right now.
+
+    The application's frames are shown; those of clusterd and of libraries are counted, except the
+    newest one of each thread or task, which tells what it waits for. --all shows every frame.
+    """
     reply = client(values).ask("dump", **meant(group))
     if as_json:
         click.echo(json.dumps(reply, indent=2))
         return
     for one in reply.get("dumps", ()):
         click.echo(f"worker={one.get('slot')} gen={one.get('generation')} pid={one.get('pid')}")
-        click.echo(str(one.get("text", "")).rstrip() + "\n")
+        text = str(one.get("text", "")).rstrip()
+        click.echo((text if everything else "\n".join(fold(text, "--all shows them"))) + "\n")

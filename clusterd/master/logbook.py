@@ -7,10 +7,12 @@ from clusterd.config import internal
 from clusterd.config.kinds import MAIN
 from clusterd.core.events import Event, Kind
 from clusterd.core.log import LOGGER, fields, get_logger
+from clusterd.core.stacks import fold
 
 NAMES = {"slot": "worker", "generation": "gen"}  # an identity, as every line shows it
 # Who failed has said its traceback on a line of its own; these sum it up.
 SUMMED_UP = frozenset({Kind.ROLLOUT_FAILED, Kind.GAVE_UP})
+STACKS = frozenset({Kind.DUMPED, Kind.BLOCKED, Kind.HALTED, Kind.BUSY, Kind.STALLED})
 
 
 def write(event: Event) -> None:
@@ -24,6 +26,8 @@ def write(event: Event) -> None:
     trace = named.pop("traceback", "")
     if event.kind in SUMMED_UP:
         trace = ""
+    elif event.kind in STACKS:
+        trace = "\n".join(fold(trace))  # the journal has every frame
     shown = {key: value for key, value in named.items() if value not in (None, "")}
     sentence = event.kind.replace("_", " ")
     record = logger.makeRecord(LOGGER, level, "", 0, sentence, (), None, extra=fields(**shown))

@@ -1,13 +1,12 @@
 """What `clusterd why` tells: the journal's events put together to stories, newest first. Pure."""
 
-import re
 import textwrap
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from clusterd.core.log import clean
+from clusterd.core.stacks import fold
 from clusterd.core.units import show_seconds
 from clusterd.observe import causes
 from clusterd.observe.causes import Reading
@@ -18,11 +17,6 @@ DOING = frozenset({"dumped", "blocked", "busy", "stalled", "worker_failed", "zyg
 DOING_NOW = "What it was doing"
 NEAR = 120.0  # seconds before its end within which a dump still tells what a worker was doing
 MOST_LINES = 40  # of stacks
-HOME = re.escape(str(Path(__file__).parents[1]))
-OWN = re.compile(
-    rf'  File "(<frozen runpy>|{HOME}/(child\.py|(zygote|kernel|worker|app|keeper|cli)/.*)|'
-    r'.*/asyncio/.*)"'
-)
 WIDTH = 80  # columns that sentences are wrapped to
 
 
@@ -301,17 +295,8 @@ def told(story: Story, now: float) -> str:
 
 
 def trimmed(stacks: str) -> list[str]:
-    """Stacks without the frames that are the same in every worker: ours, on the way to the app.
-
-    Threads and tasks of which nothing else would be left go too. `--json` has all of it.
-    """
-    kept: list[str] = []
-    for block in re.split(r"\n(?=\S)", stacks.rstrip()):
-        head, *frames = re.split(r"\n(?=  File )", "\n" + block if block[:2] == "  " else block)
-        others = [frame.rstrip() for frame in frames if not OWN.match(frame)]
-        if others or not frames:
-            kept += "\n".join(filter(None, [head, *others])).splitlines()
-    kept = kept or stacks.rstrip().splitlines()
+    """Return the lines of stacks with foreign frames folded, and no more than `MOST_LINES`."""
+    kept = fold(stacks, "--json has them")
     more = len(kept) - MOST_LINES
     return kept if more <= 0 else [*kept[:MOST_LINES], f"… {more} lines more: --json has them"]
 

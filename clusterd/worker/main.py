@@ -20,6 +20,7 @@ from clusterd.config.kinds import MAIN
 from clusterd.config.tls import is_secured
 from clusterd.core.exits import Exit
 from clusterd.core.log import block, get_logger, set_up
+from clusterd.core.stacks import fold
 from clusterd.ipc.channel import Closed, close_all
 from clusterd.ipc.messages import (
     Certificates,
@@ -422,7 +423,7 @@ class Life:
     def _on_usr2(self, _number: int, frame: FrameType | None) -> None:
         """From the handler itself, so that a loop stuck in Python code shows where."""
         try:
-            stacks = dump.stacks(self.loop, frame)
+            stacks = "\n".join(fold(dump.stacks(self.loop, frame)))
         except Exception as error:  # must not surface in whatever code was interrupted
             stacks = f"no stacks: {error!r}"
         logger.warning("stacks, as asked for by USR2", extra=block(stacks))

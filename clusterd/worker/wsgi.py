@@ -12,6 +12,7 @@ from clusterd.app.filewrapper import FileWrapper
 from clusterd.app.scope import describe
 from clusterd.app.wsgi import Gateway, WsgiHttp1
 from clusterd.core.log import block, get_logger
+from clusterd.core.stacks import fold
 from clusterd.worker.server import Server
 from clusterd.worker.threads import Pool
 
@@ -63,6 +64,7 @@ class Watch:
         for job, seconds, ident in self._pool.overdue(self._limit) if self._limit else ():
             frame = sys._current_frames().get(ident)
             stack = "".join(traceback.format_stack(frame)) if frame is not None else ""
+            stack = "\n".join(fold(stack))
             about = describe(job.exchange.scope)["fields"]
             logger.error(
                 "a request is stuck: the app has been silent for %.1f s, its worker is replaced",

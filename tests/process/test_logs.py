@@ -2,12 +2,16 @@
 
 import http.client
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.server import Server, serving
+from tests.support.gate import gate
+from tests.support.server import LIMIT, ROOT, Server, serving
 
 ID = "0af7651916cd43dd"
 
@@ -48,3 +52,36 @@ def test_a_500_is_one_record_whatever_the_application_does_to_logging(
     assert "RuntimeError: a bug of the application" in line["traceback"]
     assert (line["method"], line["path"], line["request_id"]) == ("GET", "/a", ID)
     assert line["worker"] == 0
+
+
+def printed(server: Server, *command: str) -> str:
+    """What a command prints that must succeed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "clusterd.cli.main", *command, "--runtime-dir", server.runtime],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=True,
+    )
+    return done.stdout
+
+
+def test_a_dump_begins_with_the_applications_frames(tmp_path: Path) -> None:
+    """Reports from the field, O17: the application's line was number 81."""
+    with gate() as door, serving(tmp_path, workers=1, GATE=str(door.path)) as server:
+        client = server.connect()
+        client.request("GET", "/held")
+        visitor = door.next()
+        short, whole = (printed(server, "dump", *more).splitlines() for more in ([], ["--all"]))
+        visitor.release()
+        assert client.getresponse().status == 200
+        client.close()
+
+    at = next(number for number, line in enumerate(short) if "in knock" in line)
+    assert at < 9, short
+    assert not [line for line in short if "runpy" in line and "File" in line]
+    assert "thread MainThread" in short[-2], short
+    assert short[-2].endswith(": --all shows them")
+    assert [line for line in whole if "runpy" in line]
+    assert len(whole) > 2 * len(short)

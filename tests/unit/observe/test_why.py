@@ -259,45 +259,17 @@ def test_a_page_is_readable_in_80_columns_but_for_stacks() -> None:
     ]
 
 
-HOME = Path(why.__file__).parents[1]
-STACKS = """\
-thread MainThread
-  File "<frozen runpy>", line 198, in _run_module_as_main
-  File "/x/clusterd/child.py", line 245, in <module>
-    leave(main())
-  File "/x/clusterd/worker/main.py", line 168, in run
-    return self.loop.run_until_complete(main)
-  File "/srv/shop/views.py", line 72, in app
-    while True:
-
-task Task-4
-  File "/x/clusterd/app/asgi.py", line 34, in run
-    await self.peer.app(self.scope, self.receive, self.send)
-
-task mailer
-  File "/srv/shop/mail.py", line 5, in send
-    await reply
-  waits for FutureIter
-""".replace("/x/clusterd", str(HOME))
-
-
-def test_frames_that_every_worker_has_are_left_out() -> None:
-    assert trimmed(STACKS) == [
-        "thread MainThread",
-        '  File "/srv/shop/views.py", line 72, in app',
-        "    while True:",
-        "task mailer",
-        '  File "/srv/shop/mail.py", line 5, in send',
-        "    await reply",
-        "  waits for FutureIter",
+def test_stacks_are_folded_and_not_too_long() -> None:
+    """As `core.stacks` has it."""
+    home = Path(why.__file__).parents[1]
+    ours = f'thread a\n  File "{home}/child.py", line 1, in x\n'
+    assert trimmed(ours + '  File "/a.py", line 1, in b\n') == [
+        "thread a",
+        "  … 1 frame of clusterd",
+        '  File "/a.py", line 1, in b',
     ]
-    faulthandler = (
-        f'  File "/srv/clusterd/app/views.py", line 7 in app\n  File "{HOME}/child.py", l'
-    )
-    assert trimmed(faulthandler) == faulthandler.splitlines()[:1]
-    ours = f'  File "{HOME}/worker/main.py", line 1, in run\n    x'
-    assert trimmed(ours) == ours.splitlines(), "it is all there is"
-    assert len(trimmed("thread a\n" + '  File "/a.py", line 1 in b\n' * 99)) == MOST_LINES + 1
+    assert trimmed(ours) == ["… nothing of the application in thread a: --json has them"]
+    assert len(trimmed("thread a\n" + '  File "/a.py", line 1, in b\n' * 99)) == MOST_LINES + 1
     assert trimmed("it did not even answer the signal") == ["it did not even answer the signal"]
 
 
