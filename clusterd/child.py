@@ -75,18 +75,31 @@ def _become(role: str, channel: Channel) -> int:
         return Zygote(
             channel, boot, board, log_fd, lambda: _look(config), keep, None, "command"
         ).run()
+    is_zygote = role in ("zygote", AHEAD)
+    if is_zygote and config.app.preload == "never":
+        keyring = _keyring(config) if bundle else None
+        return Zygote(channel, boot, board, log_fd, _never, _never, keyring).run(*bundle)
     run = _load_the_worker()
-    from clusterd.worker.keyring import Keyring
-
-    keyring = Keyring(config.tls) if bundle else None
+    keyring = _keyring(config) if bundle else None
     work = _work(boot.group, config, keyring, board, log_fd, run)
-    if role in ("zygote", AHEAD):
+    if is_zygote:
         build = functools.partial(_build, config)
         return Zygote(channel, boot, board, log_fd, build, work, keyring).run(*bundle)
     if keyring is not None and (fault := keyring.renew(0, *bundle).fault):
         channel.send(Failed("certificates", fault))  # though its zygote could use them
         return Exit.NEVER_READY
     return _solo(channel, work)
+
+
+def _keyring(config: Config) -> "Keyring":
+    from clusterd.worker.keyring import Keyring
+
+    return Keyring(config.tls)
+
+
+def _never(*_: object) -> NoReturn:
+    """What a bare zygote builds and forks: it holds no application, and stays small."""
+    raise Bug("a bare zygote has nothing to fork from")
 
 
 def _load_the_worker() -> Callable[["Birth", object], int]:

@@ -167,6 +167,9 @@ def _canary(out: Plan, roster: Roster, goal: Goal, patience: Patience, now: floa
 
 
 def _can_fork(roster: Roster, generation: int) -> bool:
+    """Return whether a worker can be started: from its zygote, or by an import of its own."""
+    if generation in roster.unsafe:
+        return True
     zygote = roster.zygote(generation)
     return zygote is not None and zygote.phase is ZygotePhase.LOADED
 
@@ -247,6 +250,18 @@ def _why(worker: Worker) -> str:
     return "replaced" if worker.leaving else "reload"
 
 
+def _is_spent(zygote: Zygote, out: Plan) -> bool:
+    """Return whether a zygote holds an application that nothing will be forked from.
+
+    Its threads, connections and memory must not stay. If a worker of its generation is ordered
+    now, the zygote becomes that worker: the import is not done in vain.
+    """
+    if not zygote.unsafe or zygote.bare:
+        return False
+    ordered = (one for one in out.actions if isinstance(one, Spawn))
+    return all(one.generation != zygote.generation for one in ordered)
+
+
 def _zygotes(out: Plan, roster: Roster, goal: Goal, now: float) -> None:
     wanted = goal.generations
     if goal.mode is Mode.STOPPING:
@@ -258,7 +273,8 @@ def _zygotes(out: Plan, roster: Roster, goal: Goal, now: float) -> None:
         needed = goal.sweep and zygote.generation == goal.stable
         stopping = goal.mode is Mode.STOPPING and not needed
         loading_in_vain = stopping and zygote.phase is ZygotePhase.LOADING
-        if idle and (zygote.generation not in wanted or loading_in_vain):
+        spent = goal.mode is not Mode.STOPPING and _is_spent(zygote, out)
+        if idle and (zygote.generation not in wanted or loading_in_vain or spent):
             out.actions.append(DismissZygote(zygote))
     if goal.mode is Mode.STOPPING and not goal.sweep:
         return

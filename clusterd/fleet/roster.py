@@ -54,6 +54,7 @@ class Zygote:
     deadline: float = inf
     phase: ZygotePhase = ZygotePhase.LOADING
     unsafe: str = ""  # why workers import for themselves instead of being forked
+    bare: bool = False  # it holds no application: it only cleans up should the master die
 
 
 @dataclass(slots=True)
@@ -66,6 +67,7 @@ class Roster:
     importing: Backoff = field(default_factory=Backoff)  # tally of zygotes that die
     renewing: Backoff = field(default_factory=Backoff)  # tally of rollouts that nobody asked for
     faults: dict[int, str] = field(default_factory=dict)  # generation → why it cannot go on
+    unsafe: dict[int, str] = field(default_factory=dict)  # generation → why workers import alone
     lost: set[int] = field(default_factory=set)  # generations whose code is no longer on disk
     ever_ready: bool = False
 

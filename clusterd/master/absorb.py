@@ -192,17 +192,22 @@ def loaded(group: Group, zygote: Zygote, message: Loaded) -> None:
     if zygote.phase is not ZygotePhase.LOADING:
         return
     zygote.phase, zygote.deadline = ZygotePhase.LOADED, float("inf")
-    zygote.since, zygote.unsafe = group.kernel.now(), message.unsafe
+    zygote.since = group.kernel.now()
     known = group.fingerprints.get(zygote.generation)
     if message.fingerprint and known not in (None, message.fingerprint):
         _changed_on_disk(group, zygote)
-    group.fingerprints[zygote.generation] = message.fingerprint
+    if message.fingerprint:
+        group.fingerprints[zygote.generation] = message.fingerprint
+    if message.unsafe:
+        # A bare zygote says that it imports nothing; what the first one found is the reason.
+        zygote.unsafe = group.roster.unsafe.setdefault(zygote.generation, message.unsafe)
     group.note(
         Kind.ZYGOTE_READIED,
         generation=zygote.generation,
         pid=zygote.pid,
         seconds=round(message.seconds, 3),
-        **({"import_per_worker": message.kinds or message.unsafe} if message.unsafe else {}),
+        **({"import_per_worker": message.kinds or zygote.unsafe} if zygote.unsafe else {}),
+        **({"bare": True} if zygote.bare else {}),
     )
     if message.kinds and known is None:  # once a generation, however often its zygote is rebuilt
         group.note(

@@ -178,7 +178,7 @@ class Group:
         """Drop settings and texts of generations that nothing refers to any more."""
         used = {w.generation for w in self.roster.workers.values()} | self.goal.generations
         tables = (self.configs, self.bundles, self.renewals, self.fingerprints, self.tracebacks)
-        for table in (*tables, self.roster.faults):
+        for table in (*tables, self.roster.faults, self.roster.unsafe):
             for generation in [g for g in table if g not in used]:
                 del table[generation]
         self.roster.lost &= used

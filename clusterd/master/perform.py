@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from math import inf
 from typing import Any
 
@@ -42,9 +43,11 @@ def _child(group: Group, role: str, end: socket.socket) -> int:
     return group.kernel.spawn(argv(role, end), [end.fileno()], group.cluster.directory)
 
 
-def _boot(group: Group, channel: Channel, generation: int) -> None:
-    config = group.configs[generation].to_wire()
-    message = Boot(group.name, generation, config, group.cluster.files())
+def _boot(group: Group, channel: Channel, generation: int, bare: bool = False) -> None:
+    config = group.configs[generation]
+    if bare:
+        config = replace(config, app=replace(config.app, preload="never"))
+    message = Boot(group.name, generation, config.to_wire(), group.cluster.files())
     bundle = group.bundles.get(generation)
     fds = [bundle.fd] if bundle is not None else []
     channel.send(message, [group.board.fd, group.cluster.log_fd, *fds])
@@ -52,13 +55,14 @@ def _boot(group: Group, channel: Channel, generation: int) -> None:
 
 def start_zygote(group: Group, action: StartZygote) -> None:
     generation, now = action.generation, group.kernel.now()
+    bare = generation in group.roster.unsafe or group.configs[generation].app.preload == "never"
     try:
-        pid, channel = _fresh_zygote(group)
+        pid, channel = _fresh_zygote(group, bare)
     except OSError as error:
         _zygote_unborn(group, generation, error)
         return
     deadline = now + group.patience.startup
-    zygote = Zygote(generation, pid, now, deadline)
+    zygote = Zygote(generation, pid, now, deadline, bare=bare)
     group.roster.zygotes.append(zygote)
     group.zygote_channels[pid] = channel
     try:
@@ -68,13 +72,13 @@ def start_zygote(group: Group, action: StartZygote) -> None:
         group.kernel.kill(pid, signal.SIGKILL)
         _zygote_unborn(group, generation, error)
         return
-    _boot(group, channel, generation)
+    _boot(group, channel, generation, bare)
     group.note(Kind.ZYGOTE_SPAWNED, generation=generation, pid=pid)
 
 
-def _fresh_zygote(group: Group) -> tuple[int, Channel]:
-    """The one that was started ahead, or a new one. Raises OSError."""
-    ahead = None if group.is_command else group.cluster.ahead
+def _fresh_zygote(group: Group, bare: bool) -> tuple[int, Channel]:
+    """Return the zygote that was started ahead, or start one. Raises OSError."""
+    ahead = None if group.is_command or bare else group.cluster.ahead
     if ahead is not None:
         group.cluster.ahead = None
         ahead.taken = True
@@ -119,7 +123,7 @@ def kill_zygote(group: Group, action: KillZygote) -> None:
 def spawn(group: Group, action: Spawn) -> None:
     """Order a worker: from its zygote, or as a process of its own where forking is not safe."""
     zygote, row = group.roster.zygote(action.generation), group.order_row()
-    if zygote is None:
+    if zygote is None and action.generation not in group.roster.unsafe:
         return
     if row is None:
         no_row(group, action)
@@ -159,13 +163,17 @@ def no_row(group: Group, action: Spawn) -> None:
     group.note(Kind.SPAWN_FAILED, **identity, reason=reason, retry_in=NO_ROW)
 
 
-def _order(group: Group, worker: Worker, zygote: Zygote, channel: Channel, fds: list[int]) -> None:
+def _order(
+    group: Group, worker: Worker, zygote: Zygote | None, channel: Channel, fds: list[int]
+) -> None:
     settings = group.configs[worker.generation].listen
     listeners = group.sockets.of_slot(worker.slot, settings)
     order = SpawnOrder(worker.slot, worker.row, worker.generation, [one.name for one in listeners])
     fds = [*fds, *(end.fileno() for end in group.handover)]
     fds += [one.sock.fileno() for one in listeners]
-    if zygote.unsafe:
+    if zygote is not None and zygote.unsafe and not zygote.bare:
+        _promote(group, worker, zygote, order, fds)
+    elif zygote is None or zygote.bare:
         theirs = socket.socket(fileno=os.dup(fds[0]))
         with theirs:
             worker.pid = _child(group, "worker", theirs)
@@ -180,6 +188,24 @@ def _order(group: Group, worker: Worker, zygote: Zygote, channel: Channel, fds: 
     if lasting and not group.is_command:
         channel.send(Lasting(lasting))
     group.note(Kind.SPAWNED, slot=worker.slot, generation=worker.generation, row=worker.row)
+
+
+def _promote(
+    group: Group, worker: Worker, zygote: Zygote, order: SpawnOrder, fds: list[int]
+) -> None:
+    """Have a zygote that cannot be forked become the worker. Raises OSError.
+
+    So the import that found this out is not done in vain. The zygote closes its end of our
+    channel too; a bare one is started in its place.
+    """
+    channel = group.zygote_channels[zygote.pid]
+    if not channel.send(order, fds):
+        raise OSError("the zygote takes no orders")
+    worker.pid, worker.deadline = zygote.pid, worker.born + group.patience.startup
+    group.roster.zygotes.remove(zygote)
+    del group.zygote_channels[zygote.pid]
+    group.kernel.unwatch(channel)
+    channel.close()
 
 
 def retire(group: Group, action: Retire) -> None:

@@ -94,6 +94,7 @@ class Zygote:
         self.sockets = [(path, inode) for path, inode in boot.sockets]
         self.config = Config.from_wire(boot.config)
         self.image: Image | None = None
+        self.unsafe = ""  # why workers cannot be forked from the image
 
     def run(self, bundle: int = -1) -> int:
         """Load, then serve orders; the exit status. `bundle`: certificates for the keyring."""
@@ -104,7 +105,8 @@ class Zygote:
             return Exit.CONFIG
         if not self._load_while_the_master_lives():
             return Exit.NEVER_READY
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the import's must not reap what we fork
+        if not self.unsafe:  # the import's handler must not reap what we fork
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._title("ready")
         while True:
             received = self.channel.receive()
@@ -115,6 +117,8 @@ class Zygote:
                 return Exit.OK
             if isinstance(received[0], Leave):
                 return Exit.OK
+            if isinstance(received[0], Spawn) and self.unsafe:
+                return self._become_worker(received[0], received[1])
             self._obey(*received)
 
     def _bury(self) -> None:
@@ -148,8 +152,9 @@ class Zygote:
 
     def _load(self) -> bool:
         if self.config.app.preload == "never":
-            # It stays nevertheless: as the undertaker, and so that all generations look alike.
-            self.channel.send(Loaded(self.generation, "", 0.0, "preload is never"))
+            # It stays nevertheless: to clean up should the master die.
+            self.unsafe = "preload is never"
+            self.channel.send(Loaded(self.generation, "", 0.0, self.unsafe))
             return True
         earlier, app = resources.read(), self.config.app
         trail = Trail(roots(app.app, app.app_dir) if app.app else ())
@@ -166,7 +171,7 @@ class Zygote:
             remedy = f"{found.advice} Or set preload to auto."
             self.channel.send(Failed("import", f"forking is not safe: {found.reason}. {remedy}"))
             return False
-        image = self.image
+        image, self.unsafe = self.image, found.reason
         told = (found.reason, found.kinds, found.advice)
         self.channel.send(Loaded(self.generation, image.fingerprint, image.seconds, *told))
         return True
@@ -197,6 +202,12 @@ class Zygote:
         forked.forget()
         os.close(self.master)
         self.channel.close()  # or this worker would hide the zygote's death from the master
+        return be_born(order, fds, self.image, self.work)
+
+    def _become_worker(self, order: Spawn, fds: list[int]) -> int:
+        """Become the worker, since the image cannot be forked: it is used here and nowhere else."""
+        os.close(self.master)
+        self.channel.close()
         return be_born(order, fds, self.image, self.work)
 
 

@@ -73,6 +73,7 @@ class Child:
     slot: int = -1
     row: int = -1
     ready: bool = False
+    bare: bool = False  # a zygote that holds no application
     alive: bool = True
     heard: list[Message] = field(default_factory=list)
 
@@ -313,8 +314,17 @@ class FakeKernel(Kernel):
             case Boot():
                 child.generation = message.generation
                 child.behaviour = self.behaviour(message.generation)
-                if child.role == "zygote":
+                child.bare = message.config["app"]["preload"] == "never"
+                if child.role == "zygote" and child.bare:
+                    child.channel.send(Loaded(child.generation, "", 0.0, "preload is never"))
+                elif child.role == "zygote":
                     self.after(child.behaviour.import_time, lambda: self._imported(child))
+            case Spawn() if child.role == "zygote" and child.behaviour.unsafe:
+                assert not child.bare, "there is nothing to make a worker of"
+                child.role, child.bare = "worker", False
+                child.channel.close()
+                child.channel = Channel(socket.socket(fileno=os.dup(fds[0])))
+                self._born(child, message)
             case Spawn() if child.role == "zygote":
                 self._fork(child, message, fds)
             case Spawn():

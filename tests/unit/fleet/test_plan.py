@@ -202,6 +202,22 @@ def test_a_slot_that_only_a_failed_rollout_holds_asks_for_todays_code_too() -> N
     assert of(who, Goal(2)).actions == [Renew()]
 
 
+def test_an_application_that_cannot_be_forked_is_let_go_unless_a_worker_is_made_of_it() -> None:
+    spent = replace(zygote(), unsafe="the thread 'x'")
+    who = roster(worker(0, 0), zygotes=(spent,))
+    who.unsafe[1] = spent.unsafe
+    assert of(who, Goal(1)).actions == [DismissZygote(spent)]
+    assert of(who, Goal(2)).actions == [Spawn(1, 1)]
+    bare = replace(spent, bare=True)
+    assert of(roster(worker(0, 0), zygotes=(bare,)), Goal(1)).actions == []
+
+
+def test_workers_that_import_for_themselves_need_no_zygote() -> None:
+    who = roster(worker(0, 0), zygotes=())
+    who.unsafe[1] = "the thread 'x'"
+    assert of(who, Goal(2)).actions == [Spawn(1, 1), StartZygote(1)]
+
+
 def test_a_kept_zygote_is_let_go_when_nobody_wants_it() -> None:
     who = roster(worker(0, 0, 2), zygotes=(zygote(1), zygote(2)))
     kept = Goal(1, stable=2, kept=1, kept_until=NOW + 600)

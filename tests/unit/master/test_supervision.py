@@ -3,6 +3,7 @@
 import errno
 import logging
 import signal
+from dataclasses import replace
 
 import pytest
 
@@ -311,12 +312,32 @@ def test_a_worker_that_wants_to_go_is_replaced_before_it_does() -> None:
         assert sim.ready() == 2
 
 
+UNSAFE = Behaviour(unsafe="the thread 'x'")
+
+
 def test_where_forking_is_unsafe_each_worker_imports_for_itself() -> None:
-    with simulated(2, lambda _: Behaviour(unsafe="the thread 'x'")) as sim:
+    """The zygote that imported becomes the first worker, and a bare one takes its place."""
+    with simulated(3, lambda _: UNSAFE) as sim:
         sim.start()
-        assert sim.kernel.spawned == ["zygote", "worker", "worker"]
+        assert sim.kernel.spawned == ["zygote", "zygote", "worker", "worker"]
+        (first, *_) = sim.find(Kind.ZYGOTE_SPAWNED)
+        assert sim.find(Kind.READIED)[0].fields["pid"] == first.fields["pid"]
+        assert [zygote.bare for zygote in sim.kernel.zygotes()] == [True]
         sim.kernel.kill(sim.kernel.workers()[0].pid, signal.SIGKILL)
         sim.settle()
+        assert sim.ready() == 3
+        assert not sim.find(Kind.ZYGOTE_EXITED)
+
+
+def test_the_zygote_of_an_application_that_cannot_be_forked_is_rebuilt_bare() -> None:
+    with simulated(2, lambda _: UNSAFE) as sim:
+        sim.start()
+        sim.kernel.kill(sim.kernel.zygotes()[0].pid, signal.SIGKILL)
+        sim.settle()
+        (zygote,) = sim.kernel.zygotes()
+        assert zygote.bare
+        readied = sim.find(Kind.ZYGOTE_READIED)[-1]
+        assert readied.fields["import_per_worker"] == "the thread 'x'"
         assert sim.ready() == 2
 
 
@@ -340,6 +361,29 @@ def test_an_import_per_worker_that_was_asked_for_is_no_warning() -> None:
         sim.start()
         assert sim.find(Kind.ZYGOTE_READIED, import_per_worker="preload is never")
         assert not sim.find(Kind.IMPORT_PER_WORKER)
+
+
+def test_an_application_without_a_worker_to_give_it_to_is_let_go() -> None:
+    """A rebuilt zygote finds what the first one did not: all slots have their workers already."""
+    how = Behaviour()
+    with simulated(2, lambda _: how) as sim:
+        sim.start()
+        how.unsafe = "the thread 'x'"
+        pids = {worker.pid for worker in sim.kernel.workers()}
+        sim.kernel.kill(sim.kernel.zygotes()[0].pid, signal.SIGKILL)
+        sim.settle()
+        assert [zygote.bare for zygote in sim.kernel.zygotes()] == [True]
+        assert {worker.pid for worker in sim.kernel.workers()} == pids
+        assert sim.fewest == 2
+
+
+def test_without_preload_there_is_no_import_outside_workers() -> None:
+    with simulated(2) as sim:
+        sim.group.configs[1] = replace(sim.config, app=replace(sim.config.app, preload="never"))
+        for worker in (0, 1):
+            sim.until(lambda ready=worker: sim.ready() > ready)  # type: ignore[misc]
+        assert sim.kernel.spawned == ["zygote", "worker", "worker"]
+        assert [zygote.bare for zygote in sim.kernel.zygotes()] == [True]
 
 
 def test_pause_lets_all_leave_and_resume_brings_them_back() -> None:
