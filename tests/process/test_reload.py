@@ -292,17 +292,3 @@ def test_when_all_died_and_the_code_is_broken_it_stays_up_and_heals(tmp_path: Pa
         deploy(tmp_path, GOOD.format(version="two"))
         assert waiting.getresponse().read().startswith(b"two ")
         waiting.close()
-
-
-def test_threads_left_by_the_import_mean_one_import_a_worker(tmp_path: Path) -> None:
-    code = GOOD.format(version="threads")
-    code += "import threading\nstop = threading.Event()\n"
-    code += "threading.Thread(target=stop.wait, daemon=True).start()\n"
-    deploy(tmp_path, code)
-    with serving(tmp_path, "shop:app", "--app-dir", str(tmp_path)) as server:
-        (readied,) = server.find("zygote_readied")
-        assert "thread" in readied["import_per_worker"]
-        assert server.get().startswith("threads ")
-        (worker, _) = server.workers()
-        os.kill(worker["pid"], signal.SIGKILL)
-        server.event("readied", slot=worker["slot"])
