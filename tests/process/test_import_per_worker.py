@@ -5,9 +5,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-from clusterd.ipc.client import Refused
 from tests.process.test_reload import GOOD, deploy
 from tests.support.server import Server, serving
 
