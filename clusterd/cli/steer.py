@@ -77,7 +77,9 @@ def reload(wait: bool, certs: bool, group: str | None, **values: Any) -> None:
 def rollback(wait: bool, group: str | None, **values: Any) -> None:
     """Return to the previous code at once.
 
-    Works while the previous generation is kept in memory (rollback_keep, 10 minutes unless set).
+    Works while the previous generation is kept in memory (rollback_keep, 10 minutes unless set;
+    less where memory is short). Nothing is kept of a program, nor of an application that is
+    imported in each worker: there, put the old code back and use 'clusterd reload'.
     """
     _roll("rollback", wait, values, meant(group))
 
@@ -95,13 +97,18 @@ def _roll(name: str, wait: bool, values: dict[str, Any], whose: dict[str, str]) 
             click.echo(f"generation {generation}{of} follows the rollout under way")
         else:
             click.echo(f"{name} to generation {generation}{of} has begun; see 'clusterd status'")
+    for group, why in reply.get("no_rollback", {}).items():
+        click.echo(f"no rollback of {group} will be possible: {why}")
+    for group, why in reply.get("left", {}).items():
+        click.echo(f"{group} is not rolled back: {why}")
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.argument("size", metavar="[GROUP=]N|+N|-N|auto")
+@click.option("--force", is_flag=True, help="Also beyond four workers per CPU.")
 @group_option
 @which_cluster
-def scale(size: str, group: str | None, **values: Any) -> None:
+def scale(size: str, force: bool, group: str | None, **values: Any) -> None:
     """Change the number of workers: to N, or by +N or -N.
 
     \b
@@ -123,7 +130,10 @@ def scale(size: str, group: str | None, **values: Any) -> None:
     if not (digits.isascii() and digits.isdigit()) or len(amount) - len(digits) > 1:
         raise ConfigError(f"scale: {size!r} is not allowed; allowed: N, +N, -N or auto, or GROUP=N")
     step = amount[0] in "+-"
-    reply = client(values).ask("scale", **{"by" if step else "to": int(amount)}, **whose)
+    how: dict[str, Any] = {"by" if step else "to": int(amount)}
+    if force:
+        how["force"] = True
+    reply = client(values).ask("scale", **how, **whose)
     click.echo(f"{reply.get('size', amount)} workers wanted{_of(reply)}")
 
 

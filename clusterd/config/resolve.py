@@ -40,7 +40,8 @@ def load(
     here = Path(cwd)
     file = from_file(find_file(cli_values, environ, here))
     own = file.groups.get(MAIN, {})
-    return _whole(here, file.top | own, from_environment(environ), from_command_line(cli_values))
+    told = from_environment(environ), from_command_line(cli_values)
+    return _whole(here, file.top, own, *told)
 
 
 def load_groups(

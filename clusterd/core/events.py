@@ -105,6 +105,8 @@ class Event:
     @property
     def level(self) -> int:
         """The `logging` level that this event is logged at."""
+        if self.kind in ERRORS and self.fields.get("asked"):
+            return logging.INFO  # somebody ended it on purpose: a stop during a reload, say
         if self.kind in ERRORS or self.fields.get("fault"):
             return logging.ERROR
         return logging.WARNING if self.kind in WARNINGS else logging.INFO

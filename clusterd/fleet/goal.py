@@ -41,6 +41,7 @@ class Goal:
     stable: int = 1  # the generation known to be good, or at first start the only one
     candidate: int | None = None  # the generation that is rolling in
     proven: bool = False  # its canary lived through min_ready: swap slot by slot
+    swift: bool = False  # the candidate has served before: swap all slots at once
     kept: int | None = None  # the previous generation, kept for a rollback …
     kept_until: float = inf  # … until then
     mode: Mode = Mode.SERVING
@@ -49,9 +50,13 @@ class Goal:
     quick: bool = False  # leave at once instead of draining
     why: str = ""  # what to tell those who are retired
 
-    def rolling(self, generation: int) -> "Goal":
-        """The same goal with a generation rolling in; its canary has yet to prove itself."""
-        return replace(self, candidate=generation, proven=False)
+    def rolling(self, generation: int, swift: bool = False) -> "Goal":
+        """Return the same goal with a generation rolling in.
+
+        A new generation has to prove itself by a canary. One that has served before (`swift`)
+        does not.
+        """
+        return replace(self, candidate=generation, proven=swift, swift=swift)
 
     @property
     def generations(self) -> set[int]:

@@ -198,7 +198,7 @@ def _fill(
         s in occupied and holders[s].phase in (Phase.BOOTING, Phase.READY) for s in holders
     )
     for slot in range(goal.size):
-        if slot in holders or (slot in occupied and swapping):
+        if slot in holders or (slot in occupied and swapping and not goal.swift):
             continue
         if room <= 0:
             return

@@ -40,13 +40,14 @@ def after(goal: Goal, verdict: Verdict, kept_until: float) -> Goal:
     if verdict is Verdict.PROVEN:
         return replace(goal, proven=True)
     if verdict is Verdict.FAILED:
-        return replace(goal, candidate=None, proven=False)
+        return replace(goal, candidate=None, proven=False, swift=False)
     assert goal.candidate is not None
     return replace(
         goal,
         stable=goal.candidate,
         candidate=None,
         proven=False,
+        swift=False,
         kept=goal.stable,
         kept_until=kept_until,
     )

@@ -40,6 +40,50 @@ def killings(root: Path = Path("/")) -> Killings:
     return Killings(_numbers(root / "proc/vmstat").get("oom_kill", 0))
 
 
+WAITED = 10.0  # % of the last 10 s in which a process waited for memory: more is pressure
+LEFT = 5.0  # % of memory that is left: less is pressure, where the kernel does not tell of waiting
+
+
+def pressure(root: Path = Path("/")) -> str:
+    """Return how short memory is, in words, or '' while there is enough of it.
+
+    The kernel counts how long processes wait for memory ("some" of memory.pressure of our cgroup,
+    else of /proc/pressure/memory, Documentation/accounting/psi.rst). Where it does not, what is
+    left is looked at: MemAvailable, which counts what can be reclaimed at once. Never raises.
+    """
+    text = _read(root / "proc/pressure/memory")
+    for line in _read(root / "proc/self/cgroup").splitlines():
+        number, _, rest = line.partition(":")
+        if number == "0":
+            own = PurePosixPath(rest.partition(":")[2].lstrip("/"))
+            places = (root / "sys/fs/cgroup" / part for part in (own, *own.parents))
+            text = next(filter(None, (_read(one / "memory.pressure") for one in places)), text)
+    if text:
+        waited = _waited(text)
+        return f"processes waited for memory {waited:.0f} % of the time" if waited > WAITED else ""
+    sizes = {
+        name: int(size.split()[0])
+        for name, _, size in (
+            line.partition(":") for line in _read(root / "proc/meminfo").splitlines()
+        )
+        if size.split()[:1] and size.split()[0].isdigit()
+    }
+    if not {"MemTotal", "MemAvailable"} <= sizes.keys() or not sizes["MemTotal"]:
+        return ""
+    left = 100 * sizes["MemAvailable"] / sizes["MemTotal"]
+    return f"{left:.0f} % of memory is left" if left < LEFT else ""
+
+
+def _waited(text: str) -> float:
+    """Return avg10 of the line "some avg10=0.00 avg60=0.00 …"."""
+    some = next((line for line in text.splitlines() if line.startswith("some ")), "")
+    found = dict(word.partition("=")[::2] for word in some.split()[1:])
+    try:
+        return float(found.get("avg10", 0.0))
+    except ValueError:
+        return 0.0
+
+
 def _nearest(mount: Path, path: str, name: str) -> dict[str, int]:
     """The counters of our cgroup, or of the nearest above it that has any.
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
 from clusterd.kernel import become, child, privileges, process, threads
-from clusterd.kernel.oom import Killings, killings
+from clusterd.kernel.oom import Killings, killings, pressure
 from clusterd.kernel.process import become_subreaper, signal_group
 from clusterd.kernel.signals import Wakeup
 
@@ -197,6 +197,10 @@ class Kernel:
     def killings(self) -> Killings:
         """How often the kernel has ended processes of ours for want of memory."""
         return killings()
+
+    def pressure(self) -> str:
+        """Return how short memory is, in words, or '' while there is enough of it."""
+        return pressure()
 
     def reap(self) -> list[Death]:
         """Everyone who died, strangers included (pid 1 and subreapers get those too)."""

@@ -113,10 +113,30 @@ def ready(group: Group, worker: Worker, message: Ready) -> None:
     took = round(now - worker.born, 3)
     group.note(Kind.READIED, **group.identity(worker), seconds=took)
     group.roster.ever_ready = True
+    if worker.generation in group.roster.unsafe:
+        _compare_files(group, worker, message.fingerprint)
     goal = group.goal
     if worker.generation == goal.candidate and not goal.proven:
         group.note(Kind.CANARY_READIED, **group.identity(worker))
     announce(group.cluster)
+
+
+def _compare_files(group: Group, worker: Worker, fingerprint: str) -> None:
+    """Warn of a worker that imported other files than the workers before it.
+
+    Nothing holds the code of its generation but the disk, which may have changed since.
+    """
+    known = group.fingerprints.setdefault(worker.generation, fingerprint)
+    if known != fingerprint:
+        group.fingerprints[worker.generation] = fingerprint  # say it once
+        reason = f"worker {worker.slot} has loaded other files than the workers before it"
+        then = "generation {} is served by different code until 'clusterd reload'"
+        group.note(
+            Kind.TROUBLE,
+            **group.identity(worker),
+            reason=f"{reason}: they changed on disk",
+            next=then.format(worker.generation),
+        )
 
 
 def announce(cluster: Cluster) -> None:
@@ -176,7 +196,8 @@ def dumped(group: Group, worker: Worker, message: Dumped) -> None:
 def failed(group: Group, speaker: Worker | Zygote, message: Failed) -> None:
     generation = speaker.generation
     group.tracebacks[generation] = message.traceback
-    importing = message.stage in ("import", "limits")  # neither would go better again
+    # None of these would go better again: a zygote has looked for the code, or the program.
+    importing = message.stage in ("import", "limits") or isinstance(speaker, Zygote)
     if message.stage == "limits":
         group.misconfigured.add(generation)
     blame(group, generation, f"{message.stage} failed: {message.reason}", importing)

@@ -4,6 +4,7 @@ Whether a pair can be used is for a zygote to say, which has OpenSSL; so a renew
 the zygote of the serving generation tries it, then the workers get it.
 """
 
+import contextlib
 import os
 import stat
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from clusterd.ipc.certificates import BYTES, Bundle, File, Sealed
 from clusterd.ipc.messages import Certificates, Certified
 from clusterd.master.group import Group
 
+ONCE_MORE = "the certificates were renewed once more"
 MOST = 1024 * 1024  # bytes of a file: a bundle of all public authorities has 250 kB
 
 
@@ -69,29 +71,46 @@ def renew(group: Group) -> int:
     goal = group.goal
     if goal.mode is Mode.STOPPING:
         raise ConfigError("the cluster is stopping")
-    if goal.candidate is not None:
-        raise ConfigError("a rollout is under way, which reads the certificates anyway")
-    if goal.stable not in group.bundles:
+    if goal.stable not in group.bundles and goal.candidate not in group.bundles:
         raise ConfigError("TLS is off: there are no certificates", "turn it on with --tls-cert")
     group.renewed += 1
+    if goal.candidate is not None:
+        # The files were read when the rollout began. They are read again when it has ended, by
+        # the generation that serves then.
+        if group.renewal_waits:
+            _refuse(group, goal.stable, group.renewal_waits, ONCE_MORE)
+        group.renewal_waits = group.renewed
+        return group.renewed
+    number = group.renewed
+    _begin_all(group, number)
+    return number
+
+
+def _begin_all(group: Group, number: int) -> None:
+    """Have the serving generation try what is on disk, and the kept one. Raises ConfigError."""
+    goal = group.goal
     try:
-        _begin(group, goal.stable)
+        if goal.stable not in group.bundles:
+            raise ConfigError("TLS is off: there are no certificates")
+        _begin(group, goal.stable, number)
     except ConfigError as error:
-        _refuse(group, goal.stable, group.renewed, error.message, error.remedy)
+        _refuse(group, goal.stable, number, error.message, error.remedy)
         raise
     if goal.kept is not None and goal.kept in group.bundles:
         try:
-            _begin(group, goal.kept)  # a rollback shall not bring back what has expired
+            group.renewed += 1  # a renewal of its own, whose end is no reply to anybody
+            _begin(
+                group, goal.kept, group.renewed
+            )  # a rollback shall not bring back what has expired
         except ConfigError as error:
             then = f"generation {goal.kept} keeps its certificates"
             group.note(Kind.TROUBLE, reason=error.message, next=then)
-    return group.renewed
 
 
-def _begin(group: Group, generation: int) -> None:
-    number, before = group.renewed, group.renewals.pop(generation, None)
+def _begin(group: Group, generation: int, number: int) -> None:
+    before = group.renewals.pop(generation, None)
     if before is not None:
-        _refuse(group, generation, before.number, "the certificates were renewed once more")
+        _refuse(group, generation, before.number, ONCE_MORE)
     sealed = read(group.configs[generation].tls)
     zygote = group.roster.zygote(generation)
     assert sealed is not None  # this generation has certificates, so its settings name them
@@ -149,7 +168,14 @@ def _hand_out(group: Group, generation: int, renewal: Renewal) -> None:
 
 
 def settle(group: Group) -> None:
-    """Tell of renewals that are over. Called each turn."""
+    """Begin the renewal that waits for a rollout; tell of those that are over. Called each turn."""
+    if group.renewal_waits and (group.goal.candidate is None or group.goal.mode is Mode.STOPPING):
+        number, group.renewal_waits = group.renewal_waits, 0
+        if group.goal.mode is Mode.STOPPING:
+            _refuse(group, group.goal.stable, number, "the cluster is stopping")
+        else:
+            with contextlib.suppress(ConfigError):  # the refusal is in the journal
+                _begin_all(group, number)
     for generation, renewal in list(group.renewals.items()):
         if renewal.certified is None:
             zygote = group.roster.zygote(generation)

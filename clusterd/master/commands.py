@@ -73,12 +73,22 @@ def begin(cluster: Cluster, request: dict[str, Any]) -> Reply | Waiter:
     # A rollout that follows the one under way gets the next free number, as nearly always.
     queued = [name for name, generation in begun.items() if generation is None]
     numbers = {name: g for name, g in begun.items() if g is not None}
+    more: dict[str, Any] = _not_undone(cluster, list(numbers))
     numbers |= {name: cluster.generations + 1 + i for i, name in enumerate(queued)}
     if request.get("wait"):
         numbers |= dict.fromkeys(queued, cluster.generations + 1)  # that, or what is free by then
-        return rollouts_over(cluster, numbers, queued)
-    more = {"queued": True} if queued else {}
+        return rollouts_over(cluster, numbers, queued, more)
+    if queued:
+        more["queued"] = True
     return done(**told(cluster, numbers), **more)
+
+
+def _not_undone(cluster: Cluster, names: list[str]) -> dict[str, Any]:
+    """Return the groups of a reload that no rollback will be possible for, each with the reason."""
+    groups = [cluster.groups[name] for name in names]
+    found = {one.name: reload.unkept(one, one.goal.stable) for one in groups if not one.is_internal}
+    found = {name: why for name, why in found.items() if why}
+    return {"no_rollback": found} if found else {}
 
 
 def told(cluster: Cluster, numbers: dict[str, int]) -> dict[str, Any]:
@@ -93,25 +103,37 @@ def rollback(cluster: Cluster, request: dict[str, Any]) -> Reply | Waiter:
     for group in able:
         reload.may_roll_back(group)  # all of them or none
     numbers = {group.name: reload.rollback(group) for group in able}
-    return (
-        rollouts_over(cluster, numbers) if request.get("wait") else done(**told(cluster, numbers))
-    )
+    left = {one.name: one.no_rollback for one in groups if one.no_rollback and one not in able}
+    more = {"left": left} if left else {}
+    if request.get("wait"):
+        return rollouts_over(cluster, numbers, more=more)
+    return done(**told(cluster, numbers), **more)
 
 
 def rollouts_over(
-    cluster: Cluster, numbers: dict[str, int], queued: Sequence[str] = ()
+    cluster: Cluster,
+    numbers: dict[str, int],
+    queued: Sequence[str] = (),
+    more: dict[str, Any] | None = None,
 ) -> Reply | Waiter:
-    """Answers when the rollouts of all these generations have ended, or one has failed."""
+    """Reply when the rollouts of all these generations have ended, or one has failed.
+
+    `more` goes into the reply of a success.
+    """
     if not numbers:
-        return done(**told(cluster, numbers))
+        return done(**told(cluster, numbers), **(more or {}))
     main = cluster.main.name if cluster.main.name in numbers else next(iter(numbers))
-    return RolloutsOver(main, numbers, dict(numbers), list(queued))
+    return RolloutsOver(main, numbers, dict(numbers), list(queued), more or {})
 
 
 def renew(cluster: Cluster, request: dict[str, Any]) -> Waiter:
     """Answers when every worker uses the certificates that are on disk now, or why none does."""
     groups = chosen(cluster, request)
-    groups = [group for group in groups if group.goal.stable in group.bundles] or groups[:1]
+    groups = [
+        group
+        for group in groups
+        if {group.goal.stable, group.goal.candidate} & group.bundles.keys()
+    ] or groups[:1]
     left: list[dict[str, Any]] = []
     refusals: list[ConfigError] = []
     for group in groups:  # each by itself: what one refuses is no reason for another
@@ -120,8 +142,9 @@ def renew(cluster: Cluster, request: dict[str, Any]) -> Waiter:
         except ConfigError as error:
             refusals.append(error)
         else:
-            named = {"group": group.name, "generation": group.goal.stable}
-            left.append({**named, "renewal": renewal})
+            # Which generation serves when a rollout is over is not known yet: the number tells.
+            known = {} if group.renewal_waits else {"generation": group.goal.stable}
+            left.append({"group": group.name, **known, "renewal": renewal})
     if refusals:
         raise refusals[0]
     return Renewed(left)
@@ -134,7 +157,8 @@ def scale(cluster: Cluster, request: dict[str, Any]) -> Reply:
     if request.get("to") == "auto":
         return done(size=orders.scale_by_load(group), group=group.name)
     size = int(request["to"]) if "to" in request else group.goal.size + int(request["by"])
-    return done(size=orders.scale(group, size, "clusterd scale"), group=group.name)
+    wanted = orders.scale(group, size, "clusterd scale", bool(request.get("force")))
+    return done(size=wanted, group=group.name)
 
 
 def restart(cluster: Cluster, request: dict[str, Any]) -> Waiter:

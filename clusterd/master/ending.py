@@ -24,7 +24,7 @@ def stop_group(group: Group) -> None:
     if group.goal.candidate is not None:
         stopping = "the cluster is stopping"
         failed = {"generation": group.goal.candidate, "serving": group.goal.stable}
-        group.note(Kind.ROLLOUT_FAILED, **failed, reason=stopping)
+        group.note(Kind.ROLLOUT_FAILED, **failed, reason=stopping, asked=True)
     group.stop_began = group.kernel.now()
     group.goal = replace(group.goal, mode=Mode.STOPPING, candidate=None, why="stop")
     refuse_newcomers(group, group.sockets)

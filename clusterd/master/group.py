@@ -71,6 +71,7 @@ class Group:
     bundles: dict[int, Sealed] = field(default_factory=dict)  # certificates, by generation
     renewals: dict[int, "Renewal"] = field(default_factory=dict)  # of them, by generation
     renewed: int = 0  # renewals so far
+    renewal_waits: int = 0  # the number of one that begins when the rollout is over
     misconfigured: set[int] = field(default_factory=set)  # generations with a setting of no use
     fingerprints: dict[int, str] = field(default_factory=dict)
     tracebacks: dict[int, str] = field(default_factory=dict)  # what a generation said last
@@ -85,6 +86,8 @@ class Group:
     by_hand: bool = False  # somebody said how many, which holds until autoscaling is told to go on
     stop_began: float = inf  # when it was told to stop
     sweep_failures: int = 0  # workers and zygotes that ended then before they could be of use
+    no_rollback: str = ""  # why the previous generation is not kept
+    pressed_at: float = 0.0  # when to look next whether memory is short
     again: bool = False  # a reload was asked for while one is rolling
     announced: bool = False  # the whole size was ready once
     restarts: dict[int, int] = field(default_factory=dict)  # unasked deaths, by slot
@@ -165,6 +168,8 @@ class Group:
         handles = self.handles.pop(worker.row, None)
         if handles is not None:
             os.close(handles.dump)
+        if worker.generation not in self.goal.generations:
+            self.forget_old_generations()
 
     def close_channel(self, row: int) -> None:
         """Close a worker's channel and no longer wait on its pipe."""

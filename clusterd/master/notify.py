@@ -21,6 +21,7 @@ from clusterd.master.store import Store
 
 SECOND = 1_000_000  # in the protocol's microseconds
 AGAIN = 0.1  # seconds until what the manager's queue had no room for is sent again
+HEALTHY = 30.0  # seconds of serving after which earlier restarts no longer delay the next one
 SPARE = 10.0  # seconds on top of the longest that the next step may take
 MOST_STATUS = 300  # characters of STATUS=
 
@@ -69,6 +70,7 @@ class View:
     stopping: bool
     counts: str  # how many workers there are, in words
     patience: float  # seconds that the next step may take
+    healthy: bool = True  # every group has a worker that is ready
 
 
 class Teller:
@@ -81,6 +83,7 @@ class Teller:
         self._remark = ""  # what became of the last reload
         self._status = ""
         self._until = -inf  # until when the manager was told to have patience
+        self.reset_at = inf  # when to say that earlier restarts no longer count
 
     def hear(self, event: Event) -> None:
         """Something happened."""
@@ -113,10 +116,12 @@ class Teller:
             said.append("STOPPING=1")
         if view.ready and not self._ready and not view.stopping:
             self._ready, self._asked = True, False
+            self.reset_at = now + HEALTHY
             said.append(f"READY=1\nMAINPID={self._pid}")
         if self._ready and not self._stopping:
             said += self._reload(view, now)
         said += self._more_time(view, now)
+        said += self._reset(view, now)
         status = self._words(view)
         if status != self._status:
             self._status = status
@@ -145,6 +150,19 @@ class Teller:
             return []
         self._until = until
         return [f"EXTEND_TIMEOUT_USEC={round(view.patience * SECOND)}"]
+
+    def _reset(self, view: View, now: float) -> list[str]:
+        """Say RESTART_RESET=1 (systemd 258; ignored before), once, after a while of serving.
+
+        Otherwise systemd counts restarts for ever (RestartSteps=), and the one after some weeks
+        would wait as long as in a crash loop.
+        """
+        if view.stopping:
+            self.reset_at = inf
+        if now < self.reset_at:
+            return []
+        self.reset_at = inf if view.healthy else now + HEALTHY
+        return ["RESTART_RESET=1"] if view.healthy else []
 
     def _words(self, view: View) -> str:
         if view.stopping:
@@ -189,7 +207,7 @@ class Manager:
     def due(self) -> float:
         """When it wants another turn, in the loop's time; inf: only when something happens."""
         soon = self._cluster.kernel.now() + AGAIN if self._line.is_behind else inf
-        return min(soon, self._barks)
+        return min(soon, self._barks, self._teller.reset_at)
 
     def turn(self) -> None:
         """Say what is to be said."""
@@ -197,7 +215,7 @@ class Manager:
         if now >= self._barks:
             self._line.send("WATCHDOG=1")
             self._barks = now + self._watchdog
-        if last != self._seen:
+        if last != self._seen or now >= self._teller.reset_at:
             self._seen = last
             self._line.say(*self._teller.say(look(self._cluster), now))
             if self._store is not None and self._store.settle(self._cluster):
@@ -255,6 +273,7 @@ def look(cluster: Cluster) -> View:
         stopping=cluster.stopping,
         counts=", ".join(shown),
         patience=max((step(group) for group in groups if not group.over), default=0.0) + SPARE,
+        healthy=all(group.roster.count(Phase.READY) for group in cluster.wanted),
     )
 
 

@@ -6,6 +6,9 @@ from math import inf
 
 from clusterd import __version__
 from clusterd.config.commands import check_size
+from clusterd.config.convert import convert
+from clusterd.config.cpus import available_cpus
+from clusterd.config.settings import TABLE
 from clusterd.core import log
 from clusterd.core.errors import BindError, ConfigError
 from clusterd.core.events import Kind
@@ -72,7 +75,7 @@ def pause(group: Group) -> None:
         raise ConfigError(f"it is {goal.mode} already")
     if goal.candidate is not None:
         failed = {"generation": goal.candidate, "serving": goal.stable}
-        group.note(Kind.ROLLOUT_FAILED, **failed, reason="paused")
+        group.note(Kind.ROLLOUT_FAILED, **failed, reason="paused", asked=True)
         reload.drop_unwanted(group)
     group.again = False
     paused = replace(goal, mode=Mode.PAUSED, candidate=None, proven=False, resuming=False)
@@ -99,13 +102,24 @@ def resume(group: Group) -> None:
     reload.resume(group)
 
 
-def scale(group: Group, size: int, why: str) -> int:
-    """Want so many workers, at least one, because somebody says so; the number wanted.
+def scale(group: Group, size: int, why: str, force: bool = False) -> int:
+    """Want so many workers because somebody says so; return the number.
 
     What a hand has set, autoscaling leaves alone until it is told to go on. Raises ConfigError
-    where a singleton would not be one.
+    for what the setting `workers` would not take, where a singleton would not be one, and for
+    many more workers than there are CPUs unless `force` says that this is no slip.
     """
+    try:
+        size = int(convert(TABLE["workers"], str(size)))
+    except ConfigError as error:
+        raise ConfigError(f"scale: {error.message}", error.remedy) from None
     check_size(group.name, group.config, size)
+    usual = max(group.goal.size, group.config.fleet.workers, PER_CPU * available_cpus())
+    if size > usual and not force:
+        raise ConfigError(
+            f"scale: {size} workers are more than {PER_CPU} per CPU ({available_cpus()} CPUs)",
+            f"add --force if {size} are meant",
+        )
     group.by_hand = True
     return resize(group, size, why)
 
@@ -116,6 +130,9 @@ def scale_by_load(group: Group) -> int:
         raise ConfigError("autoscaling is off", "set max_workers, the most that it may start")
     group.by_hand = False
     return group.goal.size
+
+
+PER_CPU = 4  # workers per CPU beyond which a size needs to be confirmed
 
 
 def resize(group: Group, size: int, why: str) -> int:

@@ -21,6 +21,8 @@ from clusterd.master.group import Group
 FIXED = ("name", "runtime_dir", "pid_file", "log_file", "log_format", "log_level")
 FIXED_IN_A_GROUP = ("balance",)
 
+PRESSED_EVERY = 10.0  # seconds between two looks at how short memory is, while one is kept
+
 Bound = list[tuple[Group, list[str]]]  # addresses that were not bound before, by group
 
 
@@ -166,6 +168,7 @@ def roll(group: Group, config: Config, bundle: Sealed | None, why: str) -> int:
         size=size,
         candidate=generation,
         proven=False,
+        swift=False,
         kept=None,
         kept_until=inf,
         mode=Mode.SERVING,
@@ -173,9 +176,25 @@ def roll(group: Group, config: Config, bundle: Sealed | None, why: str) -> int:
         why="",
     )
     group.roster.importing.until = 0.0  # a human asked: no back-off for the first try
-    group.note(Kind.ROLLOUT_STARTED, generation=generation, previous=goal.stable, reason=why)
+    rolling = {"generation": generation, "previous": goal.stable}
+    group.note(Kind.ROLLOUT_STARTED, **rolling, reason=why, **no_way_back(group))
     tell_sockets(group.cluster)
     return generation
+
+
+def no_way_back(group: Group) -> dict[str, str]:
+    """Return what the event of a reload says where no rollback will be possible after it."""
+    why = unkept(group, group.goal.stable)
+    return {"rollback": f"will not be possible: {why}"} if why else {}
+
+
+def unkept(group: Group, generation: int) -> str:
+    """Return why a generation's code cannot be kept in memory for a rollback, or ''."""
+    if group.configs[generation].command.command:
+        return "a program is started from the files on disk"
+    if reason := group.roster.unsafe.get(generation):
+        return f"each worker imports from the files on disk ({reason})"
+    return ""
 
 
 def refuse_fixed(old: Config, new: Config, names: tuple[str, ...] = FIXED) -> None:
@@ -197,6 +216,11 @@ def may_roll_back(group: Group) -> int:
         raise ConfigError("a rollout is under way, and the old generation still serves")
     if goal.candidate is not None or goal.mode is not Mode.SERVING:
         raise ConfigError("a rollout is under way" if goal.candidate else f"it is {goal.mode}")
+    if goal.kept is None and group.no_rollback:
+        raise ConfigError(
+            f"there is no rollback: {group.no_rollback}",
+            "put the old code back, then 'clusterd reload'",
+        )
     loaded = goal.kept is not None and group.roster.zygote(goal.kept) is not None
     if goal.kept is None or not loaded or goal.kept in group.roster.lost:
         raise ConfigError(
@@ -211,7 +235,7 @@ def rollback(group: Group) -> int:
     goal, kept = group.goal, may_roll_back(group)
     group.sockets.add(group.configs[kept].listen, goal.size)
     group.roster.faults.pop(kept, None)
-    group.goal = goal.rolling(kept)
+    group.goal = goal.rolling(kept, swift=True)
     tell_sockets(group.cluster)
     rolling = {"generation": kept, "previous": goal.stable}
     group.note(Kind.ROLLOUT_STARTED, **rolling, reason="rollback")
@@ -232,8 +256,16 @@ def settle(group: Group) -> bool:
     """Look at the rollout; act on its news. Called before each plan; was there any?"""
     now = group.kernel.now()
     goal = group.goal
-    if goal.kept is not None and goal.kept_until <= now and goal.candidate != goal.kept:
-        group.goal = goal = replace(goal, kept=None, kept_until=inf)
+    if goal.kept is not None and goal.candidate != goal.kept:
+        if goal.kept_until <= now:
+            let_go(group, "")
+        elif now >= group.pressed_at:
+            group.pressed_at = now + PRESSED_EVERY
+            if pressure := group.kernel.pressure():
+                then = f"generation {goal.kept} is no longer kept for a rollback"
+                group.note(Kind.TROUBLE, reason=pressure, next=then)
+                let_go(group, f"the previous generation was let go, since {pressure}")
+        goal = group.goal
     verdict = judge(group.roster, goal, group.patience, now)
     if verdict is None:
         return False
@@ -252,6 +284,13 @@ def settle(group: Group) -> bool:
         group.again = False
         begin_quietly(group.cluster, "asked for during the rollout before", group.name)
     return True
+
+
+def let_go(group: Group, why: str) -> None:
+    """Keep the previous generation no longer: its zygote, its settings, its certificates."""
+    group.goal = replace(group.goal, kept=None, kept_until=inf)
+    group.no_rollback = why
+    group.forget_old_generations()
 
 
 def begin_quietly(cluster: Cluster, why: str, only: str = "") -> None:
@@ -283,6 +322,9 @@ def finish(group: Group, generation: int, before: Goal) -> None:
         patience = replace(patience, graceful=min(patience.graceful, group.patience.graceful))
     group.patience = patience
     group.goal = replace(group.goal, resuming=False)
+    group.no_rollback = unkept(group, before.stable)
+    if group.no_rollback:
+        group.goal = replace(group.goal, kept=None, kept_until=inf)
     drop_unwanted(group)
     group.note(Kind.ROLLOUT_FINISHED, generation=generation, previous=before.stable)
 

@@ -57,7 +57,8 @@ def one_more(cluster: Cluster, count: int) -> None:
 
 
 def one_fewer(cluster: Cluster, count: int) -> None:
-    orders.scale(cluster.main, cluster.main.goal.size - count, "SIGTTOU")
+    # Signals may be many at once; the last worker stays, as with other servers.
+    orders.scale(cluster.main, max(1, cluster.main.goal.size - count), "SIGTTOU")
 
 
 TABLE: dict[signal.Signals, Callable[[Cluster, int], None]] = {

@@ -38,7 +38,7 @@ def settle(cluster: Cluster, control: Control | None) -> None:
     if trial is None:
         return
     if cluster.stopping:
-        _fail(cluster, trial, "the cluster is stopping")
+        _fail(cluster, trial, "the cluster is stopping", asked=True)
     elif not trial.pid:
         _try(cluster, control, trial)
     elif trial.code is None:
@@ -127,7 +127,8 @@ def _go(cluster: Cluster, control: Control | None, trial: Trial) -> None:
         kernel.release_signals(mask)
 
 
-def _fail(cluster: Cluster, trial: Trial, reason: str) -> None:
+def _fail(cluster: Cluster, trial: Trial, reason: str, asked: bool = False) -> None:
+    """End a trial. `asked`: not for a fault of it, but since the cluster was told to stop."""
     if trial.pid and trial.code is None:
         cluster.kernel.kill(trial.pid, signal.SIGKILL)
     _forget(cluster, trial)
@@ -135,8 +136,9 @@ def _fail(cluster: Cluster, trial: Trial, reason: str) -> None:
         Kind.UPGRADE_FAILED,
         version=__version__,
         reason=reason,
-        next=SERVES_ON,
+        next="the running version stops" if asked else SERVES_ON,
         traceback=trial.said if "\n" in trial.said else "",
+        **({"asked": True} if asked else {}),
     )
 
 

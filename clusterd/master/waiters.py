@@ -38,6 +38,7 @@ class RolloutsOver(Waiter):
     numbers: dict[str, int]  # group → generation
     left: dict[str, int]  # of those, whose end is still to come
     queued: list[str]  # groups whose rollout follows the one under way; its number is the next free
+    more: dict[str, Any] = field(default_factory=dict)  # for the reply of a success
 
     def __call__(self, event: Event) -> Reply | None:
         name, generation = str(event.fields.get("group")), event.fields.get("generation")
@@ -52,7 +53,7 @@ class RolloutsOver(Waiter):
         if event.kind is Kind.ROLLOUT_FINISHED:
             del self.left[name]
         told = {"generation": self.numbers[self.main], "generations": self.numbers}
-        return None if self.left else done(**told)
+        return None if self.left else done(**told, **self.more)
 
     def _begun(self, event: Event, name: str) -> Reply | None:
         """Does the one begin that had to wait, or will it never?"""

@@ -45,6 +45,7 @@ class Behaviour:
 
     import_time: float = 0.5
     import_error: str = ""  # the zygote fails with this
+    stage: str = "import"  # … and calls what failed this
     import_dies: bool = False  # it exits without a word
     unsafe: str = ""
     left: str = ""  # kinds of what the import left behind, where that is why
@@ -109,6 +110,7 @@ class FakeKernel(Kernel):
         self.order = itertools.count()
         self.killed: list[tuple[int, int]] = []
         self.oom = Killings(3, 1, ours=True)
+        self.short_of_memory = ""
         self.spawned: list[str] = []
         self.spawn_errors: list[OSError] = []
         self.trial = Tried()
@@ -206,6 +208,9 @@ class FakeKernel(Kernel):
 
     def killings(self) -> Killings:
         return self.oom
+
+    def pressure(self) -> str:
+        return self.short_of_memory
 
     def reap(self) -> list[Death]:
         dead, self.dead = self.dead, []
@@ -360,7 +365,7 @@ class FakeKernel(Kernel):
         if not zygote.alive:
             return
         if how.import_error:
-            zygote.channel.send(Failed("import", how.import_error, "Traceback …"))
+            zygote.channel.send(Failed(how.stage, how.import_error, "Traceback …"))
             self.end(zygote, 3)
         elif how.import_dies:
             self.end(zygote, 1)
@@ -399,7 +404,8 @@ class FakeKernel(Kernel):
         if not child.alive:
             return
         child.ready = True
-        child.channel.send(Ready(child.pid, child.slot, child.generation))
+        fingerprint = child.behaviour.fingerprint
+        child.channel.send(Ready(child.pid, child.slot, child.generation, fingerprint))
         if child.behaviour.dies_after is not None:
             self.after(child.behaviour.dies_after, lambda: self.end(child, 1))
         if child.behaviour.recycles_after is not None:

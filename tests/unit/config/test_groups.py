@@ -53,6 +53,14 @@ def test_each_group_has_its_own_and_takes_the_rest_from_the_top(tmp_path: Path) 
     assert {c.log.log_level for c in groups.values()} == {"warning"}
 
 
+@pytest.mark.parametrize("text", ['workers = "many"\n[web]\nworkers = 2\n'])
+def test_a_wrong_value_at_the_top_is_refused_though_a_table_overrules_it(
+    tmp_path: Path, text: str
+) -> None:
+    with pytest.raises(ConfigError, match=r"^clusterd\.toml workers: 'many' is not allowed"):
+        read(tmp_path, text, app="shop:app")
+
+
 def test_those_that_others_wait_for_come_first(tmp_path: Path) -> None:
     names = list(read(tmp_path, WHOLE))
     assert names.index("cron") < names.index("api")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from clusterd.kernel.oom import Killings, killings
+from clusterd.kernel.oom import Killings, killings, pressure
 
 EVENTS = "low 0\nhigh 0\nmax 12\noom 3\noom_kill 2\noom_group_kill 0\n"
 CONTROL = "oom_kill_disable 0\nunder_oom 0\noom_kill 4\n"
@@ -52,3 +52,35 @@ def test_reads_the_nearest_count_that_there_is(
 
 def test_reads_those_of_this_machine() -> None:
     assert killings().kills >= 0
+
+
+def psi(waited: str) -> str:
+    rest = "avg60=0.00 avg300=0.00 total=1"
+    return f"some avg10={waited} {rest}\nfull avg10=99.00 {rest}\n"
+
+
+FEW = "MemTotal: 1000 kB\nMemFree: 10 kB\nMemAvailable: 40 kB\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "found"),
+    [
+        ({}, ""),
+        ({"proc/pressure/memory": psi("9.00")}, ""),
+        ({"proc/pressure/memory": psi("31.00")}, "processes waited for memory 31 % of the time"),
+        ({"proc/pressure/memory": "nonsense\n"}, ""),
+        # Our cgroup may have enough while the machine has not, and the other way round.
+        (V2 | {f"{UP}/system.slice/shop.service/memory.pressure": psi("0.00"),
+               "proc/pressure/memory": psi("50.00")}, ""),
+        (V2 | {f"{UP}/memory.pressure": psi("20.00")},
+         "processes waited for memory 20 % of the time"),
+        # Without the kernel's word on waiting, what is left counts.
+        ({"proc/meminfo": FEW}, "4 % of memory is left"),
+        ({"proc/meminfo": FEW.replace("40", "400")}, ""),
+        ({"proc/meminfo": "MemTotal: much\n"}, ""),
+    ],
+)  # fmt: skip
+def test_memory_is_short_where_processes_wait_for_it_or_little_is_left(
+    files: dict[str, str], found: str, tmp_path: Path
+) -> None:
+    assert pressure(machine(tmp_path, files)) == found

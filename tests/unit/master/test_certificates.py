@@ -151,14 +151,64 @@ def test_a_rollout_reads_them_itself_and_a_stop_wants_none(tmp_path: Path) -> No
         sim.start()
         (tmp_path / "pem").write_text("the second")
         sim.reload()
-        with pytest.raises(ConfigError, match="a rollout is under way"):
-            renew(sim)
         sim.until(lambda: bool(sim.find(Kind.ROLLOUT_FINISHED)))
         assert (in_use(sim, 1), in_use(sim, 2)) == ("the first pem", "the second")
         sim.order(lambda: orders.stop(sim.cluster))
         assert sim.group.goal.mode is Mode.STOPPING
         with pytest.raises(ConfigError, match="stopping"):
             renew(sim)
+
+
+def test_a_renewal_during_a_rollout_begins_when_that_is_over(tmp_path: Path) -> None:
+    """The rollout read the files when it began: what was put there since came too late for it."""
+    with secured(tmp_path) as sim:
+        sim.start()
+        sim.reload()
+        (tmp_path / "pem").write_text("the second")
+        waiter = sim.order(lambda: commands.answer(sim.cluster, {"command": "certificates"}))
+        sim.until(lambda: bool(sim.find(Kind.CERTIFICATES_RENEWED, generation=2)))
+        assert in_use(sim, 2) == "the second"
+        assert callable(waiter)
+        kept, serving = sim.find(Kind.CERTIFICATES_RENEWED)
+        assert kept.fields["generation"] == 1
+        assert waiter(kept) is None
+        assert (waiter(serving) or {})["ok"]
+
+
+def test_a_renewal_during_a_rollout_that_fails_is_of_what_serves_on(tmp_path: Path) -> None:
+    how = Behaviour()
+    with secured(tmp_path, how) as sim:
+        sim.start()
+        how.import_error = "oops"
+        sim.reload()
+        (tmp_path / "pem").write_text("the second")
+        renew(sim)
+        event = over(sim)
+        assert (event.kind, event.fields["generation"]) == (Kind.CERTIFICATES_RENEWED, 1)
+        assert in_use(sim, 1) == "the second"
+
+
+@pytest.mark.parametrize("end", ["again", "stop"])
+def test_a_renewal_that_waits_for_a_rollout_always_gets_a_reply(tmp_path: Path, end: str) -> None:
+    with secured(tmp_path) as sim:
+        sim.start()
+        sim.reload()
+        first = renew(sim)
+        if end == "again":
+            assert renew(sim) == first + 1
+        else:
+            sim.order(lambda: orders.stop(sim.cluster))
+        event = over(sim)
+        assert (event.kind, event.fields["renewal"]) == (Kind.CERTIFICATES_REFUSED, first)
+
+
+def test_certificates_of_a_generation_that_is_no_longer_kept_are_let_go(tmp_path: Path) -> None:
+    with secured(tmp_path) as sim:
+        sim.start()
+        sim.reload()
+        sim.settle()
+        sim.until(lambda: sim.group.goal.kept is None)
+        assert list(sim.group.bundles) == [2]
 
 
 def test_certificates_of_forgotten_generations_are_let_go(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,36 @@ def test_a_second_request_during_a_reload_is_answered_too(teller: Teller) -> Non
     assert "READY=1" in teller.say(UP, 7.0)
 
 
+def test_after_a_while_of_serving_earlier_restarts_no_longer_count(teller: Teller) -> None:
+    assert teller.reset_at == 31.0, "the teller was ready at 1"
+    assert teller.say(UP, 30.9) == []
+    assert teller.say(UP, 31.0) == ["RESTART_RESET=1"]
+    assert teller.reset_at == inf
+    assert teller.say(UP, 1000.0) == []
+
+
+def test_earlier_restarts_count_on_while_nothing_serves(teller: Teller) -> None:
+    assert teller.say(replace(UP, healthy=False), 31.0) == []
+    assert teller.say(UP, 60.9) == []
+    assert teller.say(UP, 61.0) == ["RESTART_RESET=1"]
+    stopped = Teller(7)
+    stopped.say(UP, 1.0)
+    assert "RESTART_RESET=1" not in stopped.say(LEAVING, 31.0)
+    assert stopped.reset_at == inf, "and it does not wake the master for it"
+
+
+def test_the_master_wakes_once_to_say_so(sock: socket.socket) -> None:
+    with simulated(2) as sim:
+        told = Told(sim, sock)
+        sim.start()
+        told.heard()
+        began = sim.kernel.time
+        sim.settle()
+        assert told.heard() == ["RESTART_RESET=1"]
+        assert sim.kernel.time == pytest.approx(began + 30.0)
+        assert sim.loop.due == inf
+
+
 def test_a_stop_has_the_last_word(teller: Teller) -> None:
     teller.hear(BEGAN)
     teller.say(ROLLING, 5.0)
@@ -170,7 +201,8 @@ def test_a_life_as_systemd_hears_it(sock: socket.socket) -> None:
         sim.settle()
         heard = told.heard()
         assert heard[0] == "RELOADING=1"
-        assert heard[-2:] == ["READY=1", "STATUS=2 of 2 workers ready, generation 2"]
+        assert heard[-3:-1] == ["READY=1", "STATUS=2 of 2 workers ready, generation 2"]
+        assert heard[-1] == "RESTART_RESET=1", "it has served for a while since the start"
         sim.order(lambda: orders.stop(sim.cluster))
         sim.until(lambda: sim.loop.over)
         heard = told.heard()
@@ -187,7 +219,7 @@ def test_broken_code_ends_the_reload_and_stays_in_the_status(sock: socket.socket
         sim.start()
         sim.reload()
         sim.settle()
-        assert told.heard()[-2:] == [
+        assert told.heard()[-3:-1] == [
             "READY=1",
             "STATUS=2 of 2 workers ready, generation 1; generation 2 did not come up: "
             "import failed: no module named shop",

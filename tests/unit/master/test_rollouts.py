@@ -3,13 +3,15 @@
 import signal
 from collections.abc import Callable, Sized
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from clusterd.config.cpus import available_cpus
 from clusterd.core.errors import ConfigError
 from clusterd.core.events import Kind
 from clusterd.fleet.lifecycle import Phase
-from clusterd.master import orders, reload
+from clusterd.master import commands, orders, reload
 from tests.support.fake import Behaviour
 from tests.support.simulated import Simulation, simulated
 
@@ -179,6 +181,136 @@ def test_there_is_nothing_to_roll_back_to_at_first() -> None:
             reload.rollback(sim.group)
 
 
+def test_a_rollback_does_not_wait_and_swaps_all_slots_at_once() -> None:
+    """The old code has served before: no canary, and never fewer ready than wanted."""
+    with simulated(4, min_ready=7.0) as sim:
+        sim.start()
+        sim.reload()
+        sim.settle()
+        sim.fewest = None
+        began, last = sim.kernel.time, sim.cluster.journal.last
+        sim.order(lambda: reload.rollback(sim.group))
+        sim.until(lambda: bool(sim.find(Kind.ROLLOUT_FINISHED, generation=1)))
+        assert sim.kernel.time - began == pytest.approx(0.2), "twice the time to become ready"
+        assert sim.fewest == 4
+        ready = [e.time for e in sim.find(Kind.READIED, generation=1) if e.number > last]
+        assert len(ready) == 4
+        assert len(set(ready)) == 2, "the first alone, then the others together"
+
+
+def test_a_rollback_that_fails_leaves_the_new_code_serving() -> None:
+    with simulated(2) as sim:
+        sim.start()
+        sim.reload()
+        sim.settle()
+        for zygote in sim.kernel.zygotes():
+            if zygote.generation == 1:
+                zygote.behaviour = Behaviour(ready_time=None, dies_after=0.1)
+        sim.order(lambda: reload.rollback(sim.group))
+        sim.settle()
+        assert sim.find(Kind.ROLLOUT_FAILED, generation=1)
+        assert sim.ready(2) == 2
+        assert sim.fewest == 2
+        sim.reload()
+        sim.settle()
+        assert sim.ready(3) == 2
+
+
+UNSAFE = Behaviour(unsafe="the thread 'x'")
+
+
+def test_code_that_each_worker_imports_cannot_be_rolled_back_to_and_the_reload_says_so() -> None:
+    with simulated(2, lambda _: UNSAFE) as sim:
+        sim.start()
+        sim.reload()
+        sim.settle()
+        (started,) = sim.find(Kind.ROLLOUT_STARTED)
+        assert "the thread 'x'" in started.fields["rollback"]
+        assert sim.group.goal.kept is None
+        assert [zygote.generation for zygote in sim.kernel.zygotes()] == [2]
+        with pytest.raises(ConfigError, match="each worker imports") as refused:
+            reload.rollback(sim.group)
+        assert "put the old code back" in refused.value.remedy
+        assert sim.ready(2) == 2
+
+
+def test_code_that_was_forked_can_be_rolled_back_to_whatever_came_after_it() -> None:
+    with simulated(2, from_second(UNSAFE)) as sim:
+        sim.start()
+        sim.reload()
+        sim.settle()
+        assert "rollback" not in sim.find(Kind.ROLLOUT_STARTED)[0].fields
+        sim.order(lambda: reload.rollback(sim.group))
+        sim.settle()
+        assert sim.ready(1) == 2
+
+
+def test_a_reload_replies_that_there_will_be_no_rollback() -> None:
+    with simulated(1, lambda _: UNSAFE) as sim:
+        sim.start()
+        ask = {"command": "reload", "wait": True}
+        waiter = sim.order(lambda: commands.answer(sim.cluster, ask))
+        replies: list[Any] = []
+        sim.cluster.journal.listen(
+            lambda event: replies.append(waiter(event) if callable(waiter) else None)
+        )
+        sim.settle()
+        (reply,) = filter(None, replies)
+        assert "the thread 'x'" in reply["no_rollback"]["web"]
+
+
+def test_short_memory_lets_the_kept_generation_go_early() -> None:
+    with simulated(1) as sim:
+        sim.start()
+        sim.reload()
+        sim.settle()
+        sim.kernel.short_of_memory = "2 % of memory is left"
+        sim.kernel.time += 30
+        sim.order(lambda: orders.scale(sim.group, 2, "test"))
+        sim.settle()
+        (trouble,) = sim.find(Kind.TROUBLE)
+        assert "no longer kept" in trouble.fields["next"]
+        assert [zygote.generation for zygote in sim.kernel.zygotes()] == [2]
+        with pytest.raises(ConfigError, match="2 % of memory is left"):
+            reload.rollback(sim.group)
+
+
+def test_what_is_kept_of_a_generation_is_gone_with_it() -> None:
+    """Settings, and certificates with their keys."""
+    with simulated(1, rollback_keep=600.0) as sim:
+        sim.start()
+        sim.reload()
+        sim.settle()
+        assert set(sim.group.configs) == {1, 2}
+        sim.until(lambda: sim.group.goal.kept is None)
+        assert set(sim.group.configs) == {2}
+
+
+def test_what_a_draining_worker_needed_is_gone_with_it() -> None:
+    how = Behaviour(drain_time=100.0)
+    with simulated(1, lambda _: how, rollback_keep=0.0, graceful_timeout=300.0) as sim:
+        sim.start()
+        sim.reload()
+        sim.until(lambda: bool(sim.find(Kind.ROLLOUT_FINISHED)))
+        sim.turn()
+        assert set(sim.group.configs) == {1, 2}
+        sim.until(lambda: bool(sim.find(Kind.EXITED)))
+        assert set(sim.group.configs) == {2}
+
+
+def test_a_worker_that_imports_other_files_than_the_first_one_is_told_of() -> None:
+    with simulated(2, lambda _: UNSAFE) as sim:
+        sim.start()
+        assert not sim.find(Kind.TROUBLE)
+        changed = Behaviour(unsafe="the thread 'x'", fingerprint="other files")
+        sim.kernel.behaviour = lambda _: changed
+        sim.kernel.kill(sim.kernel.workers()[0].pid, signal.SIGKILL)
+        sim.settle()
+        (trouble,) = sim.find(Kind.TROUBLE)
+        assert "other files" in trouble.fields["reason"]
+        assert sim.ready() == 2
+
+
 def test_the_kept_zygote_goes_after_ten_minutes() -> None:
     with simulated(1, rollback_keep=600.0) as sim:
         sim.start()
@@ -202,6 +334,26 @@ def test_a_scaled_size_holds_over_reloads_until_the_setting_changes() -> None:
         sim.reload()
         sim.settle()
         assert sim.ready(3) == 3
+
+
+@pytest.mark.parametrize(("size", "why"), [(0, "1 to 480"), (481, "1 to 480"), (-3, "1 to 480")])
+def test_a_size_that_the_setting_would_not_take_is_refused(size: int, why: str) -> None:
+    with simulated(2) as sim:
+        sim.start()
+        with pytest.raises(ConfigError, match=why):
+            orders.scale(sim.group, size, "test", force=True)
+        assert sim.group.goal.size == 2
+
+
+def test_many_more_workers_than_cpus_must_be_meant() -> None:
+    with simulated(2) as sim:
+        sim.start()
+        many = 4 * available_cpus() + 1
+        with pytest.raises(ConfigError, match="more than 4 per CPU") as refused:
+            orders.scale(sim.group, many, "test")
+        assert "--force" in refused.value.remedy
+        assert orders.scale(sim.group, many, "test", force=True) == many
+        assert orders.scale(sim.group, many - 1, "test") == many - 1, "fewer is no slip"
 
 
 def test_settings_that_need_a_restart_are_refused_by_name_and_nothing_changes() -> None:

@@ -167,6 +167,15 @@ def test_an_import_error_at_first_start_is_given_up_at_once_with_its_traceback()
         assert sim.kernel.spawned == ["zygote"]
 
 
+def test_a_program_that_is_missing_is_the_reason_for_giving_up_and_not_its_zygotes_end() -> None:
+    how = Behaviour(import_error="no program foo in $PATH", stage="command")
+    with simulated(2, lambda _: how) as sim:
+        sim.until(lambda: sim.loop.over)
+        assert sim.find(Kind.GAVE_UP)[0].fields["reason"] == (
+            "command failed: no program foo in $PATH"
+        )
+
+
 @pytest.mark.parametrize("how", [Behaviour(import_dies=True), Behaviour(import_time=1e9)])
 def test_a_zygote_that_dies_or_hangs_while_importing_ends_a_first_start(how: Behaviour) -> None:
     with simulated(2, lambda _: how, startup_timeout=60.0) as sim:

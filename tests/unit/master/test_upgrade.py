@@ -2,6 +2,7 @@
 
 import gc
 import json
+import logging
 import os
 import signal
 import socket
@@ -204,7 +205,10 @@ def test_a_stop_during_the_trial_wins(sim: Upgrading) -> None:
     sim.kernel.send(signal.SIGTERM)
     sim.until(lambda: sim.loop.over)
     assert (pid, signal.SIGKILL) in sim.kernel.killed
-    assert "stopping" in sim.find(Kind.UPGRADE_FAILED)[0].fields["reason"]
+    (event,) = sim.find(Kind.UPGRADE_FAILED)
+    assert "stopping" in event.fields["reason"]
+    assert event.fields["next"] == "the running version stops"
+    assert event.level == logging.INFO, "it was asked for: no error"
 
 
 def test_signals_that_come_as_we_go_are_obeyed_by_the_new_master(sim: Upgrading) -> None:
