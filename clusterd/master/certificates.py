@@ -98,10 +98,10 @@ def _begin_all(group: Group, number: int) -> None:
         raise
     if goal.kept is not None and goal.kept in group.bundles:
         try:
-            group.renewed += 1  # a renewal of its own, whose end is no reply to anybody
-            _begin(
-                group, goal.kept, group.renewed
-            )  # a rollback shall not bring back what has expired
+            # Lest a rollback bring back what has expired. By a number of its own: the end of
+            # this renewal is not the reply that a command waits for.
+            group.renewed += 1
+            _begin(group, goal.kept, group.renewed)
         except ConfigError as error:
             then = f"generation {goal.kept} keeps its certificates"
             group.note(Kind.TROUBLE, reason=error.message, next=then)

@@ -214,6 +214,9 @@ def _then(event: Event, events: Sequence[Event], place: int) -> str:
     same = [one for one in events if all(one.get(part) == event.get(part) for part in key)]
     said = []
     after = [one for one in same if one["n"] > event["n"]]
+    failed = _failed_rollout(event, events[place:])
+    if failed is not None and not _took_a_place(event, same):
+        return f"Nothing was replaced: generation {failed.get('serving')} serves on."
     early = _successor_before(event, same)
     if early is not None:
         return f"Process {early['pid']} had taken its place {show_seconds(_between(early, event))}"\
@@ -232,6 +235,34 @@ def _then(event: Event, events: Sequence[Event], place: int) -> str:
     else:
         said.append("It is not replaced yet.")
     return " ".join(said)
+
+
+def _failed_rollout(event: Event, later: Sequence[Event]) -> Event | None:
+    """Return the end of the rollout that a worker belonged to, if that failed."""
+    key = ("group", "generation")
+    return next(
+        (
+            one
+            for one in later
+            if one["kind"] == "rollout_failed" and all(one.get(k) == event.get(k) for k in key)
+        ),
+        None,
+    )
+
+
+def _took_a_place(event: Event, same: Sequence[Event]) -> bool:
+    """Return whether a worker of a rollout had replaced the one in its slot before it ended.
+
+    A canary has not: it runs beside the old worker of its slot.
+    """
+    born = [one for one in same if one["kind"] == "spawned" and one["n"] < event["n"]]
+    mine = [one for one in born if one.get("generation") == event.get("generation")]
+    since = mine[-1]["n"] if mine else 0
+    return any(
+        one["kind"] == "retired" and since < one["n"] < event["n"]
+        for one in same
+        if one.get("pid") != event.get("pid")
+    )
 
 
 def _successor_before(event: Event, same: Sequence[Event]) -> Event | None:

@@ -317,3 +317,38 @@ def test_the_last_lines_of_a_process_are_found_in_text_and_json() -> None:
     ]
     assert last_lines(LOG, 7, 2) == []
     assert len(last_lines(LOG * 10, 71, 2)) == 8
+
+
+def test_a_canary_that_failed_was_not_replaced_by_a_worker_of_a_later_reload() -> None:
+    old = {"group": "web", "slot": 0, "generation": 1, "pid": 60}
+    canary = {"group": "web", "slot": 0, "generation": 2, "pid": 71}
+    failed = {"group": "web", "generation": 2, "serving": 1, "reason": "worker 0 ended"}
+    third = {"group": "web", "slot": 0, "generation": 3, "pid": 90}
+    events = journal(
+        ("readied", old),
+        ("spawned", canary),
+        ("exited", {**canary, "code": 7, "cause": "status 7", "uptime": 1.0, "asked": False}),
+        ("rollout_failed", failed),
+        ("spawned", third),
+        ("readied", third),
+    )
+    (story,) = [one for one in stories(events) if one.kind == "worker"]
+    assert story.then == "Nothing was replaced: generation 1 serves on."
+
+
+def test_a_worker_that_had_taken_a_place_before_its_rollout_failed_was_replaced() -> None:
+    old = {"group": "web", "slot": 0, "generation": 1, "pid": 60}
+    new = {"group": "web", "slot": 0, "generation": 2, "pid": 71}
+    again = {"group": "web", "slot": 0, "generation": 1, "pid": 80}
+    failed = {"group": "web", "generation": 2, "serving": 1, "reason": "worker 0 ended"}
+    events = journal(
+        ("readied", old),
+        ("spawned", new),
+        ("readied", new),
+        ("retired", {**old, "reason": "reload"}),
+        ("exited", {**new, "code": 7, "cause": "status 7", "uptime": 1.0, "asked": False}),
+        ("rollout_failed", failed),
+        ("readied", again),
+    )
+    (story,) = [one for one in stories(events) if one.kind == "worker"]
+    assert story.then == "Replaced by process 80 after 2.0s."
