@@ -100,13 +100,26 @@ def test_pause_and_resume_reach_all_groups_though_one_is_there_already() -> None
 
 
 def test_a_rollback_is_of_all_groups_or_of_none() -> None:
-    with groups(web=config(1), work=program()) as sim:
+    with groups(web=config(1), api=config(1)) as sim:
         up(sim)
         ask(sim, "reload")
         sim.settle()
-        ask(sim, "pause", group="work")
+        ask(sim, "pause", group="api")
         assert not ask(sim, "rollback")["ok"]
         assert sim.group.goal.candidate is None
+
+
+def test_a_program_is_not_rolled_back_and_the_replies_say_so() -> None:
+    with groups(web=config(1), work=program()) as sim:
+        up(sim)
+        assert "files on disk" in ask(sim, "reload")["no_rollback"]["work"]
+        sim.settle()
+        reply = ask(sim, "rollback", group="work")
+        assert not reply["ok"]
+        assert "put the old code back" in reply["remedy"]
+        reply = ask(sim, "rollback")
+        assert reply["generations"] == {"web": 1}
+        assert "files on disk" in reply["left"]["work"]
 
 
 def test_a_group_that_is_scaled_down_to_who_is_ready_is_up() -> None:
