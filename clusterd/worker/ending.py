@@ -87,7 +87,7 @@ class Ending(Reader, Link):
         except OSError:  # out of descriptors
             self._transport.resume_reading()
             return None
-        self.is_closing = True
+        self.is_closing = self._keeps_socket = True
         self._transport.abort()
         return fd
 

@@ -31,6 +31,7 @@ ACKNOWLEDGED = slice(120, 128)  # where tcp_info (linux/tcp.h) has tcpi_bytes_ac
 SLOTS = (
     "_acknowledged",
     "_drains",
+    "_keeps_socket",
     "_now",
     "_origin",
     "_transport",
@@ -74,6 +75,7 @@ class Link(asyncio.Protocol):
     _now: float  # when something last happened here
     _unsent: int  # bytes that the transport held when its progress was last judged
     _acknowledged: int  # and bytes that the client had acknowledged
+    _keeps_socket: bool  # it was handed over, or is to be reset: no FIN at the end
     _drains: list[asyncio.Future[None]]  # of whoever waits until the client has taken more
 
     def __init__(self, server: "Server", origin: Origin | None = None) -> None:
@@ -82,6 +84,7 @@ class Link(asyncio.Protocol):
         self._now = 0.0
         self._unsent = self._acknowledged = 0
         self._drains = []
+        self._keeps_socket = False
         self.is_closing = False
         self.is_paused = False
         self.template = {}
@@ -162,6 +165,28 @@ class Link(asyncio.Protocol):
     @property
     def is_encrypted(self) -> bool:
         return self._transport.get_extra_info("ssl_object") is not None
+
+    def shut_down(self) -> None:
+        """Send FIN, right before the descriptor is closed: all is written by then, or given up.
+
+        To close it sends none while another process has a copy, as a child that the application
+        forked, and the client would wait for the end as long as that lives.
+        """
+        fd = -1 if self._keeps_socket else self.descriptor()
+        if fd < 0:
+            return
+        try:
+            # Family and type are said, or they would be asked of the kernel. `shutdown` looks at
+            # neither, so any will do.
+            sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fd)
+        except OSError:
+            return
+        try:
+            sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # the client has ended it already
+        finally:
+            sock.detach()
 
     # --- from one protocol to another
 
@@ -301,6 +326,7 @@ class Link(asyncio.Protocol):
         if copy is not None:
             with copy, contextlib.suppress(OSError):
                 copy.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+                self._keeps_socket = True  # a FIN before it would make it look complete
 
     def _copy(self) -> socket.socket | None:
         """A socket of our own for the connection, since uvloop's has few methods."""

@@ -326,6 +326,8 @@ class Server:
             connection.drain_begins()
 
     def closed(self, connection: "Link") -> None:
+        """A connection is over; its descriptor is closed right after this."""
+        connection.shut_down()
         self.connections.discard(connection)
         self.open -= 1
         self.wheel.forget(connection)

@@ -1,6 +1,7 @@
 """What an application leaves for its end: exit handlers, children, threads."""
 
 import atexit
+import ctypes
 import faulthandler
 import json
 import multiprocessing
@@ -71,6 +72,15 @@ def daemon() -> list[int]:
     return [subprocess.Popen(["sleep", "604"], start_new_session=True).pid]
 
 
+def fork_in_c() -> list[int]:
+    """A child of which Python does not know."""
+    libc = ctypes.PyDLL(None)
+    pid = libc.fork()
+    while pid == 0:
+        libc.pause()
+    return [pid]
+
+
 def terminated() -> list[int]:
     """The exit code of a forked child that is terminated."""
     child = FORK.Process(target=wait_for_a_signal)
@@ -110,6 +120,7 @@ WAYS = {
     "/shell": shell,
     "/stubborn": stubborn,
     "/daemon": daemon,
+    "/c-fork": fork_in_c,
     "/terminated": terminated,
     "/terminated-from-a-thread": terminated_from_a_thread,
     "/inherited": inherited,

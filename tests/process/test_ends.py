@@ -1,12 +1,14 @@
 """An orderly end: exit handlers run, and nothing of the application outlives its worker."""
 
 import json
+import os
 import signal
+import socket
 from pathlib import Path
 
 import pytest
 
-from tests.support.server import Server, running, serving
+from tests.support.server import LIMIT, Server, running, serving
 
 
 def marks(place: Path) -> list[str]:
@@ -107,3 +109,20 @@ def test_a_forked_child_has_no_socket_and_no_handler_of_ours(tmp_path: Path, app
         assert not [one for one in found if "clusterd" in one and "/" not in one], found
         server.get("/", idle)
         idle.close()
+
+
+def test_a_client_sees_the_end_though_a_child_holds_a_copy_of_its_connection(
+    tmp_path: Path,
+) -> None:
+    """One that a library in C forked, where no hook of Python's runs."""
+    options = ("--keep-alive", "100ms")
+    with serving(tmp_path, "ends:wsgi", *options, workers=1, ENDS_PLACE=str(tmp_path)) as server:
+        idle = server.connect()
+        server.get("/", idle)
+        with socket.create_connection(server.address, timeout=LIMIT) as client:
+            client.sendall(b"GET /c-fork HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            response = b"".join(iter(lambda: client.recv(1000), b""))
+        assert b" 200 OK" in response
+        assert idle.sock.recv(1) == b""
+        idle.close()
+        os.kill(json.loads(response.partition(b"\r\n\r\n")[2])[0], signal.SIGKILL)
