@@ -24,7 +24,7 @@ from clusterd.core.exits import Exit
 from clusterd.ipc.channel import Channel, Closed, close_all
 from clusterd.ipc.messages import Boot, Failed, Spawn
 from clusterd.ipc.scoreboard import Scoreboard
-from clusterd.kernel import forked, privileges
+from clusterd.kernel import descent, forked, privileges
 from clusterd.kernel.child import AHEAD, keep_only
 from clusterd.kernel.process import set_parent_death_signal, start_ticks
 from clusterd.zygote.image import Image
@@ -65,6 +65,7 @@ def _become(role: str, channel: Channel) -> int:
     if not config.command.command:  # a program is given them when it is started
         for name, _, value in (pair.partition("=") for pair in config.command.environment):
             os.environ[name] = value
+        descent.mark()
     try:
         privileges.apply(config.limits)
     except ConfigError as error:
@@ -211,6 +212,7 @@ def _work(
 
     def work(order: Spawn, channel: Channel, fds: list[int], image: Image | None) -> int:
         dump_fd, take, give, *listeners = fds
+        descent.mark()
         privileges.place(config.limits, order.slot)
         if image is None:
             try:

@@ -46,6 +46,10 @@ class Kind(enum.StrEnum):
     EXITED = "exited"
     BACKED_OFF = "backed_off"
     DUMPED = "dumped"
+    # what the application has started, and what has outlived its worker
+    ORPHANS_ENDED = "orphans_ended"  # they were sent SIGTERM
+    ORPHANS_KILLED = "orphans_killed"
+    ORPHANS_SPARED = "orphans_spared"  # left alone: they changed their session on purpose
     # vitals (`core.vitals`)
     BLOCKED = "blocked"
     HALTED = "halted"
@@ -76,6 +80,8 @@ WARNINGS = frozenset(
         Kind.HALTED,
         Kind.BUSY,
         Kind.STALLED,
+        Kind.ORPHANS_KILLED,
+        Kind.ORPHANS_SPARED,
         Kind.RUNS_AS_ROOT,
         Kind.TROUBLE,
     }

@@ -84,6 +84,11 @@ def is_alive(pid: int, ticks: int) -> bool:
     return pid > 0 and ticks > 0 and start_ticks(pid) == ticks
 
 
+def is_running(pid: int, ticks: int) -> bool:
+    """Is this very process there and no zombie? Those stay where pid 1 does not reap."""
+    return is_alive(pid, ticks) and doing(pid) not in ("Z", "X", "")
+
+
 def open_pidfd(pid: int, ticks: int) -> int | None:
     """A descriptor for this very process, or None when it is gone (pidfd_open(2)).
 

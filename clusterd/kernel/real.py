@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
-from clusterd.kernel import become, child, privileges, process, threads
+from clusterd.kernel import become, child, descent, privileges, process, threads
+from clusterd.kernel.descent import Orphan
 from clusterd.kernel.oom import Killings, killings, pressure
 from clusterd.kernel.process import become_subreaper, signal_group
 from clusterd.kernel.signals import Wakeup
@@ -155,6 +156,13 @@ class Kernel:
             os.kill(pid, number)
         except (ProcessLookupError, PermissionError):
             return  # gone, or it became another user: then it is not ours to signal
+
+    def orphans(self, known: set[int]) -> list[Orphan]:
+        """Return children that were given to us when their parents ended, and whose ancestor of
+        ours has ended, too. `known`: children that we started."""
+        strangers = [pid for pid in descent.children() if pid not in known]
+        found = [descent.orphan(pid) for pid in strangers if process.doing(pid) != "Z"]
+        return [one for one in found if one is not None]
 
     def kill_group(self, leader: int, user: str) -> None:
         """Kill what is left of the process group of a child's child, whose parent has died.

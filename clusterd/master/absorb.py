@@ -28,7 +28,7 @@ from clusterd.ipc.messages import (
 )
 from clusterd.ipc.scoreboard import Cell
 from clusterd.kernel.real import Death
-from clusterd.master import ahead, certificates, ending, vitals
+from clusterd.master import ahead, certificates, ending, orphans, vitals
 from clusterd.master.cause import explained
 from clusterd.master.cluster import Cluster
 from clusterd.master.group import Dump, Group, Pipe
@@ -316,7 +316,7 @@ def blame(group: Group, generation: int, reason: str, importing: bool = False) -
 
 
 def died(cluster: Cluster, death: Death) -> None:
-    """A child was reaped. Strangers (what the app left behind) are only reaped."""
+    """A child was reaped. It may be an orphan of ours, or a stranger, which is only reaped."""
     for group in cluster.groups.values():
         worker = group.roster.by_pid(death.pid)
         if worker is not None:
@@ -329,6 +329,8 @@ def died(cluster: Cluster, death: Death) -> None:
     if cluster.ahead is not None and cluster.ahead.pid == death.pid:
         cluster.ahead.died()  # its like is started when one is needed, and is then missed
         cluster.ahead = None
+        return
+    orphans.reaped(cluster, death.pid)
 
 
 def _worker_died(group: Group, worker: Worker, code: int) -> None:
@@ -358,6 +360,8 @@ def _worker_died(group: Group, worker: Worker, code: int) -> None:
     if config.command.command:  # a keeper that was killed leaves what its program had started
         leader = group.board.row(worker.row)[Cell.COMMAND]
         group.cluster.guard(group.kernel.kill_group, leader, config.limits.user)
+    whose = {"group": group.name, **group.identity(worker)}
+    orphans.ended(group.cluster, worker.pid or 0, whose)
     group.forget(worker)
     if not fault:
         return
@@ -387,6 +391,7 @@ def _zygote_died(group: Group, zygote: Zygote, code: int) -> None:
     identity = {"generation": zygote.generation, "pid": zygote.pid}
     words = explained(group.cluster, code, killed_by_us=asked)
     group.note(Kind.ZYGOTE_EXITED, **identity, **words, asked=asked)
+    orphans.ended(group.cluster, zygote.pid, {"group": group.name, **identity})
     if asked:
         return
     now = group.kernel.now()

@@ -18,6 +18,7 @@ from clusterd.ipc.journal import Journal
 from clusterd.kernel.child import Ahead
 from clusterd.kernel.real import Kernel
 from clusterd.master.group import Group
+from clusterd.master.orphans import Orphans
 from clusterd.master.tallies import Tallies
 from clusterd.master.trial import Trial
 
@@ -45,6 +46,7 @@ class Cluster:
     started: float = 0.0
     tallies: Tallies = field(default_factory=Tallies)
     ledger: Ledger = field(default_factory=Ledger)  # deaths for want of memory
+    orphans: Orphans = field(default_factory=Orphans)
     fault: Exception | None = None  # our own, lived through in this turn
 
     def __post_init__(self) -> None:

@@ -15,6 +15,7 @@ from clusterd.master import (
     ending,
     growth,
     orders,
+    orphans,
     reload,
     sequence,
     signals,
@@ -60,7 +61,9 @@ class Loop:
     @property
     def over(self) -> bool:
         """Stopped, and every child of every group is gone."""
-        return self.cluster.stopping and all(g.over for g in self.cluster.groups.values())
+        cluster = self.cluster
+        gone = cluster.stopping and all(group.over for group in cluster.groups.values())
+        return gone and cluster.orphans.over
 
     def turn(self) -> None:
         """Wait; take in the facts; look at the rollout; do what the plan says.
@@ -73,8 +76,9 @@ class Loop:
         guard(self._absorb, keys)
         if self._only_looked(keys):
             return
+        guard(orphans.settle, self.cluster)
         guard(sequence.settle, self.cluster)
-        self.due = inf
+        self.due = self.cluster.orphans.due
         for group in list(self.cluster.groups.values()):
             guard(self._ask_again, group)
             guard(absorb.judge, group)

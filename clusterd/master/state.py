@@ -24,6 +24,7 @@ from clusterd.master.cluster import Cluster
 from clusterd.master.control import Client, Control
 from clusterd.master.group import Group
 from clusterd.master.listener import Listener
+from clusterd.master.orphans import Orphans
 from clusterd.master.sockets import Sockets
 from clusterd.master.waiters import KINDS, Waiter
 
@@ -31,7 +32,7 @@ FORMAT = 1  # of the document; a version that does not know it refuses
 
 # What is not carried: it is made anew, or is over by then.
 LEFT: Fields = {
-    Cluster: dict.fromkeys(("reread", "kernel", "ahead", "fault", "upgrade")),
+    Cluster: dict.fromkeys(("reread", "kernel", "ahead", "fault", "upgrade", "orphans")),
     Group: dict.fromkeys(("cluster", "autoscale")),
 }
 HINTS = Hints({"Renewal": Renewal, "Cluster": Cluster, "Group": Group})
@@ -90,6 +91,7 @@ def read(data: bytes, kernel: Kernel, take: Callable[[int], int]) -> tuple[State
     state: State = reader.read(State, document["state"], "state")
     cluster = state.cluster
     cluster.kernel, cluster.journal = kernel, state.journal
+    cluster.orphans = Orphans(due=0.0)  # found anew
     cluster.journal.listen(cluster.tallies.hear)
     for group in cluster.groups.values():
         group.cluster = cluster

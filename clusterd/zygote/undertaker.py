@@ -12,8 +12,16 @@ import signal
 import time
 
 from clusterd.ipc.scoreboard import ROWS, USED, Cell, Scoreboard
-from clusterd.kernel.process import kill_pidfd, open_pidfd, signal_group
+from clusterd.kernel.descent import Identity, ancestor_of, everything
+from clusterd.kernel.process import (
+    is_running,
+    kill_pidfd,
+    open_pidfd,
+    signal_group,
+    start_ticks,
+)
 
+GRACE = 2.0  # seconds from SIGTERM to SIGKILL, for what the application has started
 EXITING = 5.0  # seconds that the kernel may take to close what a killed master had open
 
 
@@ -41,6 +49,44 @@ def bury(board: Scoreboard, sockets: list[tuple[str, int]], patience: float, mas
         os.close(fd)
     for leader in filter(None, programs):  # what a keeper did not end
         signal_group(leader, signal.SIGKILL)
+    end_orphans({(row[Cell.PID], row[Cell.START_TICKS]) for row in rows_of(board)})
+
+
+def end_orphans(workers: set[Identity]) -> None:
+    """End what workers that are gone have started, and what our own import has, but for those that
+    have changed their session. Nobody gave them to us: init has them, or who stands in for it."""
+    left = _orphans(workers)
+    for fd in left:
+        with contextlib.suppress(OSError):
+            signal.pidfd_send_signal(fd, signal.SIGTERM)
+    deadline = time.monotonic() + GRACE
+    while left and (remaining := deadline - time.monotonic()) > 0:
+        for fd in ended_of(left, remaining):
+            left.remove(fd)
+            os.close(fd)
+    for fd in [*left, *_orphans(workers)]:
+        kill_pidfd(fd)
+        os.close(fd)
+
+
+def _orphans(workers: set[Identity]) -> list[int]:
+    """A pidfd for each. Processes are found by the mark that all descendants have."""
+    own = os.getpid()
+    ours = (own, start_ticks(own))
+    found: list[int] = []
+    for pid in everything():
+        ancestor = ancestor_of(pid)
+        if ancestor is None or ancestor[0] == pid or pid == own:
+            continue
+        if ancestor != ours and (ancestor not in workers or is_running(*ancestor)):
+            continue
+        with contextlib.suppress(OSError):
+            ticks = start_ticks(pid)
+            if os.getsid(pid) == os.getsid(0) and ancestor_of(pid) == ancestor:
+                fd = open_pidfd(pid, ticks)
+                if fd is not None:
+                    found.append(fd)
+    return found
 
 
 def ended_of(pidfds: list[int], seconds: float) -> list[int]:

@@ -1,5 +1,6 @@
 """An orderly end: exit handlers run, and nothing of the application outlives its worker."""
 
+import contextlib
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.processes import left
 from tests.support.server import LIMIT, Server, running, serving
 
 
@@ -126,3 +128,71 @@ def test_a_client_sees_the_end_though_a_child_holds_a_copy_of_its_connection(
         assert idle.sock.recv(1) == b""
         idle.close()
         os.kill(json.loads(response.partition(b"\r\n\r\n")[2])[0], signal.SIGKILL)
+
+
+def until_gone(server: Server, found: list[int]) -> None:
+    """Nothing of these may be left."""
+    assert left(found) == [], server.history()
+
+
+@pytest.mark.parametrize("way", ["/fork", "/shell", "/stubborn", "/pool", "/c-fork"])
+def test_what_a_worker_has_started_ends_with_it(tmp_path: Path, way: str) -> None:
+    """However it ends; what a sibling has started goes on."""
+    options = ("--graceful-timeout", "2s")  # multiprocessing waits for children, as long as it may
+    with serving(tmp_path, "ends:wsgi", *options, workers=1, ENDS_PLACE=str(tmp_path)) as server:
+        killed = json.loads(server.get(way))
+        pid = server.workers()[0]["pid"]
+        os.kill(pid, signal.SIGKILL)
+        until_gone(server, killed)
+        ended = server.event("orphans_ended", pid=pid, slot=0)
+        assert ended["processes"]
+        server.event("readied")
+        reloaded = json.loads(server.get(way))
+        assert server.ask("reload")["ok"]
+        server.event("rollout_finished")
+        until_gone(server, reloaded)
+        stopped = json.loads(server.get(way))
+        assert server.stop() == 0
+        assert left(stopped, 0) == [], server.history()
+
+
+def test_what_a_sibling_has_started_goes_on(tmp_path: Path) -> None:
+    with serving(tmp_path, "ends:wsgi", workers=2, ENDS_PLACE=str(tmp_path)) as server:
+        started: dict[int, list[int]] = {}
+        while len(started) < 2:  # connections go to the one or the other
+            (pid,) = json.loads(server.get("/"))
+            with contextlib.closing(server.connect()) as client:
+                (pid,) = json.loads(server.get("/", client))
+                started.setdefault(pid, json.loads(server.get("/shell", client)))
+        gone, stays = started
+        os.kill(gone, signal.SIGKILL)
+        until_gone(server, started[gone])
+        assert sorted(left(started[stays], 0)) == sorted(started[stays])
+        assert server.stop() == 0
+        until_gone(server, started[stays])
+
+
+def test_a_daemon_is_left_alone_and_reported(tmp_path: Path) -> None:
+    with serving(tmp_path, "ends:wsgi", workers=1, ENDS_PLACE=str(tmp_path)) as server:
+        (daemon,) = json.loads(server.get("/daemon"))
+        assert server.stop() == 0
+        try:
+            (spared,) = server.find("orphans_spared")
+            assert spared["processes"] == [f"sleep (pid {daemon})"]
+            assert left([daemon], 0) == [daemon]
+        finally:
+            os.kill(daemon, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("way", ["/fork", "/shell"])
+def test_what_workers_have_started_ends_after_the_master_was_killed(
+    tmp_path: Path, way: str
+) -> None:
+    options = ("--graceful-timeout", "2s")
+    with serving(tmp_path, "ends:wsgi", *options, workers=1, ENDS_PLACE=str(tmp_path)) as server:
+        started = json.loads(server.get(way))
+        family = server.family()
+        server.process.kill()
+        server.process.wait()
+        until_gone(server, started)
+        until_gone(server, list(family))

@@ -34,6 +34,7 @@ from clusterd.ipc.messages import (
     Unspawned,
 )
 from clusterd.kernel.child import AHEAD
+from clusterd.kernel.descent import Orphan
 from clusterd.kernel.memory import stored
 from clusterd.kernel.oom import Killings
 from clusterd.kernel.real import Death, Halt, Kernel, Source
@@ -104,6 +105,8 @@ class FakeKernel(Kernel):
         self.halted: list[Halt] = []
         self.other_threads: list[int] = []
         self.does = "S"
+        self.stubborn: set[int] = set()  # those of them that ignore SIGTERM
+        self.strangers: dict[int, Orphan] = {}  # orphans that it was given
         self.pending: dict[signal.Signals, int] = {}
         self.watched: dict[int, tuple[Source, object, bool, bool]] = {}
         self.timers: list[tuple[float, int, Callable[[], None]]] = []
@@ -199,9 +202,16 @@ class FakeKernel(Kernel):
     def kill(self, pid: int, number: int) -> None:
         self._over(pid, -number)
         self.killed.append((pid, number))
+        if pid in self.strangers and (number == signal.SIGKILL or pid not in self.stubborn):
+            del self.strangers[pid]
+            self.dead.append(Death(pid, -number))
+            self.pending[signal.SIGCHLD] = 1
         child = self.children.get(pid)
         if child is not None and number == signal.SIGKILL:
             self.end(child, -number)
+
+    def orphans(self, known: set[int]) -> list[Orphan]:
+        return [one for one in self.strangers.values() if one.pid not in known]
 
     def kill_group(self, leader: int, user: str) -> None:
         """Programs of keepers are not played here."""
