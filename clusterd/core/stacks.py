@@ -18,6 +18,8 @@ FRAME = re.compile(r'  File "([^"\n]+)", line \d+(,?)')
 PACKAGES = re.compile(r".*/(?:site|dist)-packages/([^/]+)")
 LIBRARY = re.compile(r".*/lib(?:64)?/python3\.\d+/([^/]+)")  # of any installation's
 SECTION = re.compile(r"(?:thread|task|\d+ tasks, one of them) ")
+# The task that waits for shutdown all the time, in the application's code: the least of news.
+LIFESPAN = "task lifespan"
 MOST_NAMES = 4  # of packages, or of threads and tasks, that a folded line names
 APP, OWN, LIB, STDLIB, NOTE = "app", "own", "lib", "stdlib", "note"
 
@@ -59,7 +61,7 @@ def fold(text: str, hint: str = "") -> list[str]:
         return text.rstrip().splitlines()
     lines: list[str] = []
     idle: list[str] = []
-    for block in blocks:
+    for block in sorted(blocks, key=lambda block: list(block.head[:1]) == [LIFESPAN]):
         if block.is_section and not block.has(*shown):
             idle += block.head[:1]
         else:

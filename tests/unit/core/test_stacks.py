@@ -79,6 +79,19 @@ thread wsgi 1
     ]
 
 
+def test_the_lifespan_that_waits_is_shown_last() -> None:
+    text = """\
+task lifespan
+  File "/srv/shop/main.py", line 7, in lifespan
+    yield
+
+task Task-9
+  File "/srv/shop/main.py", line 60, in page
+    x
+"""
+    assert [line for line in fold(text) if line[0] != " "] == ["task Task-9", "task lifespan"]
+
+
 def test_of_an_installed_application_the_packages_frames_are_shown() -> None:
     text = f"""\
 task Task-4
