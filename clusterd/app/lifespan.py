@@ -6,11 +6,13 @@ lifespan, which is no fault. One that says `startup.failed` does not want to ser
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from clusterd.app.importer import own_traceback
 from clusterd.core.errors import AppError
-from clusterd.core.log import get_logger
+from clusterd.core.log import block, get_logger
 
 logger = get_logger("clusterd.lifespan")
 
@@ -18,13 +20,33 @@ Event = dict[str, Any]
 App = Callable[[Event, Callable[[], Awaitable[Event]], Callable[[Event], Awaitable[None]]], Any]
 
 
+# Of a traceback, or of one in an exception group, whose lines have a margin of spaces and bars.
+FRAME = re.compile(r'([ |+]*)  File ".*", line \d+')
+
+
 class StartupFailed(AppError):
     """The app does not want to serve. `trace` is what it sent, which often is a traceback."""
 
-    def __init__(self, said: str) -> None:
-        lines = said.strip().splitlines() or ["it gave no reason"]
-        super().__init__(f"the application's lifespan startup failed: {lines[-1]}")
-        self.trace = said if len(lines) > 1 else ""
+    def __init__(self, said: str, trace: str = "") -> None:
+        super().__init__(f"the application's lifespan startup failed: {headline(said)}")
+        self.trace = trace or (said if len(said.strip().splitlines()) > 1 else "")
+
+
+def headline(said: str) -> str:
+    """Return the line that says what went wrong: of a traceback the exception's own first line.
+
+    Its message may have more lines: SQLAlchemy's end with the address of a page about errors.
+    """
+    lines = said.strip("\n").splitlines()
+    frames = [n for n, line in enumerate(lines) if FRAME.match(line)]
+    if not frames:
+        return next(filter(None, map(str.strip, lines)), "it gave no reason")
+    margin = lines[frames[-1]].index('  File "')
+    rest = [line[margin:] for line in lines[frames[-1] + 1 :]]
+    found = [line.strip() for line in rest if line[:1].strip()] or [lines[-1].strip()]
+    if found[0].endswith(":") and len(found) > 1:
+        return f"{found[0]} {found[1]}"  # a message that begins with the end of a line
+    return found[0]
 
 
 class Lifespan:
@@ -71,7 +93,9 @@ class Lifespan:
         # Also waits for what the app does after its answer, which is the end of its cleaning up.
         await asyncio.wait({task}, timeout=max(0.0, within))
         if self._answer.done() and self._answer.result():
-            logger.error("lifespan shutdown failed: %s", self._answer.result())
+            said = self._answer.result()
+            more = block(said) if "\n" in said.strip() else None
+            logger.error("lifespan shutdown failed: %s", headline(said), extra=more)
         if not task.done():
             if not self._answer.done():
                 logger.warning("lifespan shutdown was cut short after %.1f s", within)
@@ -115,7 +139,8 @@ class Lifespan:
         """It ended without an answer: no lifespan, which is fine, unless it looks like a fault."""
         error = task.exception()
         if isinstance(error, SystemExit | KeyboardInterrupt):
-            raise StartupFailed(f"it called sys.exit({getattr(error, 'code', '')!r})")
+            said = f"it called sys.exit({getattr(error, 'code', '')!r})"
+            raise StartupFailed(said, own_traceback(error))
         if error is None or not self._asked:
             why = "" if error is None else f" ({type(error).__name__}: {error})"
             logger.debug("the application has no lifespan%s", why)

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from clusterd.core.errors import ClusterdError
+from clusterd.core.stacks import fold
 from clusterd.ipc.client import Client, Refused
 from clusterd.observe.line import event_line
 from clusterd.observe.snapshot import Snapshot
@@ -20,7 +21,7 @@ def rollout(client: Client, command: str, whose: dict[str, str]) -> dict[str, An
     try:
         return client.ask(command, wait=True, **whose)
     except Refused as error:
-        traceback = str(error.reply.get("traceback") or "").rstrip()
+        traceback = "\n".join(fold(str(error.reply.get("traceback") or "")))
         remedy = "\n".join(filter(None, (traceback, error.remedy)))
         raise Refused(error.message, remedy, error.reply) from None
     finally:

@@ -62,6 +62,16 @@ def fit(text: str, room: int = ROOM) -> str:
     return text[:low] + CUT
 
 
+def fit_end(text: str, room: int = ROOM) -> str:
+    """Return as much of the end of a text as a message holds: a traceback's last line names the
+    error."""
+    return (
+        text
+        if len(json.dumps(text)) <= room
+        else CUT[1:] + fit(text[::-1], room)[: -len(CUT)][::-1]
+    )
+
+
 def _show_frame(frame: FrameType) -> str:
     return "".join(traceback.format_stack(frame))
 

@@ -200,8 +200,10 @@ class Life:
             return False
         except StartupFailed as error:
             reason, trace = error.message, error.trace
-            logger.error("%s", reason, extra=block(trace, stage="lifespan"))
-            self._say(Failed("lifespan", dump.fit(reason, 8192), dump.fit(trace, 32768)))
+            failed = Failed("lifespan", dump.fit(reason, 8192), dump.fit_end(trace, 32768))
+            # The master logs it, traceback and all, unless it is gone.
+            if not self.birth.channel.send(failed):
+                logger.error("%s", reason, extra=block(trace, stage="lifespan"))
             return False
         finally:
             self._booting = None

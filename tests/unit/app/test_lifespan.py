@@ -2,11 +2,12 @@
 
 import asyncio
 import logging
+import traceback
 from typing import Any
 
 import pytest
 
-from clusterd.app.lifespan import Lifespan, StartupFailed
+from clusterd.app.lifespan import Lifespan, StartupFailed, headline
 
 Call = Any
 
@@ -78,13 +79,63 @@ def test_startup_failed_is_a_refusal_with_its_reason() -> None:
     """Starlette sends the whole traceback as its message."""
 
     async def app(scope: Call, receive: Call, send: Call) -> None:
-        message = "Traceback:\n  in shop\nOSError: no database\n"
+        message = 'Traceback:\n  File "shop.py", line 1\nOSError: no database\n'
         await send({"type": "lifespan.startup.failed", "message": message})
         raise OSError("no database")
 
     with pytest.raises(StartupFailed, match="startup failed: OSError: no database") as caught:
         run(Lifespan(app).startup())
     assert caught.value.trace.startswith("Traceback:")
+
+
+def raised(error: Exception) -> str:
+    """The traceback, as Starlette sends it."""
+    try:
+        raise error
+    except Exception:
+        return traceback.format_exc()
+
+
+def in_a_group() -> str:
+    try:
+        raise ExceptionGroup("unhandled errors in a TaskGroup", [ValueError("x")])
+    except ExceptionGroup:
+        return traceback.format_exc()
+
+
+ONE_PAGE = "(no) no such table: a\n[SQL: SELECT 1]\n(Background on this error at: https://sql.me/x)"
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (raised(OSError("no database")), "OSError: no database"),
+        (raised(OSError(ONE_PAGE)), "OSError: (no) no such table: a"),
+        (raised(OSError("\nhost is away")), "OSError: host is away"),
+        (raised(OSError()), "OSError"),
+        (in_a_group(), "ExceptionGroup: unhandled errors in a TaskGroup (1 sub-exception)"),
+        ("the database is away\n  see the manual", "the database is away"),
+        ("\n", "it gave no reason"),
+        ('  File "a", line 1', 'File "a", line 1'),
+    ],
+)
+def test_of_a_failed_startup_the_exceptions_own_line_is_told(said: str, told: str) -> None:
+    """Reports from the field, Q9."""
+    assert StartupFailed(said).message == f"the application's lifespan startup failed: {told}"
+
+
+def test_of_an_exception_in_a_group_the_innermost_is_told() -> None:
+    async def fail() -> None:
+        raise ValueError("no database")
+
+    async def main() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fail())
+
+    try:
+        asyncio.run(main())
+    except ExceptionGroup:
+        assert headline(traceback.format_exc()) == "ValueError: no database"
 
 
 def test_an_app_that_exits_in_startup_does_not_want_to_serve() -> None:

@@ -9,7 +9,7 @@ import threading
 from clusterd.ipc.channel import encode
 from clusterd.ipc.messages import Dumped
 from clusterd.kernel.signals import FAULT_SIGNAL
-from clusterd.worker.dump import CUT, fit, register, stacks, unregister
+from clusterd.worker.dump import CUT, ROOM, fit, fit_end, register, stacks, unregister
 
 
 async def waits_for_the_shop(gate: asyncio.Event) -> None:
@@ -80,3 +80,11 @@ def test_a_silent_worker_shows_its_stack_to_the_signal() -> None:
         os.close(read)
         os.close(write)
     assert "test_a_silent_worker_shows_its_stack_to_the_signal" in text
+
+
+def test_of_a_traceback_the_end_is_kept() -> None:
+    assert fit_end("short") == "short"
+    cut = fit_end("\u00e4\n" * 50_000 + "ValueError: x")
+    assert cut.endswith("\nValueError: x")
+    assert cut.startswith(CUT[1:])
+    assert len(json.dumps(cut)) <= ROOM
