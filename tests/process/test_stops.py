@@ -12,10 +12,18 @@ from pathlib import Path
 import pytest
 
 from tests.support.authority import Authority
-from tests.support.crowd import Crowd
+from tests.support.crowd import Address, Crowd
+from tests.support.network import needs_ipv6
+from tests.support.ordinary import Unavailable, as_ordinary_user
 from tests.support.secure import PAIR
 from tests.support.server import APPS, Server, serving
 
+try:
+    as_ordinary_user()
+    unavailable = ""
+except Unavailable as error:
+    unavailable = str(error)
+needs_another_user = pytest.mark.skipif(bool(unavailable), reason=unavailable or "it can be had")
 CUT = "requests were cut off"  # what a worker logs whose graceful timeout is over
 
 
@@ -99,6 +107,73 @@ def test_the_death_of_the_master(tmp_path: Path) -> None:
         server.process.kill()
         server.process.wait()
         judge(crowd, server)
+
+
+def bound_to(family: str) -> str:
+    return f"unix:/tmp/clusterd-stops-{os.getpid()}" if family == "unix" else f"{family}:0"
+
+
+def addresses(server: Server) -> list[Address]:
+    """Where clients reach it: a socket of both families by either."""
+    (found,) = server.find("listening")
+    host, _, port = found["address"].rpartition(":")
+    if host == "unix":
+        return [port]
+    if host == "[::]":
+        return [("127.0.0.1", int(port)), ("::1", int(port))]
+    return [(host.strip("[]"), int(port))]
+
+
+def stop_under_load(place: Path, family: str) -> None:
+    """Twelve clients keep their connections, twelve make a new one for each request."""
+    options = ("-w", "2", "--min-ready", "0", "-b", bound_to(family))
+    server = Server(place, "slow:app", *options, ordinary=True)
+    try:
+        server.ready()
+        with contextlib.ExitStack() as stack:
+            ways = [(where, keep) for where in addresses(server) for keep in (True, False)]
+            crowds = [
+                stack.enter_context(Crowd(where, 24 // len(ways), keep=keep))
+                for where, keep in ways
+            ]
+            for crowd in crowds:
+                crowd.until(lambda answered: answered >= 12)
+            assert server.stop() == 0
+            for crowd in crowds:
+                judge(crowd, server)
+        assert not server.find("trouble")
+    finally:
+        server.dispose()
+
+
+IPV6 = [pytest.param(host, marks=needs_ipv6) for host in ("[::1]", "[::]")]
+FAMILIES = ["127.0.0.1", *IPV6, "unix"]
+
+
+@needs_another_user
+@pytest.mark.parametrize("family", FAMILIES)
+def test_as_a_user_without_any_right(tmp_path: Path, family: str) -> None:
+    stop_under_load(tmp_path, family)
+
+
+@needs_another_user
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_twenty_times_as_a_user_without_any_right(tmp_path: Path, family: str) -> None:
+    for _ in range(20):
+        stop_under_load(tmp_path, family)
+
+
+@needs_another_user
+def test_a_failed_start_as_such_a_user_warns_of_nothing(tmp_path: Path) -> None:
+    """It has served no client."""
+    server = Server(tmp_path, "tell:missing", "-w", "1", ordinary=True)
+    try:
+        assert server.wait() == 3
+        assert "may be reset" not in server.log()
+    finally:
+        server.dispose()
 
 
 def test_the_removal_of_a_group(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from clusterd.ipc.client import Client
+from tests.support.ordinary import as_ordinary_user, give
 
 ROOT = Path(__file__).parents[2]
 APPS = ROOT / "tests" / "apps"
@@ -36,11 +37,15 @@ class Server:
         cwd: str = "",
         wrapper: tuple[str, ...] = (),  # a command that runs ours
         keep: tuple[int, ...] = (),  # descriptors that it inherits
+        ordinary: bool = False,  # by a user without any right
     ) -> None:
         self.place = place
         # A Unix socket's path is short, pytest's directories are not.
         self.runtime = Path(tempfile.mkdtemp(prefix="clusterd-"))
         self.control = self.runtime / "clusterd.sock"
+        if ordinary:
+            give(self.runtime)
+            wrapper, cwd = as_ordinary_user(), str(self.runtime)  # pytest's are closed to others
         self.stderr = place / "stderr"
         self.seen: list[Event] = []
         ready, theirs = os.pipe()

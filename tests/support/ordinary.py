@@ -1,0 +1,66 @@
+"""Run something as a user without any right, also where the tests are the superuser's.
+
+`python -m tests.support.ordinary ARGUMENTS` runs pytest with these arguments as such a user.
+"""
+
+import os
+import pwd
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.support.rights import opening
+
+USER = "nobody"
+# No capability can be had, not even by a program that gives them to all (setpriv(1)).
+WITHOUT_RIGHTS = (
+    "--clear-groups",
+    "--bounding-set",
+    "-all",
+    "--inh-caps",
+    "-all",
+    "--no-new-privs",
+)
+
+
+class Unavailable(Exception):
+    """No command can be run as another user here."""
+
+
+def as_ordinary_user(*paths: Path) -> tuple[str, ...]:
+    """What to put before a command, which can then read `paths`. Raises Unavailable.
+
+    Nothing, where we are an ordinary user already.
+    """
+    if os.geteuid() != 0:
+        return ()
+    wrapper = opening(*paths)
+    if wrapper is None:
+        raise Unavailable("the interpreter is closed to others, and no mount namespace can open it")
+    user = pwd.getpwnam(USER)
+    ids = ("--reuid", str(user.pw_uid), "--regid", str(user.pw_gid))
+    return (*wrapper, "setpriv", *ids, *WITHOUT_RIGHTS)
+
+
+def give(path: Path) -> None:
+    """Have the ordinary user own a file or directory."""
+    if os.geteuid() == 0:
+        user = pwd.getpwnam(USER)
+        os.chown(path, user.pw_uid, user.pw_gid)
+
+
+def main() -> None:
+    """Become that user, and pytest."""
+    try:
+        wrapper = as_ordinary_user()
+    except Unavailable as error:
+        sys.exit(str(error))
+    home = Path(tempfile.mkdtemp(prefix="clusterd-ordinary-"))
+    give(home)
+    environment = {**os.environ, "HOME": str(home), "TMPDIR": str(home)}
+    command = (*wrapper, sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *sys.argv[1:])
+    os.execvpe(command[0], command, environment)
+
+
+if __name__ == "__main__":
+    main()
