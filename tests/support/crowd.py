@@ -20,9 +20,12 @@ Address = tuple[str, int] | str  # of TCP, or the path of a Unix socket
 class Connection(http.client.HTTPConnection):
     """HTTP/1.1 over TCP or a Unix socket, with TLS where a context is given."""
 
-    def __init__(self, address: Address, context: ssl.SSLContext | None = None) -> None:
-        super().__init__("localhost", timeout=LIMIT)
+    def __init__(
+        self, address: Address, context: ssl.SSLContext | None = None, timeout: float = LIMIT
+    ) -> None:
+        super().__init__("localhost", timeout=timeout)
         self.address = address
+        self.within = timeout
         self.context = context
 
     def connect(self) -> None:
@@ -30,10 +33,10 @@ class Connection(http.client.HTTPConnection):
         try:
             if isinstance(self.address, str):
                 plain = socket.socket(socket.AF_UNIX)
-                plain.settimeout(LIMIT)
+                plain.settimeout(self.within)
                 plain.connect(self.address)
             else:
-                plain = socket.create_connection(self.address, LIMIT)
+                plain = socket.create_connection(self.address, self.within)
         except (ConnectionRefusedError, FileNotFoundError) as error:
             if isinstance(self.address, str):
                 plain.close()
