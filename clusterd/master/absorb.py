@@ -200,7 +200,8 @@ def failed(group: Group, speaker: Worker | Zygote, message: Failed) -> None:
     importing = message.stage in ("import", "limits") or isinstance(speaker, Zygote)
     if message.stage == "limits":
         group.misconfigured.add(generation)
-    blame(group, generation, f"{message.stage} failed: {message.reason}", importing)
+    group.last_failure = f"{message.stage} failed: {message.reason}"
+    blame(group, generation, group.last_failure, importing)
     kind = Kind.ZYGOTE_FAILED if isinstance(speaker, Zygote) else Kind.WORKER_FAILED
     identity = {"generation": generation, "pid": speaker.pid}
     if isinstance(speaker, Worker):

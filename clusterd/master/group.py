@@ -86,6 +86,7 @@ class Group:
     by_hand: bool = False  # somebody said how many, which holds until autoscaling is told to go on
     stop_began: float = inf  # when it was told to stop
     sweep_failures: int = 0  # workers and zygotes that ended then before they could be of use
+    last_failure: str = ""  # what the last worker or zygote that failed gave as the reason
     no_rollback: str = ""  # why the previous generation is not kept
     pressed_at: float = 0.0  # when to look next whether memory is short
     again: bool = False  # a reload was asked for while one is rolling

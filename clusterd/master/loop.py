@@ -215,5 +215,7 @@ class Loop:
         wrong = group.goal.stable in group.misconfigured
         cluster.exit = Exit.CONFIG if wrong else Exit.NEVER_READY
         trace = group.tracebacks.get(group.goal.stable, "")
+        if group.last_failure and group.goal.stable not in group.roster.faults:
+            reason = f"{reason}; the last time: {group.last_failure}"
         group.note(Kind.GAVE_UP, reason=reason, traceback=trace)
         orders.quit_now(cluster, "no worker ever became ready")

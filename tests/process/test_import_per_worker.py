@@ -5,6 +5,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
+from clusterd.ipc.client import Refused
 from tests.process.test_reload import GOOD, deploy
 from tests.support.server import Server, serving
 
@@ -93,3 +96,26 @@ def test_processes_that_the_import_started_belong_to_a_worker(tmp_path: Path) ->
             with contextlib.suppress(OSError):
                 if Path(f"/proc/{pid}/comm").read_text() == "sleep\n":
                     os.kill(pid, 15)
+
+
+def test_a_rollback_is_refused_and_the_reload_says_so_before(tmp_path: Path) -> None:
+    with shop(tmp_path) as server:
+        offer(tmp_path, "two")
+        assert "thread" in server.ask("reload", wait=True)["no_rollback"]["web"]
+        with pytest.raises(Refused, match="there is no rollback") as refused:
+            server.ask("rollback", wait=True)
+        assert "put the old code back" in refused.value.remedy
+        assert server.get().startswith("two ")
+        offer(tmp_path, "one")
+        server.ask("reload", wait=True)
+        assert server.get().startswith("one ")
+
+
+def test_a_worker_that_comes_back_with_other_code_is_told_of(tmp_path: Path) -> None:
+    with shop(tmp_path) as server:
+        assert not [e for e in server.rest_so_far() if "other files" in e.get("reason", "")]
+        offer(tmp_path, "two")
+        os.kill(server.workers()[0]["pid"], 9)
+        trouble = server.event("trouble", slot=0)
+        assert "they changed on disk" in trouble["reason"]
+        assert "clusterd reload" in trouble["next"]
