@@ -65,6 +65,12 @@ class Marks:
         return {Mark.DUMP: self.dump, Mark.HANG: self.hang, Mark.STALL: self.stall}[mark]
 
 
+def given(elapsed: float, waited: float) -> float:
+    """Return how much of a time counts, in seconds: not that in which the process was ready to run
+    and `waited` for a CPU. No limit is to be passed by what the machine kept from it."""
+    return max(0.0, elapsed - max(0.0, waited))
+
+
 def judge(condition: Condition, age: float, marks: Marks) -> Verdict:
     """What follows from a condition that has lasted for `age` seconds."""
     if not marks.dump:

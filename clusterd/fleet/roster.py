@@ -28,6 +28,7 @@ class Worker:
     accepting: bool = False  # from ready on, until it says that it drains
     condition: str = ""  # what is wrong with it (`core.vitals`), or nothing
     verdict_at: float = inf  # when it is replaced for standing still, unless …
+    granted: float = 0.0  # seconds of waiting for a CPU by which its limit was put off so far
     heartbeat: int = 0  # … its row shows another than this, which it stood still at
 
     @property
@@ -53,6 +54,7 @@ class Zygote:
     since: float
     deadline: float = inf
     phase: ZygotePhase = ZygotePhase.LOADING
+    granted: float = 0.0  # as a worker's
     unsafe: str = ""  # why workers import for themselves instead of being forked
     bare: bool = False  # it holds no application: it only cleans up should the master die
 

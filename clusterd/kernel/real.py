@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
-from clusterd.kernel import become, child, descent, privileges, process, threads
+from clusterd.kernel import become, child, descent, privileges, process, schedule, threads
 from clusterd.kernel.descent import Orphan
 from clusterd.kernel.oom import Killings, killings, pressure
 from clusterd.kernel.process import become_subreaper, signal_group
@@ -156,6 +156,14 @@ class Kernel:
             os.kill(pid, number)
         except (ProcessLookupError, PermissionError):
             return  # gone, or it became another user: then it is not ours to signal
+
+    def waited(self, pid: int) -> float:
+        """Seconds that a child has waited for a CPU since it started; 0 for none."""
+        return schedule.waited(pid)
+
+    def used(self, pid: int) -> float:
+        """Seconds of CPU that a child has used; 0 for none."""
+        return schedule.used(pid)
 
     def orphans(self, known: set[int]) -> list[Orphan]:
         """Return children that were given to us when their parents ended, and whose ancestor of

@@ -109,6 +109,7 @@ def ready(group: Group, worker: Worker, message: Ready) -> None:
         return
     now = group.kernel.now()
     worker.phase, worker.since, worker.deadline = after, now, float("inf")
+    worker.granted = 0.0
     worker.accepting = True
     took = round(now - worker.born, 3)
     group.note(Kind.READIED, **group.identity(worker), seconds=took)
@@ -188,6 +189,9 @@ def draining(_group: Group, worker: Worker, _message: Draining) -> None:
 
 def dumped(group: Group, worker: Worker, message: Dumped) -> None:
     dump = group.dumps.pop(worker.row, None)
+    unasked = dump is None or not dump.asked
+    if unasked and vitals.starved(group, worker):
+        return
     if vitals.dumped(group, worker, message.text) and (dump is None or not dump.asked):
         return
     group.note(Kind.DUMPED, **group.identity(worker), by="worker", traceback=message.text)
@@ -434,6 +438,8 @@ def dump_over(group: Group, row: int) -> None:
     worker, dump = group.roster.workers[row], group.dumps.pop(row)
     if dump.thread and not dump.text:
         return  # its other threads run nothing of Python's
+    if not dump.asked and vitals.starved(group, worker):
+        return
     text = dump.text.decode("utf-8", "replace") or "it did not even answer the signal"
     is_blocked = vitals.dumped(group, worker, text)
     if is_blocked:

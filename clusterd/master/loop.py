@@ -82,6 +82,7 @@ class Loop:
         for group in list(self.cluster.groups.values()):
             guard(self._ask_again, group)
             guard(absorb.judge, group)
+            guard(vitals.extend, group)
             guard(self._give_up, group)
             guard(growth.look, group)
             guard(ending.hand_on_queues, group)

@@ -112,12 +112,15 @@ def kill_zygote(group: Group, action: KillZygote) -> None:
     zygote = action.zygote
     if zygote.deadline == inf and zygote.phase is ZygotePhase.DISMISSED:
         return  # killed already: several orders were overdue
+    why = action.why
     if zygote.phase is not ZygotePhase.DISMISSED:
         loading = zygote.phase is ZygotePhase.LOADING
         absorb.blame(group, zygote.generation, f"zygote: {action.why}", loading)
+        if loading:
+            why += vitals.had(group, zygote)
     zygote.phase, zygote.deadline = ZygotePhase.DISMISSED, inf
     group.kernel.kill(zygote.pid, signal.SIGKILL)
-    group.note(Kind.KILLED, generation=zygote.generation, pid=zygote.pid, reason=action.why)
+    group.note(Kind.KILLED, generation=zygote.generation, pid=zygote.pid, reason=why)
 
 
 def spawn(group: Group, action: Spawn) -> None:
@@ -245,7 +248,10 @@ def retire(group: Group, action: Retire) -> None:
 
 def kill(group: Group, action: Kill) -> None:
     worker = group.roster.workers[action.row]
-    group.note(Kind.KILLED, **group.identity(worker), reason=action.why)
+    why = action.why
+    if worker.phase is Phase.BOOTING:
+        why += vitals.had(group, worker)
+    group.note(Kind.KILLED, **group.identity(worker), reason=why)
     if not worker.asked:
         absorb.blame(group, worker.generation, f"worker {worker.slot}: {action.why}")
     worker.phase, worker.since = step(worker.phase, Cue.OVERDUE), group.kernel.now()

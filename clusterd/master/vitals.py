@@ -11,9 +11,9 @@ or stopped for an hour, every heartbeat is an hour old at the thaw, and nobody i
 from math import inf
 
 from clusterd.core.events import Kind
-from clusterd.core.vitals import Condition, Marks, Verdict, due
+from clusterd.core.vitals import Condition, Marks, Verdict, due, given
 from clusterd.fleet.lifecycle import Phase
-from clusterd.fleet.roster import Worker
+from clusterd.fleet.roster import Worker, Zygote, ZygotePhase
 from clusterd.ipc.messages import Unwell
 from clusterd.ipc.scoreboard import Cell
 from clusterd.kernel import threads
@@ -22,6 +22,7 @@ from clusterd.master.cluster import Cluster
 from clusterd.master.group import Dump, Group
 
 STANDING = frozenset({Condition.BLOCKED, Condition.HALTED})
+LEAST = 0.1  # seconds of waiting for a CPU that are worth a delay
 OVERSLEPT = 1.0  # seconds by which the master wakes late only if it stood still itself
 LAST_CHANCE = 1.0  # seconds to come round in, for one that stands still once it was replaced
 MOST_THREADS = 32  # beside the main one, whose stacks are asked for
@@ -41,19 +42,40 @@ def silence(group: Group, worker: Worker) -> float:
     return max(0.0, group.kernel.now() - beat / 1e6) if beat else 0.0
 
 
+def kept_waiting(group: Group, worker: Worker) -> float:
+    """Seconds since its last heartbeat that a worker has waited for a CPU; 0 if not known."""
+    before = group.board.row(worker.row)[Cell.WAITED]
+    if not before or worker.pid is None:
+        return 0.0
+    return max(0.0, group.kernel.waited(worker.pid) - (before - 1) / 1e6)
+
+
+def starved(group: Group, worker: Worker) -> bool:
+    """Does it look blocked only since the machine kept the CPU from it? Then look again later."""
+    limit, still = marks(group, worker).dump, silence(group, worker)
+    missing = limit - given(still, kept_waiting(group, worker))
+    if worker.phase is not Phase.READY or not limit or still < limit or missing <= 0:
+        return False
+    group.dumps[worker.row] = Dump(group.kernel.now() + max(missing, LEAST), asked=False)
+    return True
+
+
 def dumped(group: Group, worker: Worker, text: str) -> bool:
     """A stack came. Whether its news is that the loop is blocked."""
     limits = marks(group, worker)
-    still = silence(group, worker)
     if worker.phase is not Phase.READY or worker.condition in STANDING:
         return False
-    if not limits.dump or still < limits.dump:
+    still = silence(group, worker)
+    waited = kept_waiting(group, worker)
+    if not limits.dump or given(still, waited) < limits.dump:
         return False
     replaced_in = _stands(group, worker, Condition.BLOCKED)
     group.note(
         Kind.BLOCKED,
         **group.identity(worker),
         seconds=round(still, 1),
+        cpu=round(cpu(group, worker), 2),
+        waited=round(waited, 2),
         replaced_in=replaced_in,
         traceback=text,
     )
@@ -102,6 +124,8 @@ def silent(group: Group, row: int) -> None:
     limit = marks(group, worker).dump
     if worker.condition in STANDING or not limit or silence(group, worker) < limit:
         return
+    if starved(group, worker):
+        return
     if group.kernel.doing(worker.pid) != TRACED and row not in group.dumps:
         group.dumps[row] = Dump(group.kernel.now(), asked=False)  # its answer tells that it is
 
@@ -130,11 +154,49 @@ def judged(group: Group) -> list[tuple[Worker, str]]:
         elif worker.verdict_at < now - OVERSLEPT:
             worker.verdict_at = now + marks(group, worker).dump
         elif worker.verdict_at <= now:
+            missing = kept_waiting(group, worker) - worker.granted
+            if missing > LEAST:  # so much of its time was not given to it
+                worker.granted += missing
+                worker.verdict_at = now + missing
+                continue
             worker.verdict_at = inf
             if worker.phase is Phase.READY:
                 limit = marks(group, worker).hang
-                found.append((worker, f"{worker.condition} for {limit:g} s (hang_timeout)"))
+                had = f"it had {cpu(group, worker):.2f} s of CPU"
+                if worker.granted > LEAST:
+                    had += f" and waited {worker.granted:.1f} s for more, which do not count"
+                found.append((worker, f"{worker.condition} for {limit:g} s (hang_timeout); {had}"))
     return found
+
+
+def cpu(group: Group, worker: Worker) -> float:
+    """Seconds of CPU that a worker has used since its last heartbeat."""
+    before = group.board.row(worker.row)[Cell.CPU] / 1e6
+    return max(0.0, group.kernel.used(worker.pid or 0) - before)
+
+
+def extend(group: Group) -> None:
+    """Put off the end of startups by the time that they waited for a CPU. Called at each turn."""
+    now = group.kernel.now()
+    starting: list[Worker | Zygote] = [
+        w for w in group.roster.workers.values() if w.phase is Phase.BOOTING and w.pid is not None
+    ]
+    starting += [z for z in group.roster.zygotes if z.phase is ZygotePhase.LOADING]
+    for one in starting:
+        if one.deadline > now:
+            continue
+        missing = group.kernel.waited(one.pid or 0) - one.granted
+        if missing > LEAST:
+            one.granted += missing
+            one.deadline = now + missing
+
+
+def had(group: Group, one: Worker | Zygote) -> str:
+    """Say how much CPU a process was given that did not start in time."""
+    if one.pid is None:
+        return ""
+    used, waited = group.kernel.used(one.pid), group.kernel.waited(one.pid)
+    return f"; it had {used:.2f} s of CPU and waited {waited:.2f} s for more"
 
 
 def suspect(group: Group, worker: Worker) -> None:
@@ -165,6 +227,7 @@ def _stands(group: Group, worker: Worker, condition: Condition) -> float | None:
     limits = marks(group, worker)
     worker.condition = str(condition)
     worker.heartbeat = group.board.row(worker.row)[Cell.HEARTBEAT]
+    worker.granted = kept_waiting(group, worker)
     age = due(condition, Verdict.REPLACE, limits)
     if age is None:
         return None

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from clusterd.ipc.scoreboard import Cell
 from clusterd.kernel.faulty import pace
+from clusterd.kernel.schedule import Meter
 
 PERIOD = 1.0  # seconds; a beat costs some 20 µs, so an idle worker stays under 10 ms a minute
 
@@ -18,7 +19,10 @@ class Pulse:
         loop: asyncio.AbstractEventLoop,
         row: memoryview,
         clock: Callable[[], float] = time.monotonic,
+        meter: Meter | None = None,
     ) -> None:
+        self._meter = meter or Meter()
+        self._waited = 0.0  # seconds for a CPU, until the last beat
         self.publish: Callable[[], None] | None = None  # the server's, once there is one
         self.every: list[Callable[[float], None]] = []  # called at each beat with the time
         self._loop = loop
@@ -37,12 +41,18 @@ class Pulse:
             self._timer.cancel()
             self._timer = None
 
+    def waited(self) -> float:
+        """Return for how many seconds since the last beat we have waited for a CPU."""
+        return max(0.0, self._meter.waited() - self._waited)
+
     def _beat(self) -> None:
         now = self._clock()
         row = self._row
         row[Cell.LOOP_LAG] = max(0, int((now - self._due) * 1e6))
         row[Cell.HEARTBEAT] = int(now * 1e6)
         row[Cell.CPU] = int(time.process_time() * 1e6)
+        self._waited = self._meter.waited()
+        row[Cell.WAITED] = int(self._waited * 1e6) + 1
         self._due = now + self.period
         self._timer = self._loop.call_later(self.period, self._beat)  # first: the rest may fail
         if self.publish is not None:

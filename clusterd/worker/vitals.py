@@ -100,7 +100,10 @@ class Vitals:
         say: Say,
         neighbours: Neighbours,
         make_timer: Callable[[int], Timer] = Timer,
+        waited: Callable[[], float] = lambda: 0.0,
     ) -> None:
+        self._waited = waited  # seconds since the last beat, for a CPU
+        self._granted = 0.0  # of them, those by which the timers were put off
         self._loop = loop
         self._server = server
         self._say = say
@@ -148,7 +151,8 @@ class Vitals:
         """At each beat."""
         if not self._on:
             return
-        if self._looked_at == self._beat:
+        if self._looked_at == self._beat or self._granted:
+            self._granted = 0.0
             self._wind_up()
         else:
             for timer in self._timers:
@@ -191,6 +195,13 @@ class Vitals:
         """From the handler itself: whatever holds up the loop is right below in the stack."""
         if frame is None or is_the_loop(frame):
             return  # at rest: our process was stopped, or a callback in C holds it up
+        missing = self._waited() - self._granted
+        if self._timers and missing > SOON:
+            # So much of the time was not given to us: it does not count.
+            self._granted += missing
+            self._timers[0].arm(missing)
+            self._timers[1].arm(missing + SOON)
+            return
         if self._timers and self._looked_at != self._beat:
             # Our process may have been stopped, and goes on: then a beat comes before this again.
             self._looked_at = self._beat
@@ -235,7 +246,8 @@ def attend(
 ) -> Vitals:
     """Have a worker look at itself and its siblings at each beat. `say` tells the master."""
     neighbours = Neighbours(birth.board, birth.row)
-    found = Vitals(loop, server, server.config.vitals, pulse.period, say, neighbours)
+    settings = server.config.vitals
+    found = Vitals(loop, server, settings, pulse.period, say, neighbours, waited=pulse.waited)
     pulse.period = found.period
     pulse.every.append(found.look)
     return found

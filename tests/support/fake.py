@@ -105,6 +105,7 @@ class FakeKernel(Kernel):
         self.halted: list[Halt] = []
         self.other_threads: list[int] = []
         self.does = "S"
+        self.kept_waiting: dict[int, float] = {}  # seconds for a CPU, by pid
         self.stubborn: set[int] = set()  # those of them that ignore SIGTERM
         self.strangers: dict[int, Orphan] = {}  # orphans that it was given
         self.pending: dict[signal.Signals, int] = {}
@@ -209,6 +210,12 @@ class FakeKernel(Kernel):
         child = self.children.get(pid)
         if child is not None and number == signal.SIGKILL:
             self.end(child, -number)
+
+    def waited(self, pid: int) -> float:
+        return self.kept_waiting.get(pid, 0.0)
+
+    def used(self, pid: int) -> float:
+        return 0.25
 
     def orphans(self, known: set[int]) -> list[Orphan]:
         return [one for one in self.strangers.values() if one.pid not in known]

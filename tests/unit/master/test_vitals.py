@@ -76,7 +76,8 @@ def test_a_blocked_worker_is_told_of_and_replaced_the_replacement_first(two: Sim
 
     two.until(lambda: bool(two.find(Kind.READIED, slot=0)[1:]))
     assert two.kernel.time - began == pytest.approx(30.0, abs=0.5)
-    assert two.find(Kind.LEAVING, slot=0)[0].fields["reason"] == "blocked for 30 s (hang_timeout)"
+    reason = two.find(Kind.LEAVING, slot=0)[0].fields["reason"]
+    assert reason == "blocked for 30 s (hang_timeout); it had 0.25 s of CPU"
     assert two.fewest == 2
 
     two.until(lambda: bool(two.find(Kind.EXITED)))
@@ -352,3 +353,54 @@ def test_one_that_comes_round_while_it_is_to_leave_has_its_time(two: Simulation)
     beat(two, worker)
     two.until(lambda: bool(two.find(Kind.RECOVERED)))
     assert worker.deadline > two.kernel.time + 20.0
+
+
+def kept_waiting(sim: Simulation, worker: Worker, seconds: float) -> None:
+    """So long has it waited for a CPU since its last heartbeat."""
+    assert worker.pid is not None
+    sim.group.board.row(worker.row)[Cell.WAITED] = 1
+    sim.kernel.kept_waiting[worker.pid] = seconds
+
+
+def test_time_spent_waiting_for_a_cpu_is_no_hang(two: Simulation) -> None:
+    """Of 5.4 s without a heartbeat it was given 0.4: it is asked again later."""
+    worker = worker_of(two, 0)
+    beat(two, worker, ago=5.4)
+    kept_waiting(two, worker, 5.0)
+    dump_of(two, worker)
+    now = two.kernel.time
+    two.until(lambda: (worker.pid, LOOK_SIGNAL) in two.kernel.killed)
+    assert two.kernel.time - now == pytest.approx(4.6, abs=0.3)
+    assert not two.find(Kind.BLOCKED)
+    assert not two.find(Kind.DUMPED)
+
+
+def test_hang_timeout_counts_what_the_worker_was_given(two: Simulation) -> None:
+    began = two.kernel.time - 5.0
+    worker = block(two)
+    kept_waiting(two, worker, 20.0)
+    two.until(lambda: bool(two.find(Kind.LEAVING)))
+    assert two.kernel.time - began == pytest.approx(50.0, abs=0.5)
+    reason = two.find(Kind.LEAVING)[0].fields["reason"]
+    assert reason.startswith("blocked for 30 s (hang_timeout); it had 0.25 s of CPU")
+    assert "waited 20.0 s for more" in reason
+
+
+def test_startup_timeout_counts_what_the_worker_was_given() -> None:
+    with simulated(workers=1, behaviour=lambda _: Behaviour(ready_time=None)) as sim:
+        sim.until(lambda: any(w.pid for w in sim.group.roster.workers.values()))
+        (worker,) = sim.group.roster.workers.values()
+        assert worker.pid is not None
+        sim.kernel.kept_waiting[worker.pid] = 40.0
+        sim.until(lambda: bool(sim.find(Kind.KILLED)))
+        assert sim.kernel.time - worker.born == pytest.approx(100.0, abs=0.5)
+        assert "waited 40.00 s for more" in sim.find(Kind.KILLED)[0].fields["reason"]
+
+
+def test_startup_timeout_counts_what_an_import_was_given() -> None:
+    with simulated(workers=1, behaviour=lambda _: Behaviour(import_time=1000.0)) as sim:
+        sim.until(lambda: bool(sim.group.roster.zygotes))
+        (zygote,) = sim.group.roster.zygotes
+        sim.kernel.kept_waiting[zygote.pid] = 40.0
+        sim.until(lambda: bool(sim.find(Kind.KILLED)))
+        assert sim.kernel.time - zygote.since == pytest.approx(100.0, abs=0.5)

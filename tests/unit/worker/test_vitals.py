@@ -56,6 +56,7 @@ class Bench:
         self.timers: list[FakeTimer] = []
         self.server = FakeServer([0] * 10, {})
         self.now = 1000.0
+        self.waited = 0.0  # for a CPU, since the last beat
         self.missed: list[int] = []
         self.vitals = Vitals(
             loop,
@@ -65,6 +66,7 @@ class Bench:
             lambda message, _keep: self.said.append(message),
             self,  # type: ignore[arg-type]
             self._timer,  # type: ignore[arg-type]
+            lambda: self.waited,
         )
 
     def _timer(self, number: int) -> FakeTimer:
@@ -124,6 +126,22 @@ def test_python_answers_the_signal_with_all_stacks_and_then_faulthandler_need_no
     assert "test_python_answers_the_signal" in told.text
     assert bench.timers[1].number == FAULT_SIGNAL
     assert not bench.timers[1].armed
+
+
+def test_time_spent_waiting_for_a_cpu_does_not_count(bench: Bench) -> None:
+    bench.waited = 4.0
+    bench.vitals.on_look(LOOK_SIGNAL, sys._getframe())
+    timer, fault = bench.timers
+    assert timer.armed[-1] == pytest.approx(4.0)
+    assert fault.armed[-1] == pytest.approx(4.05)
+    bench.waited = 7.0  # in those 4 s again 3
+    bench.vitals.on_look(LOOK_SIGNAL, sys._getframe())
+    assert timer.armed[-1] == pytest.approx(3.0)
+    for _ in range(2):
+        bench.vitals.on_look(LOOK_SIGNAL, sys._getframe())
+    assert len(bench.said) == 1
+    bench.beat()
+    assert timer.armed[-1] == pytest.approx(5.45)  # as ever
 
 
 def test_one_that_was_stopped_has_a_moment_to_beat(bench: Bench) -> None:
