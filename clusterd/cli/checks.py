@@ -18,6 +18,7 @@ SPARE = 64  # descriptors that a worker has beside its connections
 PROXY_IDLE = 60.0  # seconds that nginx and most load balancers keep an idle connection
 KUBERNETES_GRACE = 30.0  # seconds: terminationGracePeriodSeconds where nobody sets it
 LEAST_MEMORY = 48 * 2**20  # bytes that a worker of even a small application takes by itself
+MOST = 12  # modules that a finding names; the rest is counted
 SOON = 14 * 86400.0  # seconds before a certificate expires in which it is worth a word
 CROWD = 2  # workers a CPU from which asynchronous ones only take time from each other
 
@@ -133,6 +134,24 @@ def preload(facts: Facts) -> Iterator[Finding]:
         else:
             text = f"{left['reason']}{_of(facts, name)}; so {PRICE}"
             yield Finding("preload", WARN, text, f"{left['advice']} {DOCS}")
+
+
+def later(facts: Facts) -> Iterator[Finding]:
+    """Report what each worker imports for itself at its first requests, and harmless draws."""
+    for name, config in _apps(facts):
+        found, where = facts.probes.get(name, {}).get("app", {}), _of(facts, name)
+        if config.app.preload != "never":
+            for what in found.get("shared", ()):
+                yield Finding("preload", OK, f"{what}{where}")
+        if modules := found.get("later"):
+            named = ", ".join(f"{module} ({line})" for module, line in modules[:MOST])
+            more = f" and {len(modules) - MOST} more" if len(modules) > MOST else ""
+            yield Finding(
+                "preload",
+                OK,
+                f"imported by each worker at first use: {named}{more}{where}",
+                "preload_modules imports them with the application.",
+            )
 
 
 def command(facts: Facts) -> Iterator[Finding]:
@@ -390,6 +409,7 @@ CHECKS: dict[str, Check] = {
     "settings": settings,
     "app": app,
     "preload": preload,
+    "later": later,
     "command": command,
     "user": user,
     "bind": addresses,

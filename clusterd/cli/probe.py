@@ -7,12 +7,15 @@ with what came of it to the descriptor in the argument.
 
 import json
 import os
+import secrets
 import sys
 from typing import Any
 
 from clusterd.app.importer import LoadError, interface_of
+from clusterd.cli.later_imports import later_imports
 from clusterd.config.settings import Config
 from clusterd.core.errors import ClusterdError
+from clusterd.core.own_code import OwnCode
 from clusterd.kernel import privileges, resources
 from clusterd.master import certificates
 from clusterd.worker.keyring import Keyring
@@ -62,13 +65,20 @@ def _app(config: Config) -> Told:
     earlier, trail = resources.read(), Trail(roots(app.app, app.app_dir))
     try:
         with trail:
-            image = build(app)
+            image = build(app, secrets)
         kind = interface_of(image.app, app.interface)
     except LoadError as error:
         return {"error": error.message, "remedy": error.remedy, "traceback": error.traceback}
-    left = inventory.take(earlier, where=trail.where)
+    left = inventory.take(earlier, image.identities, trail.where)
     told = {"reason": left.reason, "advice": left.advice}
-    return {"seconds": image.seconds, "interface": kind, "left": told}
+    shared = [one.what for one in left.left if one.kind.name == "shared draws"]
+    return {
+        "seconds": image.seconds,
+        "interface": kind,
+        "left": told,
+        "shared": shared,
+        "later": later_imports(OwnCode(app.app, app.app_dir)),
+    }
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ def facts(one: Config | None = None, **more: Any) -> Facts:
 
 
 IMPORTED = {"seconds": 0.2, "interface": "asgi"}
+LATER = [["pandas", "a.py:3"]]
 NOTHING = {"reason": "", "advice": ""}
 THREAD = {"reason": "the import left the thread 'tea'", "advice": "Do it later."}
 
@@ -118,6 +119,10 @@ TLS = config(tls={"tls_cert": ("/c",)})
         ("control", OK, facts(running=True), "a cluster runs there"),
         ("log_file", FAIL, facts(log_error="/log may not be written to"), "may not"),
         ("preload", OK, facts(probes={"web": {"app": {**IMPORTED, "left": NOTHING}}}), "once"),
+        ("preload", OK, facts(probes={"web": {"app": {**IMPORTED, "shared": ["flask: uuid4"]}}}),
+         "flask: uuid4"),
+        ("preload", OK, facts(probes={"web": {"app": {**IMPORTED, "later": LATER}}}),
+         "first use: pandas (a.py:3)"),
         ("preload", WARN, facts(probes={"web": {"app": {**IMPORTED, "left": THREAD}}}),
          "the import left the thread 'tea'; so each worker imports for itself"),
         ("preload", FAIL, facts(config(app={"app": "shop:app", "preload": "always"}),
