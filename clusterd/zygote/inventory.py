@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from clusterd.kernel import resources
 from clusterd.kernel.fork import fork_into
 from clusterd.kernel.resources import Child, Descriptor, Resources, Thread
+from clusterd.zygote import log_queues
 from clusterd.zygote.image import Identity, SharedDraws
 from clusterd.zygote.patched import Replaced
 
@@ -28,8 +29,9 @@ class Verdict(enum.IntEnum):
     """What follows from a thing that the import left behind. The gravest one counts."""
 
     HARMLESS = 0  # it may be shared, or works again in the child
-    PER_WORKER = 1  # fork nothing: each worker imports for itself
-    REFUSE = 2  # the application cannot be served
+    RESET = 1  # clusterd makes it work in each forked worker
+    PER_WORKER = 2  # fork nothing: each worker imports for itself
+    REFUSE = 3  # the application cannot be served
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +69,13 @@ class Inventory:
         return max((one.kind.verdict for one in self.left), default=Verdict.HARMLESS)
 
     @property
+    def _grave(self) -> list[Left]:
+        return [one for one in self.left if one.kind.verdict >= Verdict.PER_WORKER]
+
+    @property
     def reason(self) -> str:
         """Say why workers must not be forked from here, naming all of it; '' where they may."""
-        grave = [one for one in self.left if one.kind.verdict is not Verdict.HARMLESS]
+        grave = self._grave
         if not grave:
             return ""
         counted = Counter((one.what, one.where) for one in grave)
@@ -80,13 +86,12 @@ class Inventory:
     @property
     def kinds(self) -> str:
         """Name the kinds that are not harmless: `connections, threads`."""
-        grave = [o.kind.name for o in self.left if o.kind.verdict is not Verdict.HARMLESS]
-        return ", ".join(dict.fromkeys(grave))
+        return ", ".join(dict.fromkeys(one.kind.name for one in self._grave))
 
     @property
     def advice(self) -> str:
         """Say what to do about all that is not harmless; '' where there is nothing."""
-        grave = [one.kind for one in self.left if one.kind.verdict is not Verdict.HARMLESS]
+        grave = [one.kind for one in self._grave]
         general = [MOVE] if any(kind.verdict is Verdict.PER_WORKER for kind in grave) else []
         return " ".join([*general, *filter(None, dict.fromkeys(kind.advice for kind in grave))])
 
@@ -95,6 +100,13 @@ def _named(what: str, where: str, count: int) -> str:
     notes = [f"{count} times"] if count > 1 else []
     notes += [where] if where else []
     return f"{what[:LONGEST]} ({', '.join(notes)})" if notes else what[:LONGEST]
+
+
+@dataclass(frozen=True, slots=True)
+class Restartable:
+    """A thread that is started again in each forked worker (`log_queues`)."""
+
+    thread: Thread
 
 
 Where = Callable[[object], str]
@@ -117,7 +129,9 @@ def take(earlier: Resources, also: Iterable[object] = (), where: Where = nowhere
         os.waitpid(fork_into(lambda: 0), 0)
         resources.await_ending_threads(lambda thread: bool(_surviving(thread)))
     now = resources.read().since(earlier)
-    return judge([*now.threads, *now.descriptors, *now.children, *also], where)
+    restartable = log_queues.listening()
+    threads = [Restartable(t) if t.number in restartable else t for t in now.threads]
+    return judge([*threads, *now.descriptors, *now.children, *also], where)
 
 
 def judge(things: Iterable[object], where: Where = nowhere) -> Inventory:
@@ -141,6 +155,10 @@ def _surviving(thing: object) -> str:
     """Recognize a thread that its own library starts again in a forked child."""
     native = isinstance(thing, Thread) and not thing.name
     return SURVIVING.get(thing.comm, "") if native and isinstance(thing, Thread) else ""
+
+
+def _restartable(thing: object) -> str:
+    return f"the log queue's thread {thing.thread.name!r}" if isinstance(thing, Restartable) else ""
 
 
 def _thread(thing: object) -> str:
@@ -272,6 +290,7 @@ KINDS: tuple[Kind, ...] = (
         "need no greenlets.",
     ),
     Kind("surviving threads", Verdict.HARMLESS, _surviving),
+    Kind("log queues", Verdict.RESET, _restartable),
     Kind("threads", Verdict.PER_WORKER, _thread),
     Kind("event loops", Verdict.PER_WORKER, _of_kernel("[eventpoll]", "an event loop")),
     Kind("io_urings", Verdict.PER_WORKER, _of_kernel("[io_uring]", "an io_uring")),

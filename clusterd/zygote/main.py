@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from collections.abc import Callable
+from logging.handlers import QueueListener
 from typing import NoReturn, Protocol
 
 import setproctitle
@@ -31,7 +32,7 @@ from clusterd.ipc.scoreboard import Scoreboard
 from clusterd.kernel import fork, forked, resources
 from clusterd.kernel.faulty import wrap
 from clusterd.kernel.process import set_parent_death_signal
-from clusterd.zygote import inventory
+from clusterd.zygote import inventory, log_queues
 from clusterd.zygote.image import Image
 from clusterd.zygote.trail import Trail, roots
 from clusterd.zygote.undertaker import bury
@@ -95,6 +96,7 @@ class Zygote:
         self.config = Config.from_wire(boot.config)
         self.image: Image | None = None
         self.unsafe = ""  # why workers cannot be forked from the image
+        self.listeners: list[QueueListener] = []  # whose threads each forked worker starts again
 
     def run(self, bundle: int = -1) -> int:
         """Load, then serve orders; the exit status. `bundle`: certificates for the keyring."""
@@ -172,6 +174,7 @@ class Zygote:
             self.channel.send(Failed("import", f"forking is not safe: {found.reason}. {remedy}"))
             return False
         image, self.unsafe = self.image, found.reason
+        self.listeners = list(log_queues.listening().values())
         told = (found.reason, found.kinds, found.advice)
         self.channel.send(Loaded(self.generation, image.fingerprint, image.seconds, *told))
         return True
@@ -202,6 +205,8 @@ class Zygote:
         forked.forget()
         os.close(self.master)
         self.channel.close()  # or this worker would hide the zygote's death from the master
+        for listener in self.listeners:
+            log_queues.start_again(listener)
         return be_born(order, fds, self.image, self.work)
 
     def _become_worker(self, order: Spawn, fds: list[int]) -> int:
