@@ -34,9 +34,9 @@ class AppSettings:
     )
     preload: str = setting(
         "auto",
-        "Import once and fork workers from that image. If the import leaves threads or event "
-        "loops behind, which cannot be forked, auto imports in each worker instead and always "
-        "fails; never imports in each worker anyway.",
+        "Import once and fork workers from that image. If the import leaves behind what must not "
+        "be shared (connections, threads, locked files: docs/importing.md), auto imports in each "
+        "worker instead, with a warning, and always fails; never imports in each worker anyway.",
         Kind.CHOICE,
         choices=("auto", "always", "never"),
     )

@@ -13,12 +13,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 HEAD = 32  # bytes of a regular file that say which library wrote it
 _ENDING = 0.1  # seconds that a thread which was joined may take to leave /proc
+_STACK = 64 * 1024  # bytes of a thread's stack to read; one that waits uses some 5 KiB
+_OF_C = ("libc.", "libc-", "libpthread", "ld-", "libstdc++")
 _LOOK_AGAIN = 0.002  # seconds
 
 
@@ -29,6 +31,7 @@ class Thread:
     number: int  # the kernel's thread id
     name: str
     comm: str  # the kernel's name, at most 15 bytes; '' where it is only inherited
+    library: str = ""  # whose code a thread without a Python name began in: `libgomp`
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,7 @@ class Resources:
 
 def read() -> Resources:
     """Return what this process has now; the calling thread is not counted."""
-    return Resources(threads(), descriptors(), children())
+    return Resources(_with_libraries(threads()), descriptors(), children())
 
 
 def threads() -> tuple[Thread, ...]:
@@ -101,6 +104,47 @@ def threads() -> tuple[Thread, ...]:
             comm = _comm(f"self/task/{number}")
             found.append(Thread(number, known.get(number, ""), "" if comm == own else comm))
     return tuple(found)
+
+
+def _with_libraries(found: tuple[Thread, ...]) -> tuple[Thread, ...]:
+    """Add to each thread that Python did not name the library that it belongs to."""
+    if all(one.name for one in found):
+        return found
+    mappings = _mappings()
+    return tuple(
+        one if one.name else replace(one, library=_library(one.number, mappings)) for one in found
+    )
+
+
+def _mappings() -> list[tuple[int, int, str]]:
+    """Return what is mapped where: first address, the one after the last, and the file of code."""
+    found = []
+    for line in Path("/proc/self/maps").read_text(errors="replace").splitlines():
+        addresses, rights, _offset, _device, _inode, path = (*line.split(None, 5), "")[:6]
+        first, _, end = addresses.partition("-")
+        found.append((int(first, 16), int(end, 16), path if "x" in rights else ""))
+    return found
+
+
+def _library(number: int, mappings: list[tuple[int, int, str]]) -> str:
+    """Return the library whose function a thread began with, or '' where that cannot be told.
+
+    It is the outermost return address on its stack that is not the C library's. The kernel tells
+    the stack pointer of a thread that waits in a system call (/proc/PID/syscall, proc(5)).
+    """
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        words = Path(f"/proc/self/task/{number}/syscall").read_text().split()
+        pointer = int(words[-2], 16)
+        end = next(end for first, end, _ in mappings if first <= pointer < end)
+        with open("/proc/self/mem", "rb", buffering=0) as memory:
+            memory.seek(pointer)
+            stack = memory.read(min(end - pointer, _STACK))
+        for (address,) in reversed(list(struct.iter_unpack("N", stack[: len(stack) // 8 * 8]))):
+            path = next((path for first, end, path in mappings if first <= address < end), "")
+            name = os.path.basename(path)
+            if path.startswith("/") and not name.startswith(_OF_C):
+                return name.partition(".")[0]
+    return ""
 
 
 def await_ending_threads(stays: Callable[[Thread], bool]) -> None:

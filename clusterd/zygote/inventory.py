@@ -164,9 +164,16 @@ def _restartable(thing: object) -> str:
 def _thread(thing: object) -> str:
     if not isinstance(thing, Thread):
         return ""
-    if thing.name or thing.comm:
-        return f"the thread {thing.name or thing.comm!r}"
-    return "a thread of native code"
+    if thing.name:
+        return f"the thread {thing.name!r}"
+    whose = thing.library or "native code"
+    return f"the thread {thing.comm!r} of {whose}" if thing.comm else f"a thread of {whose}"
+
+
+def _openmp(thing: object) -> str:
+    """Recognize a thread of one of the libraries that run OpenMP's parallel regions."""
+    found = isinstance(thing, Thread) and thing.library.startswith(("libgomp", "libiomp", "libomp"))
+    return _thread(thing) if found else ""
 
 
 def _of_kernel(target: str, what: str) -> Callable[[object], str]:
@@ -291,6 +298,12 @@ KINDS: tuple[Kind, ...] = (
     ),
     Kind("surviving threads", Verdict.HARMLESS, _surviving),
     Kind("log queues", Verdict.RESET, _restartable),
+    Kind(
+        "OpenMP threads",
+        Verdict.PER_WORKER,
+        _openmp,
+        "OMP_NUM_THREADS=1 keeps OpenMP from starting threads.",
+    ),
     Kind("threads", Verdict.PER_WORKER, _thread),
     Kind("event loops", Verdict.PER_WORKER, _of_kernel("[eventpoll]", "an event loop")),
     Kind("io_urings", Verdict.PER_WORKER, _of_kernel("[io_uring]", "an io_uring")),

@@ -216,7 +216,10 @@ provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter("http://127.0.0.
 LEFT = {
     "apscheduler": (SCHEDULER + "scheduler.start()", "the thread 'APScheduler'"),
     "opentelemetry": (OTEL, "the thread 'OtelBatchSpanRecordProcessor'"),
-    "grpc": ("import grpc; kept = grpc.insecure_channel('127.0.0.1:1')", "'event_engine'"),
+    "grpc": (
+        "import grpc; kept = grpc.insecure_channel('127.0.0.1:1')",
+        "the thread 'event_engine' of cygrpc",
+    ),
     "lmdb": ("import lmdb; cache = lmdb.open('cache')", "the open LMDB file"),
     "gevent": (
         "from gevent import monkey; monkey.patch_all()",

@@ -184,3 +184,13 @@ def test_where_nothing_grave_was_left_there_is_nothing_to_say() -> None:
     assert [one.what for one in found.left] == ["jemalloc's background thread"]
     assert (found.reason, found.kinds, found.advice) == ("", "", "")
     assert found.verdict is inventory.Verdict.HARMLESS
+
+
+def test_a_variable_that_switches_threads_off_is_named() -> None:
+    found = inventory.judge([Thread(2, "", "", "libgomp-a34b3233")])
+    assert found.reason == "the import left a thread of libgomp-a34b3233"
+    assert "OMP_NUM_THREADS=1" in found.advice
+    named = inventory.judge([Thread(2, "", "worker", "tokenizers"), Thread(3, "", "")])
+    assert named.reason == (
+        "the import left the thread 'worker' of tokenizers, a thread of native code"
+    )
