@@ -13,7 +13,7 @@ import resource
 from dataclasses import dataclass
 from pathlib import Path
 
-from clusterd.kernel.process import is_running, start_ticks
+from clusterd.kernel.process import is_running, parent_of, start_ticks
 
 _MARK = 1 << 62
 _PID_BITS = 22  # the kernel's pids are below 2^22 (PID_MAX_LIMIT)
@@ -83,18 +83,10 @@ def children() -> list[int]:
         tasks = list(Path("/proc/self/task").iterdir())
         found = [int(pid) for task in tasks for pid in (task / "children").read_bytes().split()]
     except OSError:
-        found = [pid for pid in everything() if _parent(pid) == own]
+        found = [pid for pid in everything() if parent_of(pid) == own]
     return found[:MOST]
 
 
 def everything() -> list[int]:
     """Return the pids of all processes that we can see."""
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
-
-
-def _parent(pid: int) -> int:
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return int(file.read().rpartition(b")")[2].split()[1])
-    except (OSError, IndexError, ValueError):
-        return 0

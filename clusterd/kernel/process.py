@@ -79,6 +79,15 @@ def doing(pid: int) -> str:
         return ""
 
 
+def parent_of(pid: int) -> int:
+    """The parent of a process (field 4 of its stat, proc(5)); 0 for none."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[1])
+    except (OSError, IndexError):
+        return 0
+
+
 def is_alive(pid: int, ticks: int) -> bool:
     """Is this very process still there (a pid may have been given to another)?"""
     return pid > 0 and ticks > 0 and start_ticks(pid) == ticks

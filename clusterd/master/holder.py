@@ -34,7 +34,7 @@ class Master(NamedTuple):
 def holder_of(port: int) -> str:
     """Return which process listens on a TCP port, or '' where that cannot be known."""
     inodes = dict(_listening_inodes(port))
-    found = [pid for pid in _processes() if _has_socket(pid, set(inodes))]
+    found = holders_of(port)
     for pid in found:  # the workers of a cluster have its sockets, too
         if master := master_of(pid):
             return str(master)
@@ -42,6 +42,12 @@ def holder_of(port: int) -> str:
         return described(found[0])
     users = {user_name(uid) for uid in inodes.values() if uid != os.geteuid()}
     return f"a process of {' or '.join(sorted(users))}" if users else ""
+
+
+def holders_of(port: int) -> list[int]:
+    """Return the processes that have a listening socket of this port, as far as we may know."""
+    inodes = {inode for inode, _ in _listening_inodes(port)}
+    return [pid for pid in _processes() if _has_socket(pid, inodes)] if inodes else []
 
 
 def owner_of(path: str) -> str:
@@ -66,7 +72,7 @@ def masters() -> list[Master]:
 
 def master_of(pid: int) -> Master | None:
     """Return the cluster whose master has this pid."""
-    match = _TITLE.fullmatch(_title(pid))
+    match = _TITLE.fullmatch(title_of(pid))
     if match is None:
         return None
     try:
@@ -78,7 +84,7 @@ def master_of(pid: int) -> Master | None:
 
 def described(pid: int) -> str:
     """Return `command line (pid N)`."""
-    title = _title(pid)
+    title = title_of(pid)
     if not title:
         with contextlib.suppress(OSError):
             title = Path(f"/proc/{pid}/comm").read_text().strip()  # without arguments: zombies
@@ -94,7 +100,7 @@ def user_name(uid: int) -> str:
         return f"user {uid}"
 
 
-def _title(pid: int) -> str:
+def title_of(pid: int) -> str:
     """Return the command line, or what the process has put in its place; '' where it has none.
 
     /proc/PID/comm would have only the first 15 characters.

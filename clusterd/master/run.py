@@ -19,7 +19,7 @@ from clusterd.kernel.abort import explain_abort
 from clusterd.kernel.child import Ahead
 from clusterd.kernel.privileges import NAME_A_USER, is_root_by_default
 from clusterd.kernel.real import Kernel
-from clusterd.master import logbook, pidfile
+from clusterd.master import logbook, pidfile, remains
 from clusterd.master.activation import Luggage
 from clusterd.master.ahead import drop
 from clusterd.master.cluster import Cluster
@@ -68,7 +68,7 @@ def bind(cluster: Cluster, luggage: Luggage) -> None:
     """Take from the luggage what is bound already, and bind the rest. Raises BindError."""
     for group in cluster.groups.values():
         group.sockets.luggage = luggage
-        group.sockets.add(group.config.listen, group.config.fleet.workers)
+        remains.bind(cluster, group)
     for one in luggage:
         if not one.listener:
             reason = f"we were started with a socket on {one.address}, {one.name}, and serve none"

@@ -72,6 +72,13 @@ def daemon() -> list[int]:
     return [subprocess.Popen(["sleep", "604"], start_new_session=True).pid]
 
 
+def hold() -> list[int]:
+    """Answer once somebody writes to the named pipe."""
+    with (PLACE / "pipe").open() as pipe:
+        pipe.read()
+    return [os.getpid()]
+
+
 def fork_in_c() -> list[int]:
     """A child of which Python does not know."""
     libc = ctypes.PyDLL(None)
@@ -120,6 +127,7 @@ WAYS = {
     "/shell": shell,
     "/stubborn": stubborn,
     "/daemon": daemon,
+    "/hold": hold,
     "/c-fork": fork_in_c,
     "/terminated": terminated,
     "/terminated-from-a-thread": terminated_from_a_thread,

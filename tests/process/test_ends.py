@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -196,3 +197,35 @@ def test_what_workers_have_started_ends_after_the_master_was_killed(
         server.process.wait()
         until_gone(server, started)
         until_gone(server, list(family))
+
+
+def test_a_start_waits_for_the_remains_of_its_own_cluster(tmp_path: Path) -> None:
+    """Its master was killed while a request was in hand: its worker holds the port meanwhile."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "again").mkdir()
+    env = {"ENDS_PLACE": str(tmp_path)}
+    with (
+        serving(tmp_path, "ends:wsgi", workers=1, **env) as server,
+        contextlib.closing(server.connect()) as client,
+        ThreadPoolExecutor() as pool,
+    ):
+        client.request("GET", "/hold")
+        pipe = (tmp_path / "pipe").open("w")  # once the worker has opened it, too
+        host, port = server.address
+        server.process.kill()
+        server.process.wait()
+        bound = ("-b", f"{host}:{port}")
+        start = pool.submit(Server, tmp_path / "again", "ends:wsgi", "-w", "1", *bound, env=env)
+        log = tmp_path / "again" / "stderr"
+        while not start.done() and (not log.exists() or "waiting until" not in log.read_text()):
+            pass
+        pipe.close()
+        again = start.result()
+        try:
+            again.ready()
+            assert client.getresponse().status == 200
+            assert again.get("/")
+            assert "clusterd: worker 0 g1 draining" in log.read_text()
+            assert again.stop() == 0
+        finally:
+            again.dispose()
