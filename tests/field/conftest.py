@@ -10,6 +10,12 @@ from tests.support import stores
 HERE = Path(__file__).parent
 
 
+def pytest_ignore_collect(config: pytest.Config) -> bool | None:
+    """Import nothing from here unless asked for: the libraries are those of the extra `field`."""
+    expression = str(config.getoption("markexpr"))
+    return None if "field" in expression.replace("not field", "") else True
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Add the marker by directory, so that no test can forget it."""
     for item in items:
