@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import socket
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ from clusterd.config.settings import TABLE, Config
 from clusterd.core.errors import ConfigError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,99}", re.ASCII)
+PATIENCE = 5.0  # seconds for systemctl to tell its version
 ITS_OWN = ("app", "user", "runtime_dir")  # settings that a unit says in its own way
 
 
@@ -37,12 +39,20 @@ def run_options(function: Function) -> Function:
 @click.option("--user", "of_user", is_flag=True, help="For a user's own systemd.")
 @click.option("--as", "account", metavar="USER[:GROUP]", help="Who it runs as.  [DynamicUser=yes]")
 @click.option("--unit", "called", metavar="NAME", help="Name of the unit.  [after the application]")
+@click.option(
+    "--systemd-version",
+    "version",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Version of systemd that is to read the units.  [the one that is installed here]",
+)
 @click.option("--output-dir", metavar="DIR", help="Write the units there.  [standard output]")
 def systemd(
     activated: bool,
     of_user: bool,
     account: str | None,
     called: str | None,
+    version: int | None,
     output_dir: str | None,
     **values: object,
 ) -> None:
@@ -55,7 +65,11 @@ def systemd(
 
     Takes the options of 'clusterd run' and writes them into the unit; what they leave open is read
     from the file of settings when the service starts, in what is the current directory now. With
-    --socket systemd itself listens, from the boot on. The units need systemd 254 or newer.
+    --socket systemd itself listens, from the boot on.
+
+    Units say what the systemd understands that is installed here. For another machine name its
+    version with --systemd-version; before 254 a crash is followed by a start each second, without
+    longer and longer waits.
     """
     home = directory()
     groups = load_groups(values, {}, home)  # the service will not see our environment
@@ -71,12 +85,39 @@ def systemd(
         account=account,
         of_user=of_user,
         activated=activated,
+        version=version or installed(),
+        reload=(*program(), "reload", "--wait", *_place(values)),
     )
     texts = {f"{plan.name}.service": unit.service(plan, config)}
     if activated:
         places = {text: numeric(text) for text in config.listen.bind}
         texts[f"{plan.name}.socket"] = unit.sockets(plan, config, places)
     deliver(texts, output_dir)
+
+
+def installed() -> int:
+    """Return the version of systemd on this machine, or the newest known where there is none."""
+    try:
+        done = subprocess.run(
+            ["systemctl", "--version"], capture_output=True, text=True, timeout=PATIENCE, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return unit.NEWEST
+    return version_in(done.stdout)
+
+
+def version_in(text: str) -> int:
+    """Return the version that `systemctl --version` tells: `systemd 252 (252.39-1~deb12u2)`."""
+    match = re.match(r"systemd (\d+)", text)
+    return int(match[1]) if match else unit.NEWEST
+
+
+def _place(values: Mapping[str, object]) -> list[str]:
+    """Return the options by which a command in the unit finds the cluster."""
+    words: list[str] = []
+    for name in ("config", "name"):
+        words += [f"--{name}", str(values[name])] if values.get(name) else []
+    return words
 
 
 def _as_root(account: str) -> tuple[str, ...]:

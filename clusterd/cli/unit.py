@@ -12,6 +12,9 @@ from clusterd.config.address import Fd, Tcp, Unix, parse_bind
 from clusterd.config.settings import Config
 from clusterd.core.errors import ConfigError
 
+NEWEST = 257  # what units are written for where no systemd can be asked
+RELOADS = 253  # systemd.service(5): the first that knows Type=notify-reload
+STEPS = 254  # the first that knows RestartSteps=, RestartMaxDelaySec=, FileDescriptorStorePreserve=
 SPARE = 10  # seconds beyond the graceful timeout and the overtime after it
 STORED = 512  # descriptors: a socket a worker with --balance reuseport, and one an address else
 HOMES = ("/home/", "/root/", "/run/user/")
@@ -29,6 +32,8 @@ class Plan:
     account: str = ""  # USER[:GROUP], or "" for a user of systemd's making
     of_user: bool = False  # for a user's own manager
     activated: bool = False  # a socket unit listens
+    version: int = NEWEST  # of the systemd that is to read it
+    reload: tuple[str, ...] = ()  # the command that reloads the cluster, and waits until it is done
 
 
 def quoted(words: Iterable[str]) -> str:
@@ -51,7 +56,7 @@ def service(plan: Plan, config: Config) -> str:
         _unit(plan, config),
         "[Service]\n" + _start(plan, config),
         _times(config),
-        _failure(),
+        _failure(plan),
         _places(plan, config),
         _rights(plan, config),
     ]
@@ -68,6 +73,7 @@ def _head(plan: Plan) -> str:
     runtime = f"$XDG_RUNTIME_DIR/{plan.name}" if plan.of_user else f"/run/{plan.name}"
     return f"""\
 # {where}/{plan.name}.service, made by: {plan.made_by}
+# For systemd {plan.version}{" and newer" if plan.version >= STEPS else ""}.
 #
 #   {ctl} daemon-reload && {ctl} enable --now {first}
 #   {ctl} reload {plan.name}       new code, losing no request; the old serves on if it is broken
@@ -83,19 +89,21 @@ def _unit(plan: Plan, config: Config) -> str:
         lines += ["Wants=network-online.target", "After=network-online.target"]
     if plan.activated:
         lines += [f"Requires={plan.name}.socket", f"After={plan.name}.socket"]
-    lines += [
-        "# Never give up: RestartSteps= waits longer each time.",
-        "StartLimitIntervalSec=0",
-    ]
+    steps = ": RestartSteps= waits longer each time" if plan.version >= STEPS else ""
+    lines += [f"# Never give up{steps}.", "StartLimitIntervalSec=0"]
     return "\n".join([*lines, ""])
 
 
 def _start(plan: Plan, config: Config) -> str:
+    kind, reload = "notify-reload", ""
+    if plan.version < RELOADS:
+        kind, reload = "notify", f"ExecReload={quoted(plan.reload)}\n"
     return f"""\
 # Ready when all workers are; 'systemctl reload' returns when the new code serves, or was refused.
-Type=notify-reload
+Type={kind}
 NotifyAccess=main
 ExecStart={quoted(plan.command)}
+{reload}\
 WorkingDirectory={plan.directory.replace("%", "%%")}
 
 # TERM goes to the master alone, which has its workers finish; whoever is left is killed at the end.
@@ -117,18 +125,21 @@ TimeoutAbortSec=5
 """
 
 
-def _failure() -> str:
+def _failure(plan: Plan) -> str:
+    if plan.version >= STEPS:
+        delay = "RestartSec=100ms\nRestartSteps=8\nRestartMaxDelaySec=30"
+        preserve = "FileDescriptorStorePreserve=restart\n"
+    else:
+        delay, preserve = "RestartSec=1s", ""
     return f"""\
 # 4 is a wrong setting, which no restart puts right. All else may heal: 3 is an application that
 # never became ready (its database may come up later), 5 an address that is taken.
 Restart=on-failure
 RestartPreventExitStatus=4
-RestartSec=100ms
-RestartSteps=8
-RestartMaxDelaySec=30
+{delay}
 # Listening sockets are kept for the next start, so clients wait in the queue and are not refused.
 FileDescriptorStoreMax={STORED}
-FileDescriptorStorePreserve=restart
+{preserve}\
 # A worker that the kernel kills for its memory is replaced: that is no reason to stop the others.
 OOMPolicy=continue
 """

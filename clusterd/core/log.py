@@ -131,7 +131,10 @@ class TextFormatter(logging.Formatter):
         tail = "".join(f" {key}={clean(show(value))}" for key, value in more.items())
         on, off = COLOURS.get(record.levelno, ("", "")) if self.colour else ("", "")
         name = f"{on}{record.levelname}{off}"
-        line = f"{when} {name} {self.identity}{clean(record.getMessage())}{tail}"
+        said = clean(record.getMessage()) + tail
+        if spoken := getattr(record, "spoken", ""):  # a whole sentence instead, for people
+            said = clean(spoken)
+        line = f"{when} {name} {self.identity}{said}"
         trace = traceback_of(self, record)
         if trace:
             line += "".join(f"\n    {clean(part)}" for part in trace.splitlines())

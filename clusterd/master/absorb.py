@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
+from clusterd.config.address import NO_TLS
 from clusterd.core.errors import Bug
 from clusterd.core.events import Kind
 from clusterd.core.imports import DOCS, PRICE
@@ -154,8 +155,22 @@ def announce(cluster: Cluster) -> None:
     workers = sum(group.goal.size for group in groups)
     seconds = round(cluster.kernel.now() - cluster.started, 3)
     stable = cluster.main.goal.stable
-    cluster.note(Kind.READY, workers=workers, seconds=seconds, generation=stable)
+    urls = {"urls": found} if (found := served_at(cluster)) else {}
+    cluster.note(Kind.READY, **urls, workers=workers, seconds=seconds, generation=stable)
     ahead.renew(cluster)
+
+
+def served_at(cluster: Cluster) -> list[str]:
+    """Return the URLs, and the Unix sockets, that applications are served at."""
+    found = []
+    for group in cluster.wanted:
+        for listener in group.sockets:
+            name = listener.name.partition("#")[0]  # of reuseport, each slot has one
+            plain = name.removesuffix(NO_TLS)
+            secured = group.config.tls.tls_cert and plain == name
+            is_url = not name.startswith("unix:")
+            found.append(f"http{'s' if secured else ''}://{plain}" if is_url else plain)
+    return list(dict.fromkeys(found))
 
 
 def leaving(group: Group, worker: Worker, message: Leaving) -> None:

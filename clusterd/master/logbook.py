@@ -14,6 +14,8 @@ NAMES = {"slot": "worker", "generation": "gen"}  # an identity, as every line sh
 SUMMED_UP = frozenset({Kind.ROLLOUT_FAILED, Kind.GAVE_UP})
 STACKS = frozenset({Kind.DUMPED, Kind.BLOCKED, Kind.HALTED, Kind.BUSY, Kind.STALLED})
 
+MOST_URLS = 4  # in one line
+
 
 def write(event: Event) -> None:
     """Log an event: its kind as the sentence, its fields after it, a traceback below."""
@@ -32,7 +34,18 @@ def write(event: Event) -> None:
     sentence = event.kind.replace("_", " ")
     record = logger.makeRecord(LOGGER, level, "", 0, sentence, (), None, extra=fields(**shown))
     record.exc_text = trace or None
+    if event.kind is Kind.READY:
+        record.spoken = ready(event)
     logger.handle(record)
+
+
+def ready(event: Event) -> str:
+    """Return the line about the end of a start, as people read it."""
+    urls, count = event.fields.get("urls", []), event.fields["workers"]
+    where = f" on {', '.join(urls[:MOST_URLS])}" if urls else ""
+    more = f" and {len(urls) - MOST_URLS} more" if len(urls) > MOST_URLS else ""
+    plural = "s" * (count != 1)
+    return f"ready{where}{more} in {event.fields['seconds']:.1f} s, {count} worker{plural}"
 
 
 def level_of(event: Event) -> int:

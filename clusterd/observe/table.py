@@ -18,6 +18,7 @@ COLUMNS = (
     ("PULSE", 7),
     ("RESTARTS", 8),
 )
+UNKNOWN = "–"  # in place of a number
 
 
 def table(shot: Snapshot) -> str:
@@ -26,20 +27,24 @@ def table(shot: Snapshot) -> str:
     if len(shot.groups) > 1:
         for group in shot.groups:
             own = [worker for worker in shot.workers if worker.group == group.name]
-            lines += ["", *_group(group), *_rows(own)]
+            lines += ["", *_group(group), *_rows(own, group.kind)]
     else:
         growth = _growth(shot.groups[0]) if shot.groups else []
-        lines += [*_details(shot), *growth, "", *_rows(shot.workers)]
-    if shot.totals:
+        kind = shot.groups[0].kind if shot.groups else "app"
+        lines += [*_details(shot), *growth, "", *_rows(shot.workers, kind)]
+    if shot.totals and (not shot.groups or any(g.kind == "app" for g in shot.groups)):
         lines += ["", served(shot.totals)]
     return "\n".join(lines)
 
 
-def _rows(workers: Iterable[WorkerView]) -> list[str]:
+def _rows(workers: Iterable[WorkerView], kind: str) -> list[str]:
     found = sorted(workers, key=lambda worker: (worker.slot, worker.generation))
     if not found:
         return ["no workers"]
-    return [_line([name for name, _ in COLUMNS]), *(_line(_cells(worker)) for worker in found)]
+    return [
+        _line([name for name, _ in COLUMNS]),
+        *(_line(_cells(worker, kind)) for worker in found),
+    ]
 
 
 def _head(shot: Snapshot) -> list[str]:
@@ -85,18 +90,20 @@ def _details(one: Snapshot | GroupView) -> list[str]:
     return lines
 
 
-def _cells(worker: WorkerView) -> list[str]:
-    """One worker's row. The pulse is how long ago its loop last turned."""
+def _cells(worker: WorkerView, kind: str) -> list[str]:
+    """One worker's row. The pulse is how long ago its loop last turned.
+
+    What a program of a command group serves is not known: that is "–", not 0.
+    """
     pulse = worker.heartbeat_age
+    counts = [str(worker.connections), str(worker.in_flight), show_count(worker.requests)]
     return [
         str(worker.slot),
         str(worker.pid),
         str(worker.generation),
         worker.phase,
         show_seconds(worker.uptime),
-        str(worker.connections),
-        str(worker.in_flight),
-        show_count(worker.requests),
+        *(counts if kind == "app" else [UNKNOWN] * len(counts)),
         "-" if pulse is None else show_seconds(pulse),
         str(worker.restarts),
     ]

@@ -9,7 +9,7 @@ from clusterd.observe import rates
 from clusterd.observe.keys import HELP, View, chosen
 from clusterd.observe.rates import NOTHING, Rates
 from clusterd.observe.snapshot import GroupView, Snapshot, WorkerView
-from clusterd.observe.table import served
+from clusterd.observe.table import UNKNOWN, served
 
 
 class Style(enum.Enum):
@@ -50,6 +50,7 @@ class Row(NamedTuple):
     worker: WorkerView
     rates: Rates
     memory: int | None
+    serves: bool = True  # requests; what a program of a command group serves is not known
 
 
 class Column(NamedTuple):
@@ -69,10 +70,10 @@ COLUMNS = (
     Column("GEN", 4, 6, lambda row: str(row.worker.generation)),
     Column("PHASE", -8, 1, lambda row: row.worker.phase),
     Column("UP", 6, 14, lambda row: show_seconds(row.worker.uptime)),
-    Column("CONNS", 5, 13, lambda row: show_count(row.worker.connections)),
-    Column("TOTAL", 5, 15, lambda row: show_count(row.worker.requests)),
-    Column("REQ/S", 5, 1, lambda row: _count(row.rates.requests)),
-    Column("BUSY", 4, 3, lambda row: show_count(row.worker.in_flight)),
+    Column("CONNS", 5, 13, lambda row: _served(row, row.worker.connections)),
+    Column("TOTAL", 5, 15, lambda row: _served(row, row.worker.requests)),
+    Column("REQ/S", 5, 1, lambda row: _count(row.rates.requests) if row.serves else UNKNOWN),
+    Column("BUSY", 4, 3, lambda row: _served(row, row.worker.in_flight)),
     Column("P50", 5, 8, lambda row: short_time(row.rates.p50)),
     Column("P99", 5, 5, lambda row: short_time(row.rates.p99)),
     Column("LAG", 5, 9, lambda row: short_time(row.worker.loop_lag)),
@@ -89,8 +90,14 @@ def rows(page: Page, view: View) -> list[Row]:
     if shot is None:
         return []
     found = rates.workers(rates.since(page.history), shot)
+    programs = {group.name for group in shot.groups if group.kind == "command"}
     made = [
-        Row(worker, found.get(rates.key(worker), NOTHING), page.memory.get(worker.pid))
+        Row(
+            worker,
+            found.get(rates.key(worker), NOTHING),
+            page.memory.get(worker.pid),
+            worker.group not in programs,
+        )
         for worker in shot.workers
     ]
     places = {group.name: place for place, group in enumerate(shot.groups)}
@@ -310,6 +317,10 @@ def short_bytes(size: int | None) -> str:
         if value < 999.5:
             return f"{value:.0f}{unit}"
     return ">999G"
+
+
+def _served(row: Row, number: int) -> str:
+    return show_count(number) if row.serves else UNKNOWN
 
 
 def _count(number: float | None) -> str:

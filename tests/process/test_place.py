@@ -73,9 +73,11 @@ def test_root_with_an_empty_environment_can_do_everything(
     def asked(*args: str) -> Done:
         return typed(first, *args, wrapper=("env",))
 
-    with at_once(tmp_path, wrapper=own_run) as first:
+    with at_once(tmp_path, "--log-format", "text", wrapper=own_run) as first:
         beside = ("nsenter", "--mount", "--target", str(first.pid), f"--wd={tmp_path}")
         assert "clusterd.demo:app is " in asked("status").stdout
+        while "ready on http://127.0.0.1:" not in first.log():
+            pass  # the application is being imported
         again = asked("run", "clusterd.demo:app", "-b", "127.0.0.1:0")
         assert again.returncode == Exit.BIND
         said = again.stderr.splitlines()

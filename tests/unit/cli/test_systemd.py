@@ -1,5 +1,6 @@
 """`clusterd systemd`: what the units say, and that the options of `run` arrive in them."""
 
+import os
 import shlex
 import shutil
 import subprocess
@@ -10,7 +11,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from clusterd.cli.commands import clusterd
-from clusterd.cli.unit import quoted
+from clusterd.cli.systemd import installed
+from clusterd.cli.unit import NEWEST, quoted
 from clusterd.core.errors import ConfigError
 
 Call = Callable[..., str]
@@ -23,7 +25,8 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
     monkeypatch.setenv("PWD", str(tmp_path))
 
     def output(*args: str) -> str:
-        result: Result = CliRunner().invoke(clusterd, ["systemd", *args])
+        version = [] if "--systemd-version" in args else ["--systemd-version", "257"]
+        result: Result = CliRunner().invoke(clusterd, ["systemd", *args, *version])
         if result.exception is not None:
             raise result.exception
         return result.output
@@ -52,6 +55,40 @@ def test_options_of_run_go_into_the_command_line(call: Call) -> None:
     assert keys(text, "RuntimeDirectory") == ["shop"]
     assert keys(text, "AmbientCapabilities") == ["CAP_NET_BIND_SERVICE"]  # for port 80
     assert keys(text, "ReadWritePaths") == []  # its own runtime directory it may write to
+
+
+NEW = ("RestartSteps", "RestartMaxDelaySec", "FileDescriptorStorePreserve")
+
+
+def test_an_older_systemd_gets_what_it_understands(call: Call) -> None:
+    """systemd.service(5): notify-reload since 253, RestartSteps and what goes with it since 254."""
+    text = call("shop:app", "--name", "blue", "--systemd-version", "252")
+    assert keys(text, "Type") == ["notify"]
+    (line,) = keys(text, "ExecReload")
+    words = shlex.split(line)
+    assert words[words.index("reload") :] == ["reload", "--wait", "--name", "blue"]
+    assert Path(words[0]).is_absolute()
+    assert not any(keys(text, name) for name in NEW)
+    assert "RestartSteps" not in text
+    between = call("shop:app", "--systemd-version", "253")
+    assert keys(between, "Type") == ["notify-reload"]
+    assert not keys(between, "ExecReload")
+    assert not any(keys(between, name) for name in NEW)
+    newer = call("shop:app", "--systemd-version", "254")
+    assert not keys(newer, "ExecReload")
+    assert all(keys(newer, name) for name in NEW)
+
+
+def test_the_installed_systemd_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    fake = tmp_path / "systemctl"
+    fake.write_text("#!/bin/sh\necho 'systemd 249 (249.11-0ubuntu3)'\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert installed() == 249
+    fake.write_text("#!/bin/sh\necho what\n")
+    assert installed() == NEWEST
+    monkeypatch.setenv("PATH", str(tmp_path / "none"))
+    assert installed() == NEWEST
 
 
 def test_systemd_gets_the_time_that_a_drain_takes(call: Call) -> None:

@@ -72,6 +72,19 @@ def test_each_of_several_groups_has_its_own_lines() -> None:
     assert lines[mail + 1] == "no workers"
 
 
+def test_what_programs_serve_is_not_known() -> None:
+    """Neither in a group beside others nor in the only one: 0 would not be true."""
+    mail = {"name": "mail", "kind": "command", "app": "python mail.py", "state": "serving",
+            "size": 1, "ready": 1, "generation": 1}  # fmt: skip
+    worker = {**REPLY["workers"][1], "group": "mail", "requests": 0, "connections": 0}
+    web = {"name": "web", "app": "shop:app", "state": "serving", "size": 0, "ready": 0}
+    for groups in ([mail], [web, mail]):
+        text = table(Snapshot.of({**REPLY, "groups": groups, "workers": [worker]}))
+        (row,) = [line.split() for line in text.splitlines() if line[:4].strip().isdigit()]
+        assert row == ["0", "4102", "1", "ready", "2h04m", "–", "–", "–", "-", "0"]
+        assert ("served " in text) == (web in groups)
+
+
 def test_an_event_is_one_line_with_the_workers_identity_first() -> None:
     event = {"n": 7, "time": 0.0, "kind": "readied", "slot": 3, "generation": 2, "pid": 71,
              "seconds": 0.0123, "why": "it is back"}  # fmt: skip

@@ -248,3 +248,14 @@ def test_sizes_are_short(size: int | None, said: str) -> None:
 def test_a_snapshot_without_groups_is_one_group() -> None:
     old: Snapshot = shot(worker(0))
     assert press(View(), "tab", old, [])[0].group == "web"
+
+
+def test_what_programs_serve_is_not_known() -> None:
+    of_mail = worker(0, group="mail", pid=4200, requests=0, connections=0, in_flight=0)
+    lines = shown(page(worker(0), of_mail, groups=GROUPS), width=200)
+    (heading,) = [line.split() for line in lines if line.startswith("GROUP")]
+    (mail,) = [line.split() for line in lines if line.startswith("mail ")]
+    told = dict(zip(heading, mail, strict=True))
+    assert {told[key] for key in ("CONNS", "TOTAL", "REQ/S", "BUSY")} == {"–"}
+    (web,) = [line.split() for line in lines if line.startswith("web ")]
+    assert dict(zip(heading, web, strict=True))["REQ/S"] == "100"
