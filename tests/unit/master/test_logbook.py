@@ -1,16 +1,21 @@
 """Lines of the log that are sentences for people, and objects for machines."""
 
+import json
+import logging
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from clusterd.config.settings import Config, TlsSettings
 from clusterd.core.events import Event, Kind
-from clusterd.master import logbook
-from tests.support.simulated import simulated  # noqa: F401
+from clusterd.core.log import JsonFormatter, TextFormatter, fields
+from clusterd.master import absorb, logbook
 
 
 @pytest.mark.parametrize(
-    ("fields", "line"),
+    ("told", "line"),
     [
         (
             {"urls": ["http://127.0.0.1:8000"], "workers": 4, "seconds": 0.912},
@@ -24,5 +29,26 @@ from tests.support.simulated import simulated  # noqa: F401
         ),
     ],
 )
-def test_the_end_of_a_start_is_a_sentence(fields: dict[str, Any], line: str) -> None:
-    assert logbook.ready(Event(1, 0.0, Kind.READY, fields)) == line
+def test_the_end_of_a_start_is_a_sentence(told: dict[str, Any], line: str) -> None:
+    assert logbook.ready(Event(1, 0.0, Kind.READY, told)) == line
+
+
+def test_people_read_the_sentence_and_machines_the_fields() -> None:
+    record = logging.LogRecord("clusterd", logging.INFO, "", 1, "ready", (), None)
+    record.__dict__.update(fields(workers=4), spoken="ready on http://[::1]:80, 4 workers")
+    assert TextFormatter({}).format(record).endswith(" INFO ready on http://[::1]:80, 4 workers")
+    line = json.loads(JsonFormatter({}).format(record))
+    assert (line["message"], line["workers"]) == ("ready", 4)
+
+
+def test_urls_say_how_each_address_is_spoken_to() -> None:
+    def group(*names: str, cert: tuple[str, ...] = ()) -> Any:
+        config = replace(Config(), tls=TlsSettings(tls_cert=cert))
+        return SimpleNamespace(sockets=[SimpleNamespace(name=n) for n in names], config=config)
+
+    names = ("127.0.0.1:80#0", "127.0.0.1:80#1", "[::1]:81,tls=off", "unix:/run/a")
+    cluster: Any = SimpleNamespace(wanted=[group(*names), group("1.2.3.4:5")])
+    found = ["http://127.0.0.1:80", "http://[::1]:81", "unix:/run/a", "http://1.2.3.4:5"]
+    assert absorb.served_at(cluster) == found
+    cluster.wanted = [group(*names, cert=("a.pem",))]
+    assert absorb.served_at(cluster) == ["https://127.0.0.1:80", *found[1:3]]
