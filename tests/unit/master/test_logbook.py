@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from clusterd.config.settings import Config, TlsSettings
+from clusterd.config.serving import TlsSettings
+from clusterd.config.settings import Config
 from clusterd.core.events import Event, Kind
 from clusterd.core.log import JsonFormatter, TextFormatter, fields
 from clusterd.master import absorb, logbook
