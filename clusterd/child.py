@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from clusterd.config.http2 import is_spoken
+from clusterd.config.internal import ADMIN
 from clusterd.config.place import directory_of
 from clusterd.config.settings import Config
 from clusterd.core.errors import AppError, Bug, ConfigError
@@ -66,6 +67,9 @@ def _become(role: str, channel: Channel) -> int:
         for name, _, value in (pair.partition("=") for pair in config.command.environment):
             os.environ[name] = value
         descent.mark()
+    is_zygote = role in ("zygote", AHEAD)
+    is_bare = is_zygote and not config.command.command and config.app.preload == "never"
+    _load_what_follows(boot.group, config, bool(bundle), is_bare)
     try:
         privileges.apply(config.limits)
     except ConfigError as error:
@@ -76,8 +80,7 @@ def _become(role: str, channel: Channel) -> int:
         return Zygote(
             channel, boot, board, log_fd, lambda: _look(config), keep, None, "command"
         ).run()
-    is_zygote = role in ("zygote", AHEAD)
-    if is_zygote and config.app.preload == "never":
+    if is_bare:
         keyring = _keyring(config) if bundle else None
         return Zygote(channel, boot, board, log_fd, _never, _never, keyring).run(*bundle)
     run = _load_the_worker()
@@ -101,6 +104,22 @@ def _keyring(config: Config) -> "Keyring":
 def _never(*_: object) -> NoReturn:
     """What a bare zygote builds and forks: it holds no application, and stays small."""
     raise Bug("a bare zygote has nothing to fork from")
+
+
+def _load_what_follows(group: str, config: Config, has_certificates: bool, is_bare: bool) -> None:
+    """Load all modules of ours that this process needs later, while it may read them: the user
+    that it becomes may not be allowed into the directory that clusterd is installed in."""
+    names = ["worker.keyring"] if has_certificates else []
+    if config.command.command:
+        names += ["keeper.main", "keeper.birth", "keeper.program", "kernel.command"]
+    elif not is_bare:
+        _load_the_worker()
+        names += ["worker.birth", "zygote.fresh", "zygote.importing"]
+        names += ["worker.http2"] if is_spoken(config.http.http2) else []
+        if group == ADMIN:  # an application of ours
+            names.append(config.app.app.partition(":")[0].removeprefix("clusterd."))
+    for name in names:
+        importlib.import_module(f"clusterd.{name}")
 
 
 def _load_the_worker() -> Callable[["Birth", object], int]:

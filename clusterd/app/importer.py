@@ -9,10 +9,12 @@ import functools
 import importlib
 import inspect
 import os
+import pwd
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import ModuleType, TracebackType
+from typing import NamedTuple
 
 from clusterd.app import lazy
 from clusterd.core.errors import AppError
@@ -158,13 +160,70 @@ def _module(name: str, app: str, directory: str) -> object:
         # Missing is what was asked for (or a package above it), not what it imports itself.
         if error.name and (name == error.name or name.startswith(f"{error.name}.")):
             raise LoadError(
-                f"there is no module {error.name} to import {app} from",
-                f"Modules are searched in {directory} and in this interpreter's own places; "
+                f"there is no module {error.name} to import {app} from{_hidden()}",
+                _remedy_of_hidden()
+                or f"Modules are searched in {directory} and in this interpreter's own places; "
                 "see --app-dir.",
             ) from None
         raise _failed(f"importing {name} failed", error) from error
     except BaseException as error:  # also SystemExit: a module may call sys.exit()
         raise _failed(f"importing {name} failed", error) from error
+
+
+class Closed(NamedTuple):
+    """A directory of the search path that we may not look into."""
+
+    path: str
+    reason: str  # goes on with the name of a user
+
+
+def closed_to_us(paths: Iterable[str]) -> Closed | None:
+    """Return the first directory of a search path that this user may not look into.
+
+    The import machinery passes over such a directory as if it were empty.
+    """
+    for path in map(os.path.abspath, paths):
+        for part in _ways(path):
+            if not os.path.isdir(part):
+                break  # nothing is there, or a zip file
+            if not os.access(part, os.X_OK, effective_ids=True):
+                return Closed(path, f"{part} may not be entered by")
+        else:
+            if not os.access(path, os.R_OK, effective_ids=True):
+                return Closed(path, f"{path} may not be listed by")
+    return None
+
+
+def _ways(path: str) -> list[str]:
+    """Return the directories on the way to a path, from the root to itself."""
+    parts = [path]
+    while (above := os.path.dirname(parts[0])) != parts[0]:
+        parts.insert(0, above)
+    return parts
+
+
+def _hidden() -> str:
+    """Return what to add to "there is no such module" where it may be hidden from this user."""
+    closed = closed_to_us(sys.path)
+    return f": {closed.reason} {user_name()}" if closed else ""
+
+
+def _remedy_of_hidden() -> str:
+    closed = closed_to_us(sys.path)
+    if closed is None:
+        return ""
+    return (
+        f"Modules are searched in {closed.path}, too: let {user_name()} enter it, keep the "
+        "application and its packages in another place, or name another --user."
+    )
+
+
+def user_name() -> str:
+    """Return the name of the user that this process is."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return f"user {os.geteuid()}"
 
 
 def _attribute(module: object, name: str, attribute: str) -> object:
@@ -209,7 +268,10 @@ def _call(factory: object, app: str) -> object:
 
 def _failed(what: str, error: BaseException) -> LoadError:
     reason = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
-    return LoadError(f"{what}: {reason}", traceback=own_traceback(error))
+    remedy = ""
+    if isinstance(error, ModuleNotFoundError):
+        reason, remedy = reason + _hidden(), _remedy_of_hidden()
+    return LoadError(f"{what}: {reason}", remedy, own_traceback(error))
 
 
 def own_traceback(error: BaseException) -> str:

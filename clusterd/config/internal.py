@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from clusterd.config import admin, watch
 from clusterd.config.settings import Config
 
-NAMES = ("admin", "watch")
+ADMIN = "admin"
+NAMES = (ADMIN, "watch")
 
 
 def groups(main: Config, environ: Mapping[str, str]) -> dict[str, Config]:

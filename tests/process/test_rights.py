@@ -5,9 +5,12 @@ import json
 import os
 import pwd
 import select
+import shutil
 import signal
 import socket
 import stat
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.rights import opening
-from tests.support.server import LIMIT, Server, running, serving
+from tests.support.server import LIMIT, ROOT, Server, running, serving
 
 superuser = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 LIMITS = ("--nice", "4", "--umask", "027", "--limit-nofile", "512", "--limit-core", "0")
@@ -209,3 +212,50 @@ def test_workers_of_another_user_do_not_outlive_a_killed_master(tmp_path: Path) 
             server.process.kill()
             server.process.wait()
             assert select.select([end], [], [], LIMIT)[0]
+
+
+@superuser
+def test_clusterd_itself_may_lie_where_its_workers_may_not_look(tmp_path: Path) -> None:
+    """As a checkout in /root: what is needed later is loaded before rights are dropped."""
+    wrapper = opening()
+    if wrapper is None:
+        pytest.skip("the interpreter is closed to others, and no mount namespace can open it")
+    home = tmp_path / "home"
+    shutil.copytree(ROOT / "clusterd", home / "clusterd", ignore=shutil.ignore_patterns("*.pyc"))
+    home.chmod(0o700)
+    (tmp_path / "clusterd.toml").write_text(
+        '[group.clock]\ncommand = ["sleep", "1000"]\ndirectory = "/"\nready_after = 0\n'
+    )
+    options = ("--user", "nobody", "-w", "1", "--min-ready", "0")
+    options += ("--log-format", "text", "--admin", "127.0.0.1:0")
+    with running(tmp_path, "tell:app", *options, wrapper=wrapper, PYTHONPATH=str(home)) as server:
+        server.ready()
+        started = {event["group"] for event in server.find("readied")}
+        while started < {"web", "clock", "admin"}:
+            started.add(server.event("readied")["group"])
+        assert server.get()
+        server.ask("reload", wait=True)
+        assert server.stop() == 0
+
+
+@superuser
+def test_a_directory_that_hides_the_application_is_named(tmp_path: Path) -> None:
+    """By `run` and by `check`: the import machinery passes over it without a word."""
+    wrapper = opening()
+    if wrapper is None:
+        pytest.skip("the interpreter is closed to others, and no mount namespace can open it")
+    with tempfile.TemporaryDirectory(prefix="clusterd-rights-") as folder:
+        Path(folder, "wsgi.py").write_text("def app(environ, start): ...\n")
+        words = ("--app-dir", folder, "--user", "nobody")
+        with running(tmp_path, "wsgi:app", *words, wrapper=wrapper) as server:
+            assert server.wait() == 3
+            assert f"{folder} may not be entered by nobody" in server.log()
+            assert "let nobody enter it" in server.log()
+        argv = [*wrapper, sys.executable, "-m", "clusterd.cli.main", "check", "wsgi:app", *words]
+        env = {**os.environ, "PYTHONPATH": str(ROOT), "CLUSTERD_RUNTIME_DIR": str(tmp_path)}
+        done = subprocess.run(
+            [*argv, "-b", "127.0.0.1:0"], cwd=tmp_path, env=env, capture_output=True, text=True,
+            timeout=LIMIT, check=False,
+        )  # fmt: skip
+        assert done.returncode == 1
+        assert f"{folder} may not be entered by nobody" in done.stdout

@@ -1,5 +1,6 @@
 """Finding the application, and saying whose fault it is when it cannot be found."""
 
+import os
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from clusterd.app.importer import LIMIT, LoadError, load
+from clusterd.app.importer import LIMIT, LoadError, closed_to_us, load
 
 Write = Callable[[str, str], None]
 
@@ -128,3 +129,18 @@ def test_a_module_to_preload_that_is_missing_fails_the_import(tmp_path: Path) ->
     (tmp_path / "shop_alone.py").write_text("async def app(scope, receive, send): ...")
     with pytest.raises(LoadError, match="there is no module shop_absent to import preload_modules"):
         load("shop_alone:app", str(tmp_path), preload_modules=["shop_absent"])
+
+
+def test_directories_that_this_user_may_not_look_into_are_found(tmp_path: Path) -> None:
+    shut, inside = tmp_path / "shut", tmp_path / "shut" / "inside"
+    inside.mkdir(parents=True)
+    open_ways = [str(tmp_path), str(inside), str(tmp_path / "none"), "/etc/passwd"]
+    assert closed_to_us(open_ways) is None
+    if os.geteuid() == 0:
+        pytest.skip("root may look into everything; tests/process/test_rights.py asks as another")
+    shut.chmod(0o600)
+    found = closed_to_us(open_ways)
+    assert found == (str(inside), f"{shut} may not be entered by")
+    shut.chmod(0o300)
+    assert closed_to_us([str(shut)]) == (str(shut), f"{shut} may not be listed by")
+    shut.chmod(0o700)
