@@ -226,8 +226,7 @@ def test_clusterd_itself_may_lie_where_its_workers_may_not_look(tmp_path: Path) 
     (tmp_path / "clusterd.toml").write_text(
         '[group.clock]\ncommand = ["sleep", "1000"]\ndirectory = "/"\nready_after = 0\n'
     )
-    options = ("--user", "nobody", "-w", "1", "--min-ready", "0")
-    options += ("--log-format", "text", "--admin", "127.0.0.1:0")
+    options = ("--user", "nobody", "-w", "1", "--min-ready", "0", "--admin", "127.0.0.1:0")
     with running(tmp_path, "tell:app", *options, wrapper=wrapper, PYTHONPATH=str(home)) as server:
         server.ready()
         started = {event["group"] for event in server.find("readied")}
