@@ -40,6 +40,7 @@ class Bind:
     address: str
     error: str = ""
     by_us: bool = False  # the running cluster of this name has it
+    remedy: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class Facts:
     memory_limit: int = 0  # of the cgroup, bytes; 0 for none
     control: str = ""  # path of the control socket; '' for none
     control_error: str = ""
+    no_control: str = ""  # why there is none: each directory that was tried
     running: bool = False
     stop_timeout: float = 0.0  # of the systemd unit, seconds; 0: there is none
     unit: str = ""
@@ -193,8 +195,8 @@ def addresses(facts: Facts) -> Iterator[Finding]:
                 yield Finding(
                     "bind",
                     FAIL,
-                    f"{bind.address}: {bind.error}{_of(facts, name)}",
-                    "Stop who has it ('ss -ltnp' tells), or choose another.",
+                    f"{bind.error}{_of(facts, name)}",
+                    bind.remedy or "Stop who has it ('ss -ltnp' tells), or choose another.",
                 )
             else:
                 yield Finding("bind", OK, f"{bind.address} is free")
@@ -351,12 +353,19 @@ def control(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "control",
             WARN,
-            "there is no runtime directory, so no command will find the cluster",
+            f"there is no runtime directory ({facts.no_control}), so no command will find the "
+            "cluster",
             "Say --runtime-dir, or RuntimeDirectory= in the unit.",
         )
+    elif facts.running:
+        yield Finding(
+            "control",
+            WARN,
+            f"{facts.control}: a cluster of this name runs there, so 'clusterd run' would end",
+            "'clusterd reload' has it take these settings; --name is for a second cluster.",
+        )
     else:
-        state = "a cluster runs there" if facts.running else "can be made"
-        yield Finding("control", OK, f"{facts.control}: {state}")
+        yield Finding("control", OK, f"{facts.control}: can be made")
 
 
 def logs(facts: Facts) -> Iterator[Finding]:

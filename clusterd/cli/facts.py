@@ -17,17 +17,19 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from clusterd.cli.checks import Bind, Facts
-from clusterd.config import http2, watch
+from clusterd.config import http2, runtime_dir, watch
 from clusterd.config.address import Tcp, Unix, parse_bind
 from clusterd.config.cpus import available_cpus
 from clusterd.config.internal import NAMES as INTERNAL
 from clusterd.config.place import control_path
 from clusterd.config.resolve import load_groups
 from clusterd.config.settings import Config
-from clusterd.core.errors import ClusterdError, ConfigError
+from clusterd.core.errors import BindError, ClusterdError, ConfigError
 from clusterd.core.units import parse_seconds
 from clusterd.ipc.client import Client
 from clusterd.kernel import privileges
+from clusterd.master.holder import owner_of
+from clusterd.master.listener import attempt
 from clusterd.master.sockets import somaxconn
 
 PATIENCE = 5.0  # seconds for what other programs are asked
@@ -92,7 +94,8 @@ def _place(facts: Facts) -> Facts:
     except ConfigError as wrong:
         return dataclasses.replace(facts, control_error=wrong.message)
     if path is None:
-        return facts
+        tried_all = "; ".join(runtime_dir.faults(os.environ, os.geteuid()))
+        return dataclasses.replace(facts, no_control=tried_all)
     running = _answers(path)
     error = "" if running else writable(os.path.dirname(path))
     return dataclasses.replace(facts, control=path, control_error=error, running=running)
@@ -129,17 +132,14 @@ def tried(text: str, ours: set[str]) -> Bind:
     if text in ours:
         return Bind(text, by_us=True)
     if isinstance(address, Unix):
-        return Bind(text, _unix(address.path))
+        wrong = _unix(address.path)
+        return Bind(text, f"{text}: {wrong}" if wrong else "")
     if not isinstance(address, Tcp):
         return Bind(text)  # it is there when clusterd is started with it
     try:
-        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-        for family, kind, protocol, _, where in found:
-            with socket.socket(family, kind, protocol) as sock:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                sock.bind(where)
-    except OSError as error:
-        return Bind(text, error.strerror or str(error))
+        attempt(address)
+    except BindError as error:
+        return Bind(text, error.message, remedy=" ".join(error.remedy.split()))
     return Bind(text)
 
 
@@ -153,7 +153,7 @@ def _unix(path: str) -> str:
             if error.errno not in (errno.ENOENT, errno.ECONNREFUSED):
                 return error.strerror or str(error)
         else:
-            return "somebody listens there"
+            return f"in use by {owner_of(path)}"
     return writable(os.path.dirname(path))
 
 

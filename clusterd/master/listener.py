@@ -108,30 +108,35 @@ def _by_number(address: Fd) -> Listener:
 
 
 def _tcp(address: Tcp, backlog: int, luggage: Luggage) -> list[Listener]:
+    targets = _resolved(address)
+    made: list[Listener] = []
+    port = address.port
+    try:
+        for family, host in targets:
+            passed = luggage.tcp(family, host, port)
+            made.append(
+                adopt(passed, backlog)
+                if passed
+                else _tcp_socket(family, host, port, backlog, only=len(targets) > 1)
+            )
+            port = made[0].sock.getsockname()[1]  # port 0: the same one for every family
+            made[-1].name = str(Tcp(host, port, address.tls))
+    except BindError:
+        for listener in made:
+            listener.close()
+        raise
+    return made
+
+
+def _resolved(address: Tcp) -> list[tuple[socket.AddressFamily, str]]:
+    """Return each family and host that an address means. Raises BindError."""
     try:
         found = socket.getaddrinfo(
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
     except (OSError, UnicodeError) as error:  # a label of more than 63 bytes is the latter
         raise BindError(f"the host of {address} is not known: {error}") from error
-    targets = list(dict.fromkeys((family, where[0]) for family, _, _, _, where in found))
-    made: list[Listener] = []
-    port = address.port
-    try:
-        for family, host in targets:
-            passed = luggage.tcp(family, str(host), port)
-            made.append(
-                adopt(passed, backlog)
-                if passed
-                else _tcp_socket(family, str(host), port, backlog, only=len(targets) > 1)
-            )
-            port = made[0].sock.getsockname()[1]  # port 0: the same one for every family
-            made[-1].name = str(Tcp(str(host), port, address.tls))
-    except BindError:
-        for listener in made:
-            listener.close()
-        raise
-    return made
+    return list(dict.fromkeys((family, str(where[0])) for family, _, _, _, where in found))
 
 
 def adopt(passed: Passed, backlog: int) -> Listener:
@@ -163,8 +168,15 @@ def _passed_unix(address: Unix, backlog: int, luggage: Luggage) -> Listener | No
     return None
 
 
+def attempt(address: Tcp) -> None:
+    """Bind as `listen` would, and let go; nothing listens meanwhile. Raises BindError."""
+    targets = _resolved(address)
+    for family, host in targets:
+        _tcp_socket(family, host, address.port, None, only=len(targets) > 1).close()
+
+
 def _tcp_socket(
-    family: socket.AddressFamily, host: str, port: int, backlog: int, only: bool
+    family: socket.AddressFamily, host: str, port: int, backlog: int | None, only: bool
 ) -> Listener:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -172,7 +184,8 @@ def _tcp_socket(
         if only and family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind((host, port))
-        sock.listen(backlog)
+        if backlog is not None:
+            sock.listen(backlog)
     except OSError as error:
         sock.close()
         raise _refused(str(Tcp(host, port)), host, port, error) from error
@@ -188,7 +201,11 @@ def _refused(name: str, host: str, port: int, error: OSError) -> BindError:
             "stop that process, or choose another address with --bind",
         )
     if error.errno == errno.EACCES:
-        return BindError(f"{name} is not allowed: ports below 1024 need CAP_NET_BIND_SERVICE")
+        return BindError(
+            f"{name} is not allowed: ports below 1024 need CAP_NET_BIND_SERVICE",
+            "take a higher port, or give that capability: AmbientCapabilities= in a systemd unit,\n"
+            "--cap-add NET_BIND_SERVICE for a container, or net.ipv4.ip_unprivileged_port_start",
+        )
     if error.errno == errno.EADDRNOTAVAIL:
         return BindError(f"{name} cannot be had: {host} is no address of this machine")
     return BindError(f"{name} cannot be bound: {error.strerror}")

@@ -296,3 +296,30 @@ def test_two_clusters_live_side_by_side_by_name(tmp_path: Path) -> None:
         done = at(server, "status", "--name", "other")
         assert done.returncode == Exit.FAILED
         assert "say --name clusterd" in done.stderr
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0"])
+def test_check_and_run_agree_on_an_address_in_use(host: str, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        words = ("clusterd.demo:app", "-b", f"{host}:{taken.getsockname()[1]}")
+        ran, checked = clusterd(tmp_path, "run", *words), clusterd(tmp_path, "check", *words)
+    assert (ran.returncode, checked.returncode) == (Exit.BIND, Exit.FAILED)
+    said = ran.stderr.splitlines()[0].removeprefix("clusterd: ")
+    assert f"(pid {os.getpid()})" in said
+    assert said in checked.stdout
+
+
+def test_check_says_that_a_second_cluster_of_this_name_would_be_refused(tmp_path: Path) -> None:
+    with serving(tmp_path, "clusterd.demo:app", workers=1) as server:
+        host, port = server.address
+        done = at(server, "check", "clusterd.demo:app", "-b", f"{host}:{port}")
+        assert "belongs to the running cluster" in done.stdout
+        assert "a cluster of this name runs there, so 'clusterd run' would end" in done.stdout
+        ran = at(server, "run", "clusterd.demo:app", "-b", f"{host}:{port}")
+        assert ran.returncode == Exit.BIND
+        assert f"in use by the cluster 'clusterd' (clusterd.demo:app, pid {server.pid})" in (
+            ran.stderr
+        )
+        named = ("-b", "127.0.0.1:0", "--name", "clusterd")
+        ran = at(server, "run", "clusterd.demo:app", *named)
+        assert "a cluster of this name runs already: the cluster 'clusterd' (" in ran.stderr

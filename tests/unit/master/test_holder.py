@@ -1,0 +1,67 @@
+"""Which process has an address: its whole command line, and which cluster it is."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from clusterd.master.holder import described, holder_of, master_of, masters, owner_of
+
+LISTENER = """
+import setproctitle, socket, sys
+if sys.argv[2:]:
+    setproctitle.setproctitle(sys.argv[2])
+sock = socket.create_server(("127.0.0.1", 0))
+local = socket.socket(socket.AF_UNIX)
+local.bind(sys.argv[1])
+local.listen()
+print(sock.getsockname()[1], flush=True)
+input()
+"""
+
+
+class Holder:
+    """A process that listens, on a port and at a path."""
+
+    def __init__(self, path: Path, *title: str) -> None:
+        self.path = str(path)
+        argv = [sys.executable, "-c", LISTENER, self.path, *title]
+        self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert self.process.stdout is not None
+        self.port = int(self.process.stdout.readline())
+        self.pid = self.process.pid
+
+
+@pytest.fixture
+def holders(tmp_path: Path) -> Iterator[list[Holder]]:
+    titles = ((), ("clusterd: master [blue] shop.main:app",), ("clusterd: master python mail.py",))
+    made = [Holder(tmp_path / f"{number}", *title) for number, title in enumerate(titles)]
+    yield made
+    for one in made:
+        one.process.communicate(b"\n")
+
+
+def test_the_holder_is_told_by_its_command_line_or_as_a_cluster(holders: list[Holder]) -> None:
+    plain, blue, mail = holders
+    assert holder_of(plain.port).endswith(f" (pid {plain.pid})")
+    assert sys.executable in holder_of(plain.port), "not the 15 characters of /proc/PID/comm"
+    assert holder_of(blue.port) == f"the cluster 'blue' (shop.main:app, pid {blue.pid})"
+    assert holder_of(mail.port) == f"the cluster 'clusterd' (python mail.py, pid {mail.pid})"
+    assert owner_of(blue.path) == holder_of(blue.port)
+    assert {blue.pid, mail.pid} <= {one.pid for one in masters()}
+    found = master_of(blue.pid)
+    assert found is not None
+    assert (found.uid, found.name, found.what) == (os.geteuid(), "blue", "shop.main:app")
+
+
+def test_nothing_is_said_where_nothing_is_known(tmp_path: Path) -> None:
+    assert owner_of(str(tmp_path / "none")) == ""
+    (tmp_path / "stale").touch()
+    assert owner_of(str(tmp_path / "stale")) == ""
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    assert described(gone.pid) == f"a process (pid {gone.pid})"
+    assert master_of(gone.pid) is None
