@@ -230,7 +230,7 @@ def test_at_a_terminal_the_start_says_what_is_under_way(tmp_path: Path) -> None:
         start_new_session=True,
     ) as process:
         os.close(theirs)
-        text = until(ours, " ready workers=1")
+        text = until(ours, " ready on http://127.0.0.1:")
         process.send_signal(signal.SIGTERM)
         text += everything(ours)
         assert process.wait(LIMIT) == Exit.OK
