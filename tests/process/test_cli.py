@@ -222,7 +222,7 @@ def test_at_a_terminal_the_start_says_what_is_under_way(tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     with subprocess.Popen(
         [*CLUSTERD, "run", "clusterd.demo:app", "-b", "127.0.0.1:0", "-w", "1"],
-        env=environ(PWD=str(tmp_path)),
+        env=environ(PWD=str(tmp_path), CLUSTERD_RUNTIME_DIR=str(tmp_path)),
         cwd=tmp_path,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
