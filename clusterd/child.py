@@ -141,9 +141,11 @@ def _load_the_rest() -> None:
 
 
 def _build(config: Config, is_forked: bool = True) -> Image:
+    from clusterd.app import lazy
     from clusterd.zygote import fresh
     from clusterd.zygote.importing import build
 
+    lazy.load_package("clusterd")
     if config.dev.reload:
         fresh.install()
     return build(config.app, is_forked=is_forked)

@@ -94,7 +94,7 @@ def read(module: ModuleType, name: str) -> object:
 def load_package(package: str) -> None:
     """Load all that the loaded modules of a package import lazily.
 
-    For our own, where PYTHON_LAZY_IMPORTS=all makes all imports lazy: workers are to share them,
-    and an upgrade must not find half of the old version loaded.
+    For our own, where PYTHON_LAZY_IMPORTS=all makes all imports lazy: else each worker would load
+    them for itself, after the fork.
     """
     LazyImports(OwnCode(package, os.devnull)).load(read)

@@ -51,7 +51,7 @@ def environment(version: str) -> Path:
     made = box.cache() / f"{SUITE}-{version}"
     if not made.is_dir():
         fresh = box.cache() / f"{SUITE}-{version}.{os.getpid()}"
-        fresh.mkdir()
+        fresh.mkdir(parents=True)
         project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
         wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
         install = ["/venv/bin/python", "-m", "pip", "install", "--quiet", "--prefer-binary"]

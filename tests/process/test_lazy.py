@@ -56,3 +56,30 @@ def test_a_rollback_goes_back_to_the_code_of_its_time(tmp_path: Path) -> None:
         server.ask("rollback")
         server.event("rollout_finished", generation=1)
         assert server.get() == "first"
+
+
+OURS = """
+import sys, types
+from pathlib import Path
+
+left = {
+    name
+    for name, module in list(sys.modules.items())
+    if name.startswith("clusterd.worker")
+    for value in list(vars(module).values())
+    if type(value) is types.LazyImportType
+}
+Path(__file__).with_name("left").write_text(" ".join(sorted(left)))
+
+async def app(scope, receive, send):
+    pass
+"""
+
+
+def test_our_own_modules_are_loaded_before_the_fork_where_all_imports_are_lazy(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "shop.py").write_text(OURS)
+    options = ("--app-dir", str(tmp_path), "--preload", "always")
+    with serving(tmp_path, "shop:app", *options, workers=1, PYTHON_LAZY_IMPORTS="all"):
+        assert (tmp_path / "left").read_text() == ""
