@@ -82,11 +82,21 @@ class Watch:
 
 def _unseeded(entropy: set[int]) -> list[Any]:
     """Return the living BitGenerators whose seed is one of these numbers."""
-    base = getattr(sys.modules.get("numpy.random"), "BitGenerator", None)
+    numpy: Any = sys.modules.get("numpy.random")
+    base = getattr(numpy, "BitGenerator", None)
     if base is None:
         return []
-    found = []
-    for each in gc.get_objects():
-        if issubclass(type(each), base) and getattr(each.seed_seq, "entropy", None) in entropy:
-            found.append(each)
-    return found
+    # Most imports make no other than numpy's own, which `reseed` knows: spare them the search.
+    mine = getattr(numpy.get_state.__self__, "_bit_generator", None)
+    entropy -= {getattr(getattr(mine, "seed_seq", None), "entropy", None)}
+    if not entropy:
+        return []
+    kinds = _subclasses(base)
+    made = [each for each in gc.get_objects() if type(each) in kinds]
+    return [each for each in made if getattr(each.seed_seq, "entropy", None) in entropy]
+
+
+def _subclasses(kind: type) -> set[type]:
+    """Return all classes below this one."""
+    below: set[type] = set(kind.__subclasses__())
+    return below.union(*(_subclasses(each) for each in below))

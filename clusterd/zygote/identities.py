@@ -123,14 +123,14 @@ def _known(table: Iterable[Known] = KNOWN) -> list[tuple[Known, object]]:
     if not classes:
         return []
     known = []
-    for each in gc.get_objects():
-        if row_of := classes.get(type(each)):
-            try:
-                value = row_of.identity(each)
-            except Exception:  # another version of the library, or an instance half made
-                continue
-            if value:
-                known.append((row_of, value))
+    for each in [each for each in gc.get_objects() if type(each) in classes]:
+        row_of = classes[type(each)]
+        try:
+            value = row_of.identity(each)
+        except Exception:  # another version of the library, or an instance half made
+            continue
+        if value:
+            known.append((row_of, value))
     return known
 
 
