@@ -6,17 +6,21 @@ Of 24 clients of an app that blocks, most wait at any time in a worker or in the
 import contextlib
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from tests.support.authority import Authority
 from tests.support.crowd import Address, Crowd
+from tests.support.http2_client import Load as Http2Load
 from tests.support.network import needs_ipv6
 from tests.support.ordinary import Unavailable, as_ordinary_user
 from tests.support.secure import PAIR
-from tests.support.server import APPS, Server, serving
+from tests.support.server import APPS, LIMIT, Server, serving
 
 try:
     as_ordinary_user()
@@ -65,6 +69,50 @@ def test_over_tls(tmp_path: Path) -> None:
         crowd.until(lambda answered: answered >= 48)
         assert server.stop() == 0
         judge(crowd, server)
+
+
+def test_over_http2(tmp_path: Path) -> None:
+    """Each client asks on elsewhere when it is told to, until it is refused."""
+    with serving(tmp_path, "slow:app") as server:
+        clients = [Http2Load(server.address, most=1) for _ in range(24)]
+        for client in clients:
+            client.start()
+        for client in clients:
+            client.until_answered()
+        assert server.stop() == 0
+        for client in clients:
+            client.join(LIMIT)
+            assert isinstance(client.error, ConnectionRefusedError), client.error
+        assert CUT not in server.log()
+
+
+def test_over_websockets(tmp_path: Path) -> None:
+    """Each hears that the server is going away (1001), in an orderly close."""
+    with serving(tmp_path, "slow:app") as server:
+        host, port = server.address
+        ends: list[int | None] = []
+        begun = threading.Semaphore(0)
+
+        def talk() -> None:
+            with connect(f"ws://{host}:{port}/", open_timeout=LIMIT) as client:
+                try:
+                    while True:
+                        client.send("here")
+                        assert client.recv(LIMIT) == "here"
+                        begun.release()
+                except ConnectionClosed as closed:
+                    ends.append(closed.rcvd.code if closed.rcvd else None)
+
+        threads = [threading.Thread(target=talk) for _ in range(24)]
+        for thread in threads:
+            thread.start()
+        for _ in range(48):
+            assert begun.acquire(timeout=LIMIT)
+        assert server.stop() == 0
+        for thread in threads:
+            thread.join(LIMIT)
+        assert ends == [1001] * 24
+        assert CUT not in server.log()
 
 
 def test_over_a_unix_socket(tmp_path: Path) -> None:

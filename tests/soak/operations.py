@@ -37,24 +37,32 @@ def a_slot(random: Random) -> Arguments:
 
 def kill_worker(world: World, slot: int) -> None:
     if pids := world.pids():
-        world.kill(pids[slot % len(pids)])
+        pid = pids[slot % len(pids)]
+        world.kill(pid)
+        world.server.wait_for("exited", [pid])
 
 
 def kill_all_workers(world: World) -> None:
-    for pid in world.pids():
+    pids = world.pids()
+    for pid in pids:
         world.kill(pid)
+    world.server.wait_for("exited", pids)
 
 
 def kill_zygotes(world: World) -> None:
     """No client notices that."""
-    for zygote in world.server.ask("status")["zygotes"]:
-        os.kill(zygote["pid"], signal.SIGKILL)
+    pids = [zygote["pid"] for zygote in world.server.ask("status")["zygotes"]]
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    world.server.wait_for("zygote_exited", pids)
 
 
 def stop_worker(world: World, slot: int) -> None:
     """TERM: it is replaced first."""
     if pids := world.pids():
-        os.kill(pids[slot % len(pids)], signal.SIGTERM)
+        pid = pids[slot % len(pids)]
+        os.kill(pid, signal.SIGTERM)
+        world.server.event("leaving", pid=pid)
 
 
 def reload(world: World) -> None:

@@ -6,6 +6,7 @@ asked again on another connection, as RFC 9113 §8.7 has it; everything else mus
 
 import socket
 import threading
+from collections.abc import Callable
 
 from tests.support import http2 as frames
 from tests.support.http2 import START, Reading, get
@@ -30,6 +31,7 @@ class Connection:
         self._reading = Reading()
         self._socket.sendall(START + frames.window(0, 2**30))
         self.answered: list[int] = []  # statuses
+        self.on_answer: Callable[[], object] = int
         self.retried = 0
 
     def run(self, stop: threading.Event) -> None:
@@ -72,6 +74,7 @@ class Connection:
         for stream in self._open & self._reading.ended:
             self.answered.append(self._reading.status(stream))
             self._open.discard(stream)
+            self.on_answer()
 
     def _retry(self, streams: set[int]) -> None:
         self._open -= streams
@@ -87,6 +90,7 @@ class Load(threading.Thread):
         self._path = path
         self._most = most
         self._stop_asking = threading.Event()
+        self._answered = threading.Event()
         self.statuses: list[int] = []
         self.connections = 0
         self.error: Exception | None = None
@@ -96,10 +100,15 @@ class Load(threading.Thread):
             while not self._stop_asking.is_set():
                 connection = Connection(self._address, self._path, self._most)
                 self.connections += 1
+                connection.on_answer = self._answered.set
                 connection.run(self._stop_asking)
                 self.statuses += connection.answered
         except Exception as error:
             self.error = error
+
+    def until_answered(self) -> None:
+        """Wait for the first response."""
+        assert self._answered.wait(LIMIT), self.error
 
     def end(self) -> list[int]:
         """All statuses that were answered. Raises what was lost."""

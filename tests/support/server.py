@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +120,12 @@ class Server:
         event: Event = json.loads(line)
         self.seen.append(event)
         return event
+
+    def wait_for(self, kind: str, pids: Iterable[int]) -> None:
+        """Wait for an event of each of these processes, in whatever order they come."""
+        left = set(pids)
+        while left:
+            left.discard(self.event(kind)["pid"])
 
     def rest(self) -> list[Event]:
         """Everything until the master has left; all that was ever seen."""
