@@ -134,6 +134,8 @@ def add_groups(cluster: Cluster, configs: dict[str, Config]) -> None:
     order = [*configs, *(name for name in mixed if name not in configs)]
     cluster.groups = {name: mixed[name] for name in order}
     for group in added:
+        if not group.is_command:  # a program says when it is ready, and may serve before
+            group.sockets.hold_back()
         group.note(Kind.GROUP_ADDED, workers=group.goal.size)
         for one in group.sockets:
             group.note(Kind.LISTENING, address=one.name)

@@ -1,6 +1,7 @@
 """The sockets that the cluster listens on: all of them, by address, and by slot."""
 
 import contextlib
+import socket
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -119,6 +120,20 @@ class Sockets:
             for key, group in self.groups.items()
             if (left := [one for one in group if id(one) not in gone])
         }
+
+    def hold_back(self) -> None:
+        """Let no connection into TCP queues until `welcome`: no worker has ever been ready.
+
+        Should none ever be, clients find the port closed in the end, and not a connection reset.
+        Meanwhile they try again, as if the queue were full.
+        """
+        self.refuse_newcomers(one for one in self if one.sock.family != socket.AF_UNIX)
+
+    def welcome(self) -> None:
+        """Take back `hold_back`: a worker is ready."""
+        for one in self:
+            if not (one.inherited or one.dropped or one.path):
+                welcome_newcomers(one.sock)
 
     def is_waited_for(self) -> bool:
         """Whether connections wait in a queue that ends with us."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import select
 import signal
 import socket
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from clusterd.core.events import Kind
 from clusterd.core.exits import Exit
 from clusterd.fleet.lifecycle import Phase
 from clusterd.ipc.messages import Drain, Empty
-from clusterd.master import ending, orders
+from clusterd.master import ending, orders, reload
 from tests.support.fake import Behaviour, Child
 from tests.support.simulated import Simulation, config, simulated
 
@@ -294,3 +295,27 @@ def test_one_that_cannot_be_bound_leaves_what_was_dropped_as_it_was(both: Simula
         with socket.socket() as newcomer:
             newcomer.setblocking(False)
             assert newcomer.connect_ex(port.sock.getsockname()) == errno.EINPROGRESS
+
+
+def is_let_in(where: Any) -> bool:
+    with socket.socket() as client:
+        client.setblocking(False)
+        client.connect_ex(where)
+        return bool(select.select([], [client], [], 0)[1])
+
+
+def test_a_group_added_by_a_reload_lets_no_connection_in_before_a_worker_is_ready() -> None:
+    """Should it be removed before that, its clients were never connected."""
+    sim = Simulation(config(1))
+    try:
+        sim.start()
+        sim.configs = {**sim.configs, "shop": config(1)}
+        sim.order(lambda: reload.begin(sim.cluster, "test"))
+        shop = sim.cluster.groups["shop"]
+        where = next(iter(shop.sockets)).sock.getsockname()
+        assert not is_let_in(where)
+        sim.until(lambda: shop.roster.count(Phase.READY) == 1)
+        assert is_let_in(where)
+        assert is_let_in(next(iter(sim.group.sockets)).sock.getsockname()), "as ever"
+    finally:
+        sim.close()
