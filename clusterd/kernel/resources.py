@@ -56,6 +56,7 @@ class Descriptor:
     head: bytes = b""  # of a regular file that can be read
     empty: bool = False  # a regular file without content
     locked: bool = False  # this process holds a lock on it (fcntl, flock, OFD)
+    reads: bool = False  # a regular file that is read from the place that its descriptor is at
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,17 +117,17 @@ def _with_libraries(found: tuple[Thread, ...]) -> tuple[Thread, ...]:
     )
 
 
-def _mappings() -> list[tuple[int, int, str]]:
-    """Return what is mapped where: first address, the one after the last, and the file of code."""
+def _mappings() -> list[tuple[int, int, str, bool]]:
+    """Return what is mapped where: first address, the one after the last, file, whether code."""
     found = []
     for line in Path("/proc/self/maps").read_text(errors="replace").splitlines():
         addresses, rights, _offset, _device, _inode, path = (*line.split(None, 5), "")[:6]
         first, _, end = addresses.partition("-")
-        found.append((int(first, 16), int(end, 16), path if "x" in rights else ""))
+        found.append((int(first, 16), int(end, 16), path, "x" in rights))
     return found
 
 
-def _library(number: int, mappings: list[tuple[int, int, str]]) -> str:
+def _library(number: int, mappings: list[tuple[int, int, str, bool]]) -> str:
     """Return the library whose function a thread began with, or '' where that cannot be told.
 
     It is the outermost return address on its stack that is not the C library's. The kernel tells
@@ -135,12 +136,12 @@ def _library(number: int, mappings: list[tuple[int, int, str]]) -> str:
     with contextlib.suppress(OSError, ValueError, IndexError):
         words = Path(f"/proc/self/task/{number}/syscall").read_text().split()
         pointer = int(words[-2], 16)
-        end = next(end for first, end, _ in mappings if first <= pointer < end)
+        end = next(end for first, end, *_ in mappings if first <= pointer < end)
         with open("/proc/self/mem", "rb", buffering=0) as memory:
             memory.seek(pointer)
             stack = memory.read(min(end - pointer, _STACK))
         for (address,) in reversed(list(struct.iter_unpack("N", stack[: len(stack) // 8 * 8]))):
-            path = next((path for first, end, path in mappings if first <= address < end), "")
+            path = next((path for a, b, path, code in mappings if code and a <= address < b), "")
             name = os.path.basename(path)
             if path.startswith("/") and not name.startswith(_OF_C):
                 return name.partition(".")[0]
@@ -162,12 +163,17 @@ def _comm(where: str) -> str:
 
 
 def descriptors() -> tuple[Descriptor, ...]:
-    """Return the open descriptors from number 3 on; the standard streams are everybody's."""
+    """Return the open descriptors from number 3 on; the standard streams are everybody's.
+
+    A file that is mapped does not count as read from: its descriptor was only needed to map it.
+    """
+    mapped = {path for _, _, path, _ in _mappings()}
     found = []
     for number in sorted(int(name) for name in os.listdir("/proc/self/fd")):
         if number > 2:
             with contextlib.suppress(OSError):  # the descriptor of this very listing
-                found.append(_descriptor(number))
+                one = _descriptor(number)
+                found.append(replace(one, reads=False) if one.target in mapped else one)
     return tuple(found)
 
 
@@ -179,11 +185,14 @@ def _descriptor(number: int) -> Descriptor:
     if not stat.S_ISREG(about.st_mode):
         return Descriptor(number, target)
     with open(f"/proc/self/fdinfo/{number}", "rb") as file:
-        locked = b"\nlock:" in file.read()
+        about_it = file.read()
+    locked = b"\nlock:" in about_it
+    flags = next(int(line[6:], 8) for line in about_it.splitlines() if line.startswith(b"flags:"))
+    reads = flags & os.O_ACCMODE != os.O_WRONLY and not flags & os.O_APPEND
     head = b""
     with contextlib.suppress(OSError):  # it is open for writing only
         head = os.pread(number, HEAD, 0)
-    return Descriptor(number, target, None, head, about.st_size == 0, locked)
+    return Descriptor(number, target, None, head, about.st_size == 0, locked, reads)
 
 
 def _socket(number: int) -> Socket | None:

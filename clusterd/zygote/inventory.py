@@ -191,7 +191,7 @@ def _one_way(thing: object) -> str:
     sock = thing.socket if isinstance(thing, Descriptor) else None
     if sock is None or sock.family != socket.AF_UNIX or sock.kind != socket.SOCK_DGRAM:
         return ""
-    return "" if sock.name or sock.peer == "" else f"a log socket to {sock.peer}"
+    return "" if sock.name or sock.peer == "" else f"a log socket to {sock.peer or 'several'}"
 
 
 def _pair(thing: object) -> str:
@@ -262,6 +262,20 @@ def _locked(thing: object) -> str:
     return ""
 
 
+def _read(thing: object) -> str:
+    """Recognize a file that is read: all processes would move the one place that it is read at."""
+    if not isinstance(thing, Descriptor) or not thing.reads:
+        return ""
+    virtual = thing.target.startswith(("/proc/", "/sys/", "/memfd:", "/dev/shm/"))
+    return "" if virtual else f"the open file {thing.target}"
+
+
+def _tracker(thing: object) -> str:
+    """Recognize the process that multiprocessing's locks and shared memory are registered with."""
+    found = isinstance(thing, Child) and "multiprocessing.resource_tracker" in thing.name
+    return "multiprocessing's resource tracker" if found else ""
+
+
 def _child(thing: object) -> str:
     return f"the process {thing.name!r}" if isinstance(thing, Child) else ""
 
@@ -322,6 +336,8 @@ KINDS: tuple[Kind, ...] = (
     Kind("SQLite files", Verdict.PER_WORKER, _sqlite),
     Kind("LMDB files", Verdict.PER_WORKER, _lmdb),
     Kind("locked files", Verdict.PER_WORKER, _locked),
+    Kind("open files", Verdict.PER_WORKER, _read),
+    Kind("resource trackers", Verdict.HARMLESS, _tracker),
     Kind("processes", Verdict.PER_WORKER, _child),
     Kind(
         "identities",

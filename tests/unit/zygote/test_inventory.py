@@ -12,7 +12,7 @@ from clusterd.kernel.resources import Descriptor, Thread
 from clusterd.zygote import inventory
 
 
-def verdict(code: str, keep: tuple[int, ...] = ()) -> str:
+def verdict(code: str, keep: tuple[int, ...] = (), place: Path | None = None) -> str:
     """Return the inventory's reason after this code, standing in for an import, has run."""
     whole = (
         "from clusterd.kernel import resources\nfrom clusterd.zygote import inventory\n"
@@ -28,6 +28,7 @@ def verdict(code: str, keep: tuple[int, ...] = ()) -> str:
         check=True,
         pass_fds=keep,
         stdin=subprocess.DEVNULL,
+        cwd=place,
     )
     return told.stdout.strip()
 
@@ -144,14 +145,23 @@ def test_a_child_process_and_a_locked_file_are_named(tmp_path: Path) -> None:
         ("kept = os.pipe()", ""),
         ("kept = multiprocessing.Queue()", ""),
         ("kept = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)", ""),
-        ("kept = open('/etc/passwd')", ""),
+        ("kept = open('/etc/passwd')", "the open file /etc/passwd"),
+        ("kept = zipfile.ZipFile(BytesIO(), 'w'), open('/proc/self/maps')", ""),
+        ("kept = open(sys.executable, 'rb'); kept = mmap.mmap(kept.fileno(), 9, access=1)", ""),
+        ("kept = open(os.devnull), open('app.log', 'a+'), open('app.log', 'w')", ""),
+        ("kept = tempfile.TemporaryFile()", "the open file /"),
+        ("kept = shared_memory.SharedMemory(create=True, size=9); kept.unlink()", ""),
         ("subprocess.run(['true'])", ""),
         ("kept = subprocess.Popen(['true']); os.waitid(os.P_ALL, 0, ENDED)", ""),
     ],
 )
-def test_what_counts_and_what_does_not(code: str, reason: str) -> None:
-    modules = "import multiprocessing, os, socket, subprocess\nENDED = os.WEXITED | os.WNOWAIT\n"
-    told = verdict(modules + code)
+def test_what_counts_and_what_does_not(code: str, reason: str, tmp_path: Path) -> None:
+    modules = (
+        "import mmap, multiprocessing, os, socket, subprocess, sys, tempfile, zipfile\n"
+        "from io import BytesIO\nfrom multiprocessing import shared_memory\n"
+        "ENDED = os.WEXITED | os.WNOWAIT\n"
+    )
+    told = verdict(modules + code, place=tmp_path)
     assert told.startswith(f"the import left {reason}") if reason else told == ""
 
 
