@@ -14,6 +14,7 @@ import os
 from abc import abstractmethod
 from typing import Any, ClassVar
 
+from clusterd.app.extensions import PATH_SEND
 from clusterd.app.peer import ClientGone, ContractError, Peer, has_client_gone
 from clusterd.app.scope import describe
 from clusterd.core.log import get_logger
@@ -22,6 +23,11 @@ logger = get_logger("clusterd.app")
 
 Message = dict[str, Any]
 TURN = 1024 * 1024  # bytes of a stream after which others get a turn of the loop
+# What may be behind a response without a body, where the extension was offered.
+LOST_FILE = (
+    f". If it sent a file, a middleware has dropped the message {PATH_SEND}: "
+    "such middlewares work with file_extensions = false"
+)
 PIECE = 256 * 1024  # bytes of a file that are read at a time
 
 
@@ -243,9 +249,10 @@ class Exchange:
             self.peer.blame()
             rule = "without an answer" if self.stage is WAITING else "before the end of its answer"
             logger.error(
-                "the app broke the %s contract: it returned %s",
+                "the app broke the %s contract: it returned %s%s",
                 self.interface,
                 rule,
+                LOST_FILE if PATH_SEND in self.scope.get("extensions", ()) else "",
                 extra=describe(self.scope),
             )
         self._abandon(500)

@@ -13,14 +13,20 @@ from clusterd.app.notice import NAME, Notice
 Extensions = dict[str, Any]
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})  # an extension whose presence says it all
+PATH_SEND = "http.response.pathsend"
 ZERO_COPY = "http.response.zerocopysend"
-HTTP = ("http.response.pathsend", "http.response.early_hint", "http.response.trailers")
+HTTP = ("http.response.early_hint", "http.response.trailers")
 
 
-def over_http1(notice: Notice) -> Extensions:
-    """Over plain TCP and Unix sockets, where the kernel can copy from a file to the client."""
-    found: Extensions = dict.fromkeys((*HTTP, ZERO_COPY), NOTHING)
-    return {**found, NAME: notice.extension}
+def over_http1(notice: Notice, files: bool) -> Extensions:
+    """Over plain TCP and Unix sockets, where the kernel can copy from a file to the client.
+
+    `files`: offer the extensions by which an app sends files. Frameworks use what is offered, and
+    many middlewares know of no body but `http.response.body`: those that compress then send
+    nothing at all, or the file as it is. So the extensions are offered only where that is wanted.
+    """
+    names = (*HTTP, PATH_SEND, ZERO_COPY) if files else HTTP
+    return {**dict.fromkeys(names, NOTHING), NAME: notice.extension}
 
 
 def without_zero_copy(extensions: Extensions) -> Extensions:

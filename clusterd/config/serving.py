@@ -135,6 +135,13 @@ class HttpSettings:
         low=1,
         high=2**16,
     )
+    file_extensions: bool = setting(
+        False,
+        "Offer ASGI's extensions http.response.pathsend and http.response.zerocopysend, by which "
+        "an application has files sent by the kernel. Only for applications without middleware "
+        "that looks at bodies: most that compress lose such a file, or send it uncompressed.",
+        Kind.SWITCH,
+    )
     server_header: bool = setting(True, "Send the header Server: clusterd.", Kind.SWITCH)
 
 

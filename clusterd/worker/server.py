@@ -122,7 +122,7 @@ class Server:
         self.access: AccessLog | None = None
         self.exchange: type[Exchange] = AsgiHttp1  # what HTTP/1 connections make of a request
         self.notice = Notice(clock)
-        self.extensions = over_http1(self.notice)  # what the scopes of plain connections offer
+        self.extensions = over_http1(self.notice, http.file_extensions)  # of plain connections
         self.draining = False
         self.last = False  # nobody serves here after us
         self.leave_by = 0.0  # when what is left here is cut off, monotonic seconds

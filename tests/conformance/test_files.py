@@ -17,13 +17,17 @@ ROOM = 64 * MIB  # by which a worker may grow, whatever passes through it
 BOUNDARY = "a-boundary"
 
 
-@pytest.fixture(scope="module", params=["starlette", "fastapi", "django", "litestar", "quart"])
+FRAMEWORKS = ["starlette", "fastapi", "django", "litestar", "quart"]
+
+
+@pytest.fixture(scope="module", params=[*FRAMEWORKS, "starlette --file-extensions"])
 def server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     """The framework's app on one worker, so that it is known who grows."""
-    folder = tmp_path_factory.mktemp(request.param)
-    with serving(folder, f"with_{request.param}:app", workers=1) as running:
+    name, *options = request.param.split()
+    folder = tmp_path_factory.mktemp(name)
+    with serving(folder, f"with_{name}:app", *options, workers=1) as running:
         yield running
 
 

@@ -5,8 +5,10 @@ import contextlib
 import http.client
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
+from websockets.sync.client import connect
 
 from tests.support.proxies import (
     CLIENT,
@@ -142,3 +144,33 @@ def test_bodies_come_through(stage: Stage) -> None:
 @pytest.mark.parametrize("way", ["usual", "lenient"])
 def test_no_second_request_is_smuggled(stage: Stage, way: str, attack: Attack) -> None:
     check_nothing_came_through(attack, stage.ports[way], stage.record)
+
+
+def test_over_http2_websockets_need_to_be_told_apart(tmp_path: Path) -> None:
+    """`ws h1` beside `proto h2`, as README says: clusterd has no WebSockets over HTTP/2."""
+    sections = """
+frontend all
+    mode http
+    bind fd@{door}
+    default_backend app
+backend app
+    mode http
+    server app {address} proto h2 ws h1
+"""
+    # With one access log line for each request, which says what was spoken.
+    options = ("--access-log", "--access-log-format", "common", "--log-file", "log")
+    with serving(tmp_path, "sockets:app", *options, workers=1) as server, doors(1) as (door,):
+        address = "{}:{}".format(*server.address)
+        with haproxy(
+            tmp_path / "haproxy", sections.format(door=door.fileno(), address=address), [door]
+        ):
+            port = port_of(door)
+            client = http.client.HTTPConnection("127.0.0.1", port, timeout=LIMIT)
+            client.request("GET", "/")
+            assert client.getresponse().read() == b"here"
+            client.close()
+            with connect(f"ws://127.0.0.1:{port}/echo") as socket:
+                socket.send("through")
+                assert socket.recv(LIMIT) == "through"
+    lines = [line for line in (tmp_path / "log").read_text().splitlines() if '"GET /' in line]
+    assert ["HTTP/2" in line for line in lines] == [True, False]

@@ -9,6 +9,7 @@ import pytest
 
 from clusterd.app.extensions import over_http1, over_websocket, without_zero_copy
 from clusterd.app.notice import Notice
+from clusterd.config.serving import HttpSettings
 from tests.unit.worker.fakes import Bench, get, hello, run, statuses
 
 TRAILED = get("/", "TE: trailers", "Connection: TE")
@@ -75,10 +76,15 @@ def test_each_request_has_a_dictionary_of_its_own() -> None:
 
 def test_what_is_offered_where() -> None:
     """Zero copy only where the kernel does it; a WebSocket has nothing of HTTP's."""
-    plain = over_http1(Notice())
+    plain = over_http1(Notice(), files=True)
     assert set(plain) == {
         "http.response.pathsend",
         "http.response.zerocopysend",
+        "http.response.early_hint",
+        "http.response.trailers",
+        "clusterd.drain",
+    }
+    assert set(over_http1(Notice(), files=False)) == {
         "http.response.early_hint",
         "http.response.trailers",
         "clusterd.drain",
@@ -89,6 +95,27 @@ def test_what_is_offered_where() -> None:
         "clusterd.drain": plain["clusterd.drain"],
         "tls": {"a": 1},
     }
+
+
+@pytest.mark.parametrize("begins", [False, True])
+@pytest.mark.parametrize("offered", [False, True])
+def test_a_file_that_a_middleware_dropped_is_explained(
+    begins: bool, offered: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """brotli-asgi and others hold the start back until a body comes that they know."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if begins:
+            await send(start())
+
+    async def test() -> None:
+        bench = Bench(app, HttpSettings(file_extensions=offered))
+        assert statuses(await bench.talk(get())) == [500]
+        assert ("a middleware has dropped the message http.response.pathsend" in caplog.text) is (
+            offered
+        )
+
+    run(test)
 
 
 # --- early hints

@@ -262,7 +262,7 @@ def test_a_file_over_tls_goes_in_pieces(path: Path, tmp_path: Path) -> None:
         authority = Authority(tmp_path)
         ours = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         ours.load_cert_chain(*authority.issue("server"))
-        server = new_server(app)
+        server = new_server(app, HttpSettings(file_extensions=True))
         with socket.create_server(("127.0.0.1", 0)) as listener:
             client = socket.create_connection(listener.getsockname())
             accepted, _ = listener.accept()
