@@ -1,6 +1,7 @@
 """HTTP/1's side of an exchange: the answer's bytes, framed by its length or in chunks.
 
-A whole answer is one write: the head waits for the first piece of the body (as ASGI demands).
+A whole answer is one write: the head waits for the first piece of the body, if that follows within
+the next turns of the loop (`worker.server.Server.begins`); else it is sent by itself.
 Small pieces of a streamed one are gathered until the app lets go of the loop: an app that makes a
 hundred in one go costs one write (measured: a third of the time).
 """

@@ -26,13 +26,14 @@ DRAINED = 64 * 1024  # bytes of an unread body worth reading to keep the connect
 class Connection(Ending):
     """Built as `Connection(server)`, then attached to an accepted socket by the loop."""
 
-    __slots__ = ("_heir", "app", "heads")
+    __slots__ = ("_heir", "app", "begins", "heads")
 
     def __init__(self, server: Server, origin: Origin | None = None) -> None:
         super().__init__(server, origin)
         self._heir: WebSocket | None = None  # what the client asked to go on with
         self.app = server.app
         self.heads = server.heads
+        self.begins = server.begins  # no method of ours: before 3.12 each response calls it
 
     # --- the transport's side
 
@@ -342,10 +343,6 @@ class Connection(Ending):
 
     def refresh(self) -> None:
         self.server.refresh_if_due()
-
-    def begins(self, exchange: Exchange) -> None:
-        """A head was made, in a task that outlived the turn it began in."""
-        self.server.begins(exchange)
 
     def body_taken(self) -> None:
         """The app took what was read of the body."""

@@ -194,6 +194,11 @@ class Drain:
     async def _cut_off(self) -> None:
         """Out of time: cancel the tasks, let them see it, then drop what is still there."""
         host = self._host
+        for exchange in list(host.running):
+            # A response that has begun is cut, and not replaced by a 503, which an event stream's
+            # client would take for the end of the service.
+            exchange.show_head()
+            exchange.end_stream()
         left = [connection for connection in host.connections if not connection.idle]
         if left:
             logger.warning(

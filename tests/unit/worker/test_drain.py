@@ -305,9 +305,14 @@ class FakeStream:
         self.bench = bench
         self.connection = connection
         self.ended_at: float | None = None
+        self.is_deaf = False
+        self.shown: str | None = None  # how its connection had ended when its head was sent
+
+    def show_head(self) -> None:
+        self.shown = self.connection.end
 
     def end_stream(self) -> None:
-        if self.ended_at is None:
+        if self.ended_at is None and not self.is_deaf:
             self.ended_at = self.bench.now
             self.connection._leave("ended")
 
@@ -319,3 +324,13 @@ def test_streams_are_ended_once_their_grace_is_over(bench: Bench) -> None:
     assert stream.ended_at is not None
     assert START + 5.0 <= stream.ended_at < START + 5.2
     assert took < 5.2, "and then nothing keeps the worker"
+
+
+def test_what_has_begun_shows_its_head_before_it_is_cut(bench: Bench) -> None:
+    """Else its client would get a 503 for a response that the app had begun."""
+    stream = FakeStream(bench, bench.connect(idle=False))
+    stream.is_deaf = True
+    bench.host.running[stream] = None
+    bench.run(within=10.0)
+    assert stream.shown == ""
+    assert stream.connection.end == "cancelled"
