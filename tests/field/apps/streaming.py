@@ -19,7 +19,7 @@ def add(a: int, b: int) -> int:
 
 
 async def nothing_yet():
-    await asyncio.sleep(60)
+    await asyncio.Event().wait()
     yield "data: first\n\n"
 
 
