@@ -65,7 +65,8 @@ def nspawn() -> list[str]:
     """Return the command that runs another in the root."""
     command = ["systemd-nspawn", "--quiet", "-D", str(root()), "--volatile=overlay"]
     command += ["--register=no", "--keep-unit", "--as-pid2", "--resolv-conf=copy-host"]
-    command += [f"--bind-ro={ROOT}:/src", "--chdir=/src"]
+    # What tests write beside the code (bytecode, examples of hypothesis) is thrown away, too.
+    command += ["--console=pipe", f"--overlay={ROOT}::/src", "--chdir=/src"]
     variables = {name: text for name, text in os.environ.items() if name.startswith("PIP_")}
     if Path(CERTIFICATES).exists():  # of a proxy, say
         command.append(f"--bind-ro={CERTIFICATES}")

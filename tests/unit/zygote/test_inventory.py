@@ -140,7 +140,7 @@ def test_a_child_process_and_a_locked_file_are_named(tmp_path: Path) -> None:
         ("kept = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)", "a socket of the family 16"),
         ("kept = socket.create_server(('127.0.0.1', 0))", "a socket that listens at 127.0.0.1:"),
         ("kept = socket.create_server(('::1', 0), family=10)", "a socket that listens at [::1]:"),
-        ("kept = multiprocessing.Manager()", "the process 'SyncManager-1'"),
+        ("kept = multiprocessing.get_context('fork').Manager()", "the process 'SyncManager-1'"),
         ("kept = socket.socketpair()", ""),
         ("kept = os.pipe()", ""),
         ("kept = multiprocessing.Queue()", ""),

@@ -83,7 +83,7 @@ def test_a_warning_of_an_import_blames_the_line_that_imports(tmp_path: Path) -> 
         "old.py": "import warnings\nwarnings.warn('old', UserWarning, stacklevel=2)\n",
         "web.py": (
             "import warnings\nwith warnings.catch_warnings(record=True) as told:\n"
-            "    from shop import old\nprint(told[0].filename, told[0].lineno)\n"
+            "    from shop import old\nprint(told[0].filename, told[0].lineno, flush=True)\n"
         ),
     }
     assert made(tmp_path, files) == [f"{tmp_path}/shop/web.py 3"]
