@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from clusterd.app.scope import Address, Scope
+from clusterd.app.scope import Address, Scope, current, describe
 from clusterd.core.log import block, get_logger
 from clusterd.wire.heads import FICKLE, LONGEST, MOST, Pair
 
@@ -184,7 +184,7 @@ class Errors:
                 if line and line != TRACEBACK and not line[0].isspace():
                     self._log_traceback()
             elif line:
-                logger.info("%s", line)
+                logger.info("%s", line, extra=_about(()))
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
@@ -200,7 +200,13 @@ class Errors:
     def _log_traceback(self) -> None:
         first, *others = self._begun.traceback
         self._begun.traceback = []
-        logger.info("%s", first, extra=block("\n".join(others)))
+        logger.info("%s", first, extra=_about(others))
+
+
+def _about(below: Iterable[str]) -> dict[str, Any]:
+    """Return the `extra=` of what an app writes: the request, and the lines below the first."""
+    scope = current()
+    return block("\n".join(below), **(describe(scope)["fields"] if scope is not None else {}))
 
 
 class _Begun(threading.local):

@@ -18,6 +18,7 @@ from typing import Any
 from clusterd.app.exchange import ENDED
 from clusterd.app.filewrapper import is_sendable, send_file
 from clusterd.app.peer import ContractError
+from clusterd.app.scope import calls_app
 from clusterd.app.wsgi import Gateway, Wsgi, check_piece, gather
 
 END = object()
@@ -33,6 +34,7 @@ def call_app(context: contextvars.Context, function: Callable[..., Any], *args: 
         asyncio._set_running_loop(loop)
 
 
+@calls_app
 def begin(exchange: Wsgi) -> None:
     """Call the app now."""
     gateway: Gateway = exchange.peer.app
@@ -92,6 +94,7 @@ class Inline:
             exchange.failed(error)
         self._close()
 
+    @calls_app
     def _step(self) -> bool:
         """Send the next piece; whether it was the last."""
         exchange, context = self._exchange, self._context

@@ -18,6 +18,7 @@ from typing import Any
 from clusterd.app.exchange import ENDED, WAITING
 from clusterd.app.filewrapper import is_sendable, send_file
 from clusterd.app.peer import ClientGone, ContractError
+from clusterd.app.scope import calls_app
 from clusterd.app.wsgi import Gateway, Pool, Wsgi, check_piece, gather
 
 NEVER = math.inf
@@ -79,6 +80,7 @@ class Threaded:
 
     # --- in the thread
 
+    @calls_app
     def work(self) -> None:
         """Call the app, and send what it returns."""
         exchange, gateway = self.exchange, self._gateway

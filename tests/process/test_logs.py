@@ -54,6 +54,36 @@ def test_a_500_is_one_record_whatever_the_application_does_to_logging(
     assert line["worker"] == 0
 
 
+FLASK = """\
+from flask import Flask
+
+app = Flask(__name__)
+
+
+@app.get("/boom")
+def boom():
+    raise RuntimeError("a bug of the application")
+"""
+
+
+def test_a_500_of_flask_is_one_record_that_its_access_line_can_be_joined_with(
+    tmp_path: Path,
+) -> None:
+    """Reports from the field, O15: it was 18. Flask catches the exception and logs it by itself."""
+    (tmp_path / "shop.py").write_text(FLASK)
+    options = ("--app-dir", str(tmp_path), "--log-format", "json", "--access-log")
+    with serving(tmp_path, "shop:app", *options, workers=1) as server:
+        assert status_of(server, "/boom") == 500
+
+    lines = lines_of(server)
+    (failure,) = [line for line in lines if "a bug of the application" in json.dumps(line)]
+    (access,) = [line for line in lines if line.get("status") == 500]
+    assert failure["traceback"].endswith("RuntimeError: a bug of the application")
+    assert failure["request_id"] == access["request_id"] != ""
+    assert (failure["path"], access["target"]) == ("/boom", "/boom")
+    assert {each["pid"] for each in (failure, access)} == {access["pid"]}
+
+
 def printed(server: Server, *command: str) -> str:
     """What a command prints that must succeed."""
     done = subprocess.run(

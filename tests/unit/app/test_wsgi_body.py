@@ -5,6 +5,7 @@ import contextvars
 import logging
 import tempfile
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 from wsgiref.validate import validator
@@ -154,6 +155,42 @@ def test_errors_go_to_the_log(mode: str, caplog: pytest.LogCaptureFixture) -> No
     caplog.set_level(logging.INFO)
     asked(mode, app)
     assert [record.getMessage() for record in caplog.records] == ["a b", "c", "de", "f"]
+
+
+def test_errors_are_joined_to_their_request(mode: str, caplog: pytest.LogCaptureFixture) -> None:
+    def app(environ: Any, start_response: Start) -> Iterator[bytes]:
+        print("before", file=environ["wsgi.errors"])
+        start_response("200 OK", [])
+        yield b"a"
+        try:
+            raise KeyError("shop")
+        except KeyError:
+            environ["wsgi.errors"].write(f"ERROR in app\n{traceback.format_exc()}")
+
+    caplog.set_level(logging.INFO)
+    asked(mode, app, get("/a?b", "X-Request-ID: abc-1"))
+    line, failure = caplog.records
+    wanted = {"method": "GET", "path": "/a", "request_id": "abc-1"}
+    assert line.__dict__["fields"] == failure.__dict__["fields"] == wanted
+    assert failure.getMessage() == "ERROR in app"
+    assert failure.__dict__["block"].endswith("KeyError: 'shop'")
+
+
+def test_what_is_written_outside_of_a_request_is_logged_too(
+    mode: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept: list[Any] = []
+
+    def app(environ: Any, start_response: Start) -> list[bytes]:
+        kept.append(environ["wsgi.errors"])
+        start_response("200 OK", [])
+        return []
+
+    caplog.set_level(logging.INFO)
+    asked(mode, app)
+    kept[0].write("later\n")
+    (record,) = caplog.records
+    assert (record.getMessage(), record.__dict__["fields"]) == ("later", {})
 
 
 def test_requests_do_not_share_context(mode: str) -> None:
