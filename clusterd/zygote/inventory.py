@@ -151,10 +151,17 @@ SURVIVING = {
 }
 
 
+# Threads of Python, by their names, that a forked child does without.
+DISPENSABLE = {
+    "tqdm_monitor": "tqdm's monitor",  # adjusts how often bars in long loops are drawn
+}
+
+
 def _surviving(thing: object) -> str:
-    """Recognize a thread that its own library starts again in a forked child."""
-    native = isinstance(thing, Thread) and not thing.name
-    return SURVIVING.get(thing.comm, "") if native and isinstance(thing, Thread) else ""
+    """Recognize a thread that a forked child starts again by itself, or does not need."""
+    if not isinstance(thing, Thread):
+        return ""
+    return DISPENSABLE.get(thing.name, "") if thing.name else SURVIVING.get(thing.comm, "")
 
 
 def _restartable(thing: object) -> str:

@@ -188,6 +188,7 @@ apis = fastapi.FastAPI(), Starlette()
 @apis[0].post("/")
 def make(item: Item) -> Item: ...
 """,
+    "progress": "import tqdm; total = sum(tqdm.tqdm(range(3)))",  # as loaded models show it
     "litestar": "import litestar; api = litestar.Litestar()",
     "telemetry": """
 import prometheus_client, sentry_sdk
