@@ -73,7 +73,7 @@ def _become(role: str, channel: Channel) -> int:
     try:
         privileges.apply(config.limits)
     except ConfigError as error:
-        channel.send(Failed("limits", " ".join(filter(None, (error.message, error.remedy)))))
+        channel.send(Failed("limits", error.message, remedy=error.remedy))
         return Exit.CONFIG
     if config.command.command:
         keep = _keep(boot.group, config, board, log_fd, place)

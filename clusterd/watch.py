@@ -7,7 +7,7 @@ as of any wish to reload, by SIGHUP, which needs no runtime directory and coales
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import watchfiles
 
@@ -18,7 +18,6 @@ from clusterd.kernel.process import hang_up
 MADE_OF = (".py", ".pyx", ".html", ".htm", ".jinja", ".jinja2", ".j2", ".mako", ".toml", ".env")
 NOT_OURS = frozenset({"__pycache__", "node_modules", "site-packages", "venv", "env"})
 READY = "watching"  # what its first line begins with
-MOST_NAMED = 3  # files in the line about a change
 
 
 def counts(path: str, roots: Sequence[str]) -> bool:
@@ -34,18 +33,6 @@ def counts(path: str, roots: Sequence[str]) -> bool:
             hidden = name.startswith(".") and name != ".env"
             return passable and not hidden and name.endswith(MADE_OF)
     return False
-
-
-def sentence(paths: Iterable[str], roots: Sequence[str]) -> str:
-    """What changed, in one line."""
-    names = sorted({_short(path, roots) for path in paths})
-    more = len(names) - MOST_NAMED
-    return f"{', '.join(names[:MOST_NAMED])}{f' and {more} more' if more > 0 else ''} changed"
-
-
-def _short(path: str, roots: Sequence[str]) -> str:
-    inside = [os.path.relpath(path, root) for root in roots if path.startswith(root)]
-    return min(inside, key=len, default=path)
 
 
 class Begun:
@@ -75,8 +62,7 @@ def main(args: Sequence[str]) -> int:
         ignore_permission_denied=True,
     )
     try:
-        for changed in changes:
-            print(sentence((path for _, path in changed), roots), flush=True)
+        for _changed in changes:  # the master says what comes of it
             hang_up(master)
     except (OSError, RuntimeError) as error:  # the system lets us watch no more, for one
         print(f"cannot watch {', '.join(roots)}: {error}", flush=True)

@@ -28,3 +28,5 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     # Bytecode is told from its source by size and whole seconds: apps that tests rewrite must have
     # none.
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    # What clusters keep of their last run is kept nowhere, unless a test names a place.
+    os.environ["XDG_STATE_HOME"] = "/proc/none"

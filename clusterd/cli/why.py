@@ -4,16 +4,19 @@ import json
 import os
 import stat
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from clusterd.cli.here import client
+from clusterd.cli.here import client, directory
 from clusterd.cli.options import which_cluster
 from clusterd.cli.steer import group_option
-from clusterd.core.errors import ConfigError
+from clusterd.config import runtime_dir
+from clusterd.config.resolve import load_place
+from clusterd.core.errors import ConfigError, NotRunning
+from clusterd.ipc import last_run
 from clusterd.ipc.client import Client
 from clusterd.observe.tail import last_lines
 from clusterd.observe.why import Story, page, stories
@@ -44,11 +47,20 @@ def why(
     was doing where a dump or a traceback is known, what it logged last, and what to do. Workers
     that were asked to leave, and did, are no news.
 
+    Where no cluster runs, it tells of the last run, unless its master was killed with -9.
+
     SLOT is the number of a worker, as 'clusterd status' shows it: only its ends are told. The log
     is looked into where it is a file.
     """
-    asked = client(values)
-    found = stories(list(asked.events()), slot, group or "")[:count]
+    asked: Client | None = None
+    try:
+        asked = client(values)
+        events = list(asked.events())
+    except NotRunning:
+        events = of_last_run(values)
+        if not events:
+            raise
+    found = stories(events, slot, group or "")[:count]
     log = read_end(log_file) if log_file else own_log(asked)
     found = [with_log(story, log) for story in found]
     if as_json:
@@ -65,8 +77,23 @@ def with_log(story: Story, log: Sequence[str]) -> Story:
     return story._replace(said=last_lines(log, story.pid, story.generation))
 
 
-def own_log(asked: Client) -> list[str]:
+def of_last_run(values: Mapping[str, object]) -> list[dict[str, Any]]:
+    """Return the last events of the run that has ended, and say that it has."""
+    place, _, told = load_place(values, os.environ, directory())
+    name = place.name if "name" in told else ""
+    directories = runtime_dir.searched(os.environ, os.geteuid())
+    if place.runtime_dir:
+        directories = [place.runtime_dir]
+    name, events = last_run.read(name, directories, os.environ)
+    if events:
+        click.echo(f"{name} does not run; its last run ended at {last_run.ended(events)}", err=True)
+    return events
+
+
+def own_log(asked: Client | None) -> list[str]:
     """The end of the log that the master writes, where that is a file that we may read."""
+    if asked is None:
+        return []  # which file it was is not known any more
     reply = asked.ask("status", detail=True)
     path = f"/proc/{reply['pid']}/fd/{reply.get('log', 2)}"
     try:

@@ -79,6 +79,7 @@ class Failed:
     stage: str
     reason: str
     traceback: str = ""
+    remedy: str = ""
 
 
 @dataclass(frozen=True, slots=True)

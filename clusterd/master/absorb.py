@@ -228,7 +228,21 @@ def failed(group: Group, speaker: Worker | Zygote, message: Failed) -> None:
     if isinstance(speaker, Worker):
         identity = group.identity(speaker)
     why = {"stage": message.stage, "reason": message.reason, "traceback": message.traceback}
-    group.note(kind, **identity, **why)
+    if message.remedy:
+        why["remedy"] = " ".join(message.remedy.split())
+    if _ends_the_start(group, generation):
+        group.note(kind, **identity, **why, final=True)  # `gave_up` follows, and says the same
+    else:
+        group.note(kind, **identity, **why)
+    group.remedy = why.get("remedy", "")
+
+
+def _ends_the_start(group: Group, generation: int) -> bool:
+    """Return whether this failure has the whole cluster give up: nothing else is to start."""
+    cluster, goal = group.cluster, group.goal
+    starts = goal.mode is Mode.SERVING and generation == goal.stable
+    never = not (cluster.announced or group.roster.ever_ready or cluster.stopping)
+    return starts and never and cluster.wanted == [group] and generation in group.roster.faults
 
 
 def loaded(group: Group, zygote: Zygote, message: Loaded) -> None:

@@ -75,6 +75,7 @@ class Group:
     misconfigured: set[int] = field(default_factory=set)  # generations with a setting of no use
     fingerprints: dict[int, str] = field(default_factory=dict)
     tracebacks: dict[int, str] = field(default_factory=dict)  # what a generation said last
+    remedy: str = ""  # what to do about the latest failure
     handles: dict[int, Handles] = field(default_factory=dict)  # by row
     zygote_channels: dict[int, Channel] = field(default_factory=dict)  # by pid
     handover: tuple[socket.socket, socket.socket] = field(init=False)

@@ -28,6 +28,7 @@ from clusterd.master.group import Group
 from clusterd.master.notify import Manager
 from clusterd.master.perform import perform
 
+REMEDY = "Repair it and start again; 'clusterd check' looks at app and settings."
 REST = 1.0  # seconds after a fault of our own, in which only signals wake us
 MOST_ROUNDS = 100  # of planning in one turn; two are the rule, more than a few a bug
 
@@ -218,5 +219,6 @@ class Loop:
         trace = group.tracebacks.get(group.goal.stable, "")
         if group.last_failure and group.goal.stable not in group.roster.faults:
             reason = f"{reason}; the last time: {group.last_failure}"
-        group.note(Kind.GAVE_UP, reason=reason, traceback=trace)
+        remedy = group.remedy or REMEDY
+        group.note(Kind.GAVE_UP, reason=reason, traceback=trace, remedy=remedy)
         orders.quit_now(cluster, "no worker ever became ready")

@@ -23,7 +23,7 @@ def carry_on(state: State, previous: str) -> int:
 def open_again(state: State) -> None:
     """Hear everybody again; the last are signals, which were held back until now."""
     cluster, kernel = state.cluster, state.cluster.kernel
-    cluster.journal.listen(logbook.write)
+    cluster.journal.listen(logbook.Logbook(cluster.config.dev.dev))
     if state.control is not None:
         state.control.open()
     for group in cluster.groups.values():

@@ -10,11 +10,12 @@ import setproctitle
 
 from clusterd.config import runtime_dir
 from clusterd.config.kinds import DEFAULT
-from clusterd.config.place import control_path
+from clusterd.config.place import control_path, directory_of
 from clusterd.config.settings import Config
 from clusterd.core.errors import BindError
 from clusterd.core.events import Kind
 from clusterd.fleet.memory import Ledger
+from clusterd.ipc import last_run
 from clusterd.kernel.abort import explain_abort
 from clusterd.kernel.child import Ahead
 from clusterd.kernel.privileges import NAME_A_USER, is_root_by_default
@@ -86,9 +87,17 @@ def serve(cluster: Cluster, control: Control | None, useless: Sequence[str] = ()
     # From here on we must not die: what fails is journaled and tried again.
     code = Loop(cluster, control, manager).run()
     cluster.note(Kind.STOPPED, code=int(code))
+    cluster.guard(keep_for_why, cluster)
     if manager is not None:
         manager.stopped()
     return code
+
+
+def keep_for_why(cluster: Cluster) -> None:
+    """Keep the journal's end, which `clusterd why` shows when the cluster is gone."""
+    place = cluster.config.place
+    found = directory_of(place, os.environ) or ""
+    last_run.write(cluster.journal.since(0), place.name, found, os.environ)
 
 
 def close(cluster: Cluster, control: Control | None) -> None:
@@ -118,7 +127,7 @@ def assemble(
         log_fd=log_fd,
         terminal=kernel.has_terminal() and os.isatty(2),
     )
-    cluster.journal.listen(logbook.write)
+    cluster.journal.listen(logbook.Logbook(any(one.dev.dev for one in groups.values())))
     counted = kernel.killings()
     cluster.ledger = Ledger(counted.kills, counted.hits)
     for name, config in groups.items():

@@ -17,6 +17,7 @@ DOING = frozenset({"dumped", "blocked", "busy", "stalled", "worker_failed", "zyg
 DOING_NOW = "What it was doing"
 NEAR = 120.0  # seconds before its end within which a dump still tells what a worker was doing
 MOST_LINES = 40  # of stacks
+REPAIR = "Repair it and start again; 'clusterd check' looks at app and settings."
 WIDTH = 80  # columns that sentences are wrapped to
 
 
@@ -165,7 +166,7 @@ def _gave_up(event: Event, events: Sequence[Event], place: int) -> Story:
         meaning="No worker ever became ready, so there was nothing to keep up.",
         doing=str(event.get("traceback") or ""),
         doing_is="Where it failed",
-        remedy="Repair it and start again; 'clusterd check' looks at app and settings.",
+        remedy=str(event.get("remedy") or REPAIR),
     )
 
 

@@ -229,4 +229,4 @@ def failure(stage: str, error: AppError) -> Failed:
     text = str(getattr(error, "traceback", ""))
     while len(json.dumps(text, ensure_ascii=False).encode("utf-8", "replace")) > PACKET_SHARE:
         text = "…\n" + text[len(text) // 4 :]  # escapes may take six bytes each
-    return Failed(stage, str(error), text)
+    return Failed(stage, error.message, text, error.remedy)

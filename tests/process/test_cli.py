@@ -112,8 +112,15 @@ def test_an_app_that_cannot_be_imported_is_exit_3_with_its_own_frames_only(tmp_p
     (tmp_path / "stock.py").write_text("def count():\n    return 1 / 0\n\ncount()\n")
     done = clusterd(tmp_path, "run", "shop", "-b", "127.0.0.1:0", "--log-format", "text")
     assert done.returncode == Exit.NEVER_READY, done.stderr
-    assert "ZeroDivisionError" in done.stderr
-    assert "stock.py" in done.stderr
+    lines = done.stderr.splitlines()
+    (said,) = [at for at, line in enumerate(lines) if "gave up: import failed: " in line]
+    assert lines[said].endswith("importing shop failed: ZeroDivisionError: division by zero")
+    assert lines[said + 1] == "    Traceback (most recent call last):"
+    assert "stock.py" in "".join(lines[said:])
+    assert lines[-2] == "    ZeroDivisionError: division by zero", "nothing is said after it but:"
+    assert lines[-1].startswith("    Repair it and start again")
+    assert done.stderr.count("importing shop failed") == 1
+    assert "\\n" not in done.stderr
     assert "importlib" not in done.stderr
     assert "clusterd/zygote" not in done.stderr
 
@@ -124,6 +131,9 @@ def test_a_module_or_attribute_that_is_not_there_is_exit_3(module: str, tmp_path
     done = clusterd(tmp_path, "run", module, "-b", "127.0.0.1:0", "--log-format", "text")
     assert done.returncode == Exit.NEVER_READY, done.stderr
     assert module.split(":")[module.startswith("shop")] in done.stderr
+    assert "\\n" not in done.stderr
+    remedy = "Name what it calls" if module.startswith("shop") else "Modules are searched in"
+    assert done.stderr.splitlines()[-1].startswith(f"    {remedy}")
 
 
 @pytest.mark.parametrize("name", ["stop", "reload", "status", "events", "dump"])

@@ -100,9 +100,38 @@ def test_check_says_what_run_would_meet(app: str, tmp_path: Path) -> None:
     with serving(tmp_path, "tell:app", workers=1) as server:
         host, port = server.address
         args = ["--app-dir", str(APPS), "--runtime-dir", str(server.runtime), "--json"]
+        args += ["--user", f"{os.geteuid()}:{os.getegid()}"]  # root is to name one
         done = typed(tmp_path, "check", app, "-b", f"{host}:{port}", *args)
         found = {one["check"]: one for one in json.loads(done.stdout)}
         assert "belongs to the running cluster" in found["bind"]["text"]
-        assert "a cluster runs there" in found["control"]["text"]
+        assert "a cluster of this name runs there" in found["control"]["text"]
         assert (found["app"]["level"] == "ok") == (app == "tell:app")
         assert done.returncode == (Exit.OK if app == "tell:app" else Exit.FAILED)
+
+
+def test_the_last_run_is_told_of_when_the_cluster_is_gone(tmp_path: Path) -> None:
+    state = {"XDG_STATE_HOME": str(tmp_path / "state")}
+    with serving(tmp_path, "stuck:app", *SHORT, workers=1) as server:
+        victim = server.workers()[0]["pid"]
+        os.kill(victim, signal.SIGSEGV)
+        server.event("readied", slot=0)
+        assert server.stop() == 0
+        where = ("--runtime-dir", str(server.runtime))
+        done = typed(tmp_path, "why", "--json", *where, **state)
+        assert done.returncode == Exit.OK
+        assert done.stderr.startswith("clusterd does not run; its last run ended at ")
+        (story,) = [json.loads(line) for line in done.stdout.splitlines()]
+        assert (story["pid"], story["headline"]) == (victim, "died of SIGSEGV")
+        (kept,) = (tmp_path / "state/clusterd").iterdir()
+        assert kept.stat().st_mode & 0o777 == 0o600
+
+        (tmp_path / "broken.py").write_text("1 / 0\n")
+        words = ("broken:app", "-b", "127.0.0.1:0", *where)
+        assert typed(tmp_path, "run", *words, **state).returncode == Exit.NEVER_READY
+        told = typed(tmp_path, "why", *where, **state).stdout
+        assert "The cluster gave up: import failed: importing broken failed" in told
+        assert "ZeroDivisionError" in told
+        assert list((tmp_path / "state/clusterd").iterdir()) == [kept]
+
+        none = typed(tmp_path, "why", "--runtime-dir", str(tmp_path), **state)
+        assert none.returncode == Exit.FAILED, "of another place nothing is known"

@@ -64,6 +64,7 @@ class Server:
                 env={
                     **os.environ,
                     "PYTHONPATH": str(ROOT),
+                    "XDG_STATE_HOME": str(place / "state"),
                     "PWD": cwd or str(place),
                     **env,
                 },

@@ -5,7 +5,7 @@ import pytest
 from clusterd.config import watch as settings
 from clusterd.config.resolve import load, load_groups
 from clusterd.core.errors import ConfigError
-from clusterd.watch import Begun, counts, sentence
+from clusterd.watch import Begun, counts
 
 ROOTS = ("/srv/.venv/shop", "/srv/lib")
 
@@ -39,12 +39,6 @@ def test_code_templates_and_settings_count_and_what_is_installed_or_written_does
 
 def test_everything_below_the_root_directory_counts_too() -> None:
     assert counts("/main.py", ("/",))
-
-
-def test_a_change_is_one_line() -> None:
-    paths = [f"/srv/lib/{name}.py" for name in "edcba"]
-    assert sentence(paths[:1], ROOTS) == "e.py changed"
-    assert sentence(paths, ROOTS) == "a.py, b.py, c.py and 2 more changed"
 
 
 def test_it_says_once_that_it_watches_and_never_stops(capsys: pytest.CaptureFixture[str]) -> None:

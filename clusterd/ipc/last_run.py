@@ -1,0 +1,101 @@
+"""The end of a cluster's last run, kept on disk for `clusterd why`: its last events.
+
+Written once, when the master leaves; a master that is killed with -9 leaves none. Kept outside the
+runtime directory, which is empty after a stop and gone after a boot.
+"""
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from clusterd.core.events import Event
+
+EVENTS = 200  # of the journal's end
+TEXT = 16 * 1024  # characters of a traceback, its end
+SIZE = 8 * 1024 * 1024  # bytes that are read of a file at most
+KEPT = 20  # runs, of all clusters of a user
+SUFFIX = ".last.json"
+
+
+def directory(environ: Mapping[str, str]) -> Path | None:
+    """Return where runs are kept: systemd's state directory, else the user's; None: nowhere."""
+    # systemd.exec(5): with several StateDirectory= entries the paths are joined by colons.
+    if service := environ.get("STATE_DIRECTORY", "").partition(":")[0]:
+        return Path(service)
+    if base := environ.get("XDG_STATE_HOME") or "":
+        return Path(base) / "clusterd"
+    home = environ.get("HOME", "")
+    return Path(home) / ".local" / "state" / "clusterd" if home.startswith("/") else None
+
+
+def write(events: Iterable[Event], name: str, runtime_dir: str, environ: Mapping[str, str]) -> None:
+    """Keep the end of a run. Best effort: what cannot be written is not kept."""
+    place = directory(environ)
+    if place is None:
+        return
+    flat = [_cut(event.flat()) for event in list(events)[-EVENTS:]]
+    record = {"name": name, "runtime_dir": runtime_dir, "pid": os.getpid(), "events": flat}
+    # One file for each name and runtime directory: the next run replaces it.
+    key = "".join(c if c.isalnum() else "-" for c in f"{name}-{runtime_dir}")[-120:]
+    path = place / f"{key}{SUFFIX}"
+    fresh = path.with_suffix(f".{os.getpid()}.tmp")
+    with contextlib.suppress(OSError):
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+            with open(fd, "w") as file:
+                json.dump(record, file, default=str)
+            fresh.replace(path)
+        finally:
+            fresh.unlink(missing_ok=True)
+        for old in _newest_first(place)[KEPT:]:
+            old.unlink()
+
+
+def _cut(event: dict[str, Any]) -> dict[str, Any]:
+    text = event.get("traceback")
+    return {**event, "traceback": text[-TEXT:]} if isinstance(text, str) else event
+
+
+def _newest_first(place: Path) -> list[Path]:
+    files = [(path.stat().st_mtime, path) for path in place.glob(f"*{SUFFIX}")]
+    return [path for _, path in sorted(files, reverse=True)]
+
+
+def read(
+    name: str, directories: Iterable[str], environ: Mapping[str, str]
+) -> tuple[str, list[dict[str, Any]]]:
+    """Return the name and the events of the last run in one of these runtime directories.
+
+    `name` may be '': then it is the latest of all. No events: there is none.
+    """
+    wanted, places = set(directories), [directory(environ)]
+    # A service's own state directory has the name of its runtime directory.
+    places += [Path("/var/lib") / Path(one).name for one in wanted if one.startswith("/run/")]
+    for place in filter(None, places):
+        with contextlib.suppress(OSError):
+            for path in _newest_first(place):
+                record = _parsed(path)
+                if record.get("runtime_dir") in wanted and name in ("", record.get("name")):
+                    return str(record["name"]), list(record["events"])
+    return name, []
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    try:
+        with path.open() as file:
+            record = json.loads(file.read(SIZE))
+        is_ours = isinstance(record, dict) and isinstance(record.get("events"), list)
+        return record if is_ours else {}
+    except (OSError, ValueError):
+        return {}
+
+
+def ended(events: list[dict[str, Any]]) -> str:
+    """Return when a run ended, for people."""
+    last = float(events[-1].get("time", 0.0))
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(last))

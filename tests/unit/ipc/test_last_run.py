@@ -1,0 +1,49 @@
+"""The end of a run on disk: bounded, replaced as a whole, and never in the way."""
+
+import json
+from pathlib import Path
+
+from clusterd.core.events import Event, Kind
+from clusterd.ipc import last_run
+
+
+def events(count: int, text: str = "") -> list[Event]:
+    return [Event(n, 1.0, Kind.EXITED, {"slot": n, "traceback": text}) for n in range(count)]
+
+
+def test_it_is_the_users_or_the_services(tmp_path: Path) -> None:
+    assert last_run.directory({"STATE_DIRECTORY": "/var/lib/shop:/b", "HOME": "/h"}) == Path(
+        "/var/lib/shop"
+    )
+    assert last_run.directory({"XDG_STATE_HOME": "/s", "HOME": "/h"}) == Path("/s/clusterd")
+    assert last_run.directory({"HOME": "/h"}) == Path("/h/.local/state/clusterd")
+    assert last_run.directory({"HOME": ""}) is None
+
+
+def test_what_is_kept_is_bounded_and_found_by_name_and_place(tmp_path: Path) -> None:
+    environ = {"XDG_STATE_HOME": str(tmp_path)}
+    assert last_run.read("", ["/run/a"], environ) == ("", [])
+    last_run.write(events(1000, "x" * 100_000), "shop", "/run/a", environ)
+    last_run.write(events(1), "blue", "/run/b", environ)
+    name, found = last_run.read("", ["/run/a", "/run/c"], environ)
+    assert (name, len(found), found[-1]["slot"]) == ("shop", last_run.EVENTS, 999)
+    assert len(found[0]["traceback"]) == last_run.TEXT
+    assert last_run.read("blue", ["/run/a"], environ)[1] == []
+    last_run.write(events(2), "shop", "/run/a", environ)
+    assert len(last_run.read("shop", ["/run/a"], environ)[1]) == 2, "the next run replaces it"
+
+
+def test_runs_of_long_ago_go_and_what_is_no_run_is_passed_over(tmp_path: Path) -> None:
+    environ = {"XDG_STATE_HOME": str(tmp_path)}
+    for number in range(last_run.KEPT + 5):
+        last_run.write(events(1), f"shop{number}", "/run/a", environ)
+    place = tmp_path / "clusterd"
+    assert len(list(place.iterdir())) == last_run.KEPT
+    for text in ("", "[]", json.dumps({"events": 7, "runtime_dir": "/run/x"})):
+        (place / "bad.last.json").write_text(text)
+        assert last_run.read("", ["/run/x"], environ)[1] == []
+
+
+def test_what_cannot_be_written_is_not_kept() -> None:
+    last_run.write(events(1), "shop", "/run/a", {"XDG_STATE_HOME": "/proc/none"})
+    last_run.write(events(1), "shop", "/run/a", {})
