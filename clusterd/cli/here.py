@@ -8,7 +8,7 @@ from pathlib import Path
 from clusterd.config import runtime_dir
 from clusterd.config.resolve import load_place
 from clusterd.config.settings import PlaceSettings
-from clusterd.core.errors import NotRunning
+from clusterd.core.errors import NotRunning, SeveralRun
 from clusterd.ipc.client import Client
 from clusterd.master.holder import Master, masters, owner_of, user_name
 
@@ -33,8 +33,8 @@ def directory() -> Path:
 def client(values: Mapping[str, object]) -> Client:
     """Return the client of the cluster that runs here.
 
-    Without a name it is the only cluster that runs. Raises NotRunning where there is none, and
-    where there are several, and says which.
+    Without a name it is the only cluster that runs. Raises NotRunning where there is none,
+    and SeveralRun, which names them, where it may be one of several.
     """
     place, remark, told = load_place(values, os.environ, directory())
     name = place.name if "name" in told else ""
@@ -42,7 +42,7 @@ def client(values: Mapping[str, object]) -> Client:
     if len(found) > 1:
         found = [path for path in found if listens(path)] or found[:1]
     if len(found) > 1:
-        raise NotRunning("several clusters run here: say which of them is meant", _choices(found))
+        raise SeveralRun("several clusters run here: say which of them is meant", _choices(found))
     if found:
         return Client(found[0])
     raise NotRunning(*missing(place, name, remark))

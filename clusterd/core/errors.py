@@ -49,6 +49,12 @@ class NotRunning(ClusterdError):
     exit = Exit.FAILED
 
 
+class SeveralRun(ClusterdError):
+    """A command found several clusters, and was not told which of them is meant."""
+
+    exit = Exit.FAILED
+
+
 class Bug(ClusterdError):
     """Our fault: something that cannot be has happened."""
 

@@ -135,7 +135,8 @@ class TextFormatter(logging.Formatter):
         if spoken := getattr(record, "spoken", ""):  # a whole sentence instead, for people
             said = clean(spoken)
         line = f"{when} {name} {self.identity}{said}"
-        trace = traceback_of(self, record)
+        below = (traceback_of(self, record).rstrip(), getattr(record, "after", ""))
+        trace = "\n".join(filter(None, below))
         if trace:
             line += "".join(f"\n    {clean(part)}" for part in trace.splitlines())
         return line

@@ -73,7 +73,6 @@ def write(event: Event, level: int, spoken: str = "") -> None:
         trace = ""
     elif event.kind in STACKS:
         trace = "\n".join(fold(trace))  # the journal has every frame
-    remedy = named.pop("remedy", "") if event.kind is Kind.GAVE_UP else ""
     shown = {key: value for key, value in named.items() if value not in (None, "")}
     sentence = event.kind.replace("_", " ")
     record = logger.makeRecord(LOGGER, level, "", 0, sentence, (), None, extra=fields(**shown))
@@ -82,7 +81,7 @@ def write(event: Event, level: int, spoken: str = "") -> None:
         record.spoken = ready(event)
     if event.kind is Kind.GAVE_UP:
         record.spoken = f"gave up: {event.fields.get('reason', '')}"
-        record.exc_text = "\n".join(filter(None, (trace.rstrip(), remedy)))
+        record.after = event.fields.get("remedy", "")
     if spoken:
         record.spoken = spoken
     logger.handle(record)

@@ -182,6 +182,7 @@ def test_of_several_clusters_none_is_guessed(
         assert [line.split(":")[0] for line in said[1:]] == ["  --name clusterd", "  --name shop"]
         assert f"(pid {os.getpid()})" in said[1]
         assert run(["status"]) == Exit.FAILED, "the shortcut guesses as little"
+        assert run(["why"]) == Exit.FAILED, "and no last run is told of instead"
         assert not master.asked
         assert run(["pause", "--name", "clusterd"]) == Exit.OK
 

@@ -11,7 +11,7 @@ import pytest
 from clusterd.config.serving import TlsSettings
 from clusterd.config.settings import Config
 from clusterd.core.events import Event, Kind
-from clusterd.core.log import JsonFormatter, TextFormatter, fields
+from clusterd.core.log import JsonFormatter, TextFormatter, fields, get_logger
 from clusterd.master import absorb, logbook
 
 
@@ -53,3 +53,30 @@ def test_urls_say_how_each_address_is_spoken_to() -> None:
     assert absorb.served_at(cluster) == found
     cluster.wanted = [group(*names, cert=("a.pem",))]
     assert absorb.served_at(cluster) == ["https://127.0.0.1:80", *found[1:3]]
+
+
+def test_a_start_that_failed_is_said_once_and_the_remedy_last() -> None:
+    """At debug: what is said again by `gave up`, and the machinery that follows it."""
+    lines: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = lines.append  # type: ignore[method-assign]
+    logger = get_logger()
+    logger.addHandler(handler)
+    level, logger.level = logger.level, logging.INFO
+    try:
+        book = logbook.Logbook()
+        why = {"reason": "import failed: no", "traceback": "Traceback:\n  here\n", "remedy": "Mend"}
+        book(Event(1, 0.0, Kind.ZYGOTE_FAILED, {**why, "final": True}))
+        book(Event(2, 0.0, Kind.GAVE_UP, why))
+        book(Event(3, 0.0, Kind.STOPPING, {}))
+        book(Event(4, 0.0, Kind.STOPPED, {"code": 3}))
+    finally:
+        logger.removeHandler(handler)
+        logger.level = level
+    (record,) = lines
+    said = TextFormatter({}).format(record).splitlines()
+    assert said[0].endswith(" ERROR gave up: import failed: no")
+    assert said[1:] == ["    Traceback:", "      here", "    Mend"]
+    told = json.loads(JsonFormatter({}).format(record))
+    assert (told["message"], told["remedy"]) == ("gave up", "Mend")
+    assert told["traceback"] == "Traceback:\n  here\n"
