@@ -58,8 +58,12 @@ def test_urls_say_how_each_address_is_spoken_to() -> None:
 def test_a_start_that_failed_is_said_once_and_the_remedy_last() -> None:
     """At debug: what is said again by `gave up`, and the machinery that follows it."""
     lines: list[logging.LogRecord] = []
-    handler = logging.Handler()
-    handler.emit = lines.append  # type: ignore[method-assign]
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(record)
+
+    handler = Handler()
     logger = get_logger()
     logger.addHandler(handler)
     level, logger.level = logger.level, logging.INFO
