@@ -152,7 +152,8 @@ class Trail:
     def _report_nothing(self, monitoring: Any) -> None:
         """End all reports. To disable lines one by one takes as long as to report them."""
         monitoring.set_events(self._tool, 0)
-        for code, _ in self._codes.values():
+        # A copy: a thread of the application may still report a function that it begins with.
+        for code, _ in list(self._codes.values()):
             monitoring.set_local_events(self._tool, code, 0)
         self._codes.clear()
 
