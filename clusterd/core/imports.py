@@ -2,6 +2,6 @@
 
 PRICE = (
     "each worker imports for itself: it takes more memory and longer to start, and no rollback "
-    "is instant"
+    "is possible"
 )
 DOCS = "See docs/importing.md."

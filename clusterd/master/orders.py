@@ -110,7 +110,7 @@ def scale(group: Group, size: int, why: str, force: bool = False) -> int:
     many more workers than there are CPUs unless `force` says that this is no slip.
     """
     try:
-        size = int(convert(TABLE["workers"], str(size)))
+        size = int(convert(TABLE["workers"], size))
     except ConfigError as error:
         raise ConfigError(f"scale: {error.message}", error.remedy) from None
     check_size(group.name, group.config, size)

@@ -56,6 +56,19 @@ def test_reload_certs_renews_without_a_roll(authority: Authority) -> None:
         assert {serial(server.address, context) for _ in range(10)} == shown
 
 
+def test_reload_certs_during_a_rollout_ends_with_the_new_pair_in_use(authority: Authority) -> None:
+    """The rollout read the old pair when it began."""
+    context = authority.client()
+    with secure(authority, "--min-ready", "1s") as server:
+        before = serial(server.address, context)
+        server.signal(signal.SIGHUP)
+        server.event("rollout_started")
+        authority.issue("server")
+        assert run(server, "reload", "--certs").returncode == 0
+        assert server.ask("status")["generation"] == 2
+        assert before not in {serial(server.address, context) for _ in range(6)}
+
+
 def spoil(authority: Authority, how: str) -> str:
     """Make the pair on disk unusable; a part of what must be said of it."""
     place = authority.place
