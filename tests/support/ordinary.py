@@ -57,7 +57,8 @@ def main() -> None:
         sys.exit(str(error))
     home = Path(tempfile.mkdtemp(prefix="clusterd-ordinary-"))
     give(home)
-    environment = {**os.environ, "HOME": str(home), "TMPDIR": str(home)}
+    own = dict.fromkeys(("HOME", "TMPDIR", "HYPOTHESIS_STORAGE_DIRECTORY"), str(home))
+    environment = {**os.environ, **own}
     command = (*wrapper, sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *sys.argv[1:])
     os.execvpe(command[0], command, environment)
 
