@@ -17,13 +17,14 @@ FOREVER = 3600.0
 AT, FOR = os.environ.get("STUCK_AT", ""), float(os.environ.get("STUCK_FOR", 0.0))
 EVIL, VICTIM = re.compile("(a+)+$"), 60 * "a" + "b"
 pool = ThreadPoolExecutor(2)
+both = threading.Barrier(2)
 lock = threading.Lock()
 lock.acquire()
 
 
 def spin(seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:  # LINE python
+    end = time.thread_time() + seconds  # of CPU: what a busy machine keeps from it is no hang
+    while time.thread_time() < end:  # LINE python
         pass  # LINE python
 
 
@@ -49,6 +50,7 @@ def burn() -> None:
 
 
 def outer() -> int:
+    both.wait()  # else one that is alone is through before the next one comes
     return pool.submit(int).result()  # LINE pool: it waits for a thread of its own pool
 
 
