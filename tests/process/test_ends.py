@@ -229,3 +229,13 @@ def test_a_start_waits_for_the_remains_of_its_own_cluster(tmp_path: Path) -> Non
             assert again.stop() == 0
         finally:
             again.dispose()
+
+
+def test_a_handler_for_usr1_that_the_import_has_set_stays(tmp_path: Path) -> None:
+    env = {"ENDS_PLACE": str(tmp_path), "ENDS_USR1": "1"}
+    with serving(tmp_path, "ends:wsgi", workers=1, **env) as server:
+        (worker,) = server.workers()
+        os.kill(worker["pid"], signal.SIGUSR1)
+        while "most recent call first" not in (tmp_path / "stacks").read_text():
+            pass
+        assert json.loads(server.get("/")) == [worker["pid"]]
