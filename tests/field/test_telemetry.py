@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.request import urlopen
 
-import brotli  # type: ignore[import-untyped]
+import brotli
 import pytest
 
 from tests.support.server import serving
