@@ -40,7 +40,8 @@ def headline(said: str) -> str:
     lines = said.strip("\n").splitlines()
     frames = [n for n, line in enumerate(lines) if FRAME.match(line)]
     if not frames:
-        return next(filter(None, map(str.strip, lines)), "it gave no reason")
+        said_first = (line.strip() for line in lines if not line.startswith("Traceback"))
+        return next(filter(None, said_first), "it gave no reason")
     margin = lines[frames[-1]].index('  File "')
     rest = [line[margin:] for line in lines[frames[-1] + 1 :]]
     found = [line.strip() for line in rest if line[:1].strip()] or [lines[-1].strip()]

@@ -48,8 +48,8 @@ class Cell(enum.IntEnum):
     CPU = 56  # µs of CPU time that the process has used, user and system, at the last pulse
     MEMORY = 57  # bytes of memory of its own (USS) when last sampled, 0 for never
     COMMAND = 58  # in a keeper's row the pid of its program, which leads a process group
-    WAITED = 60  # µs that it had waited for a CPU at the last pulse, and one; 0 for not known
     SEATS = 59  # requests that it can run at once, in threads; 0 where they run as tasks
+    WAITED = 60  # µs that it had waited for a CPU at the last pulse, and one; 0 for not known
 
 
 TOTALS = tuple(range(Cell.REQUESTS, Cell.LATENCY + BUCKETS))

@@ -128,8 +128,8 @@ def test_a_stop_that_ends_a_pause(tmp_path: Path) -> None:
     with serving(tmp_path, "slow:app") as server, Crowd(server.address) as crowd:
         crowd.until(lambda answered: answered >= 48)
         server.ask("pause")
-        for worker in server.find("readied"):
-            server.event("exited", pid=worker["pid"])
+        for _ in server.find("readied"):  # in any order
+            server.event("exited")
         assert server.stop() == 0
         judge(crowd, server)
 

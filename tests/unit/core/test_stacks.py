@@ -155,19 +155,25 @@ def test_where_all_is_ours_all_is_shown() -> None:
     assert fold("") == []
 
 
+def without_command(lines: list[str]) -> list[str]:
+    """Leave out the frame of `python -c`, which is how pytest-xdist starts its processes."""
+    return [line for line in lines if '  File "<string>"' not in line]
+
+
 def test_what_python_and_faulthandler_write_today_is_understood() -> None:
     """The newest frame is the last of Python's and the first of faulthandler's; this file is the
     application here."""
     with tempfile.TemporaryFile("w+") as file:
         faulthandler.dump_traceback(file, all_threads=False)
         file.seek(0)
-        from_c = fold(file.read())
+        from_c = without_command(fold(file.read()))
     assert f'  File "{__file__}"' in from_c[1]
     assert from_c[-1].startswith("  … ")
     assert "pytest" in from_c[-1] or "pluggy" in from_c[-1]
 
     frame = sys._current_frames()[__import__("threading").get_ident()]
-    from_python = fold("thread MainThread\n" + "".join(traceback.format_stack(frame)))
+    text = "thread MainThread\n" + "".join(traceback.format_stack(frame))
+    from_python = without_command(fold(text))
     assert from_python[0] == "thread MainThread"
     assert from_python[1].startswith("  … ")
     assert any(f'  File "{__file__}"' in line for line in from_python)
