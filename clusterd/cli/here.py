@@ -94,11 +94,24 @@ def _closed(path: str) -> str:
     try:
         os.listdir(path)
     except PermissionError:
+        path = _seen(path)
         whose = user_name(os.stat(path).st_uid)
         return f"{path} belongs to {whose}: run the command as {whose}."
     except OSError:
         pass
     return ""
+
+
+def _seen(path: str) -> str:
+    """Return the path, or the nearest directory above it whose owner we may ask for."""
+    while path != os.path.dirname(path):
+        try:
+            os.stat(path)
+        except OSError:
+            path = os.path.dirname(path)
+        else:
+            break
+    return path
 
 
 def _names(place: PlaceSettings, name: str) -> list[str]:
