@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from clusterd.config.address import Unix
-from clusterd.config.runtime_dir import SYSTEM
+from clusterd.config.runtime_dir import SYSTEM, fault
 from clusterd.core.errors import BindError
 from clusterd.core.events import Event, Kind
 from clusterd.kernel.privileges import Identity
@@ -66,7 +66,12 @@ class Client:
 class Control:
     """The listening socket and its clients."""
 
-    def __init__(self, cluster: Cluster, path: str) -> None:
+    def __init__(self, cluster: Cluster, path: str, was_found: bool = False) -> None:
+        """`was_found`: no setting names the directory.
+
+        Then it is looked at again once it is there: where all may write, another user may have
+        made it since it was chosen.
+        """
         self.cluster = cluster
         self.path = path
         self.clients: dict[int, Client] = {}
@@ -81,6 +86,11 @@ class Control:
         except OSError as error:
             reason = f"the control socket {path} cannot be made: {error.strerror}"
             raise BindError(reason) from error
+        if was_found and (reason := fault(directory, os.environ, os.geteuid())):
+            raise BindError(
+                f"the control socket {path} cannot be made: {directory}: {reason}",
+                "name a directory with --runtime-dir",
+            )
         if owner := owner_of(path):
             raise BindError(
                 f"a cluster of this name runs already: {owner}, with the control socket {path}",

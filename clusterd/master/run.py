@@ -160,10 +160,10 @@ def open_control(cluster: Cluster) -> Control | None:
         reason = f"no command will find this cluster: there is no runtime directory ({tried})"
         cluster.note(Kind.TROUBLE, reason=reason, next="name a directory with --runtime-dir")
         return None
+    asked = cluster.config.origins.get("runtime_dir", DEFAULT) != DEFAULT
     try:
-        return Control(cluster, path)
+        return Control(cluster, path, was_found=not asked)
     except BindError as error:
-        asked = cluster.config.origins.get("runtime_dir", DEFAULT) != DEFAULT
         if (
             asked
             or cluster.config.place.admin

@@ -195,6 +195,16 @@ def test_a_place_that_cannot_be_had_is_refused_and_nothing_is_left_of_the_try(
             other.close()
 
 
+def test_a_directory_that_another_user_made_since_it_was_chosen_is_not_used(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    link = tmp_path / "clusterd-7"
+    link.symlink_to(theirs)
+    with simulated(1) as sim, pytest.raises(BindError, match="it is a link"):
+        Control(sim.cluster, str(link / "c.sock"), was_found=True)
+    assert list(theirs.iterdir()) == []
+
+
 def test_a_client_that_cannot_be_waited_for_is_dropped_and_hurts_nobody(desk: Desk) -> None:
     """Events are told from anywhere in the master; epoll_ctl(2) may refuse."""
     follower = desk.call()
