@@ -68,10 +68,12 @@ def reaped(cluster: "Cluster", pid: int) -> None:
 def settle(cluster: "Cluster") -> None:
     """Find the orphans among our children, and end them. Called at each turn."""
     orphans, now = cluster.orphans, cluster.kernel.now()
-    if orphans.due > now:
+    hurry = any(group.goal.quick for group in cluster.groups.values())
+    if orphans.due > now and not (hurry and any(not h.killed for h in orphans.hunted.values())):
         return
     orphans.due = inf
     found = cluster.kernel.orphans(_ours(cluster))
+    orphans.spared &= {(one.pid, one.ticks) for one in found}  # the others have ended
     unborn = any(w.pid is None for g in cluster.groups.values() for w in g.roster.workers.values())
     told: dict[Identity, list[Orphan]] = {}
     for one in found:
@@ -81,7 +83,7 @@ def settle(cluster: "Cluster") -> None:
             _spare(cluster, one, "it has a session of its own")
         elif unborn and "slot" not in orphans.ancestors.get(one.ancestor[0], {}):
             orphans.due = now + UNBORN  # of a zygote: it may be a worker that has not said hello
-        elif one.pid not in orphans.hunted:
+        elif one.pid not in orphans.hunted and not _is_shared(cluster, one.ancestor):
             since = orphans.since.setdefault(one.ancestor, now)
             orphans.hunted[one.pid] = Hunted(one, since + GRACE)
             cluster.kernel.kill(one.pid, signal.SIGTERM)
@@ -111,6 +113,16 @@ def _hurry(cluster: "Cluster", now: float) -> None:
             _spare(cluster, one.orphan, "it cannot be killed")
             continue
         orphans.due = min(orphans.due, one.kill_at + (HOPELESS if one.killed else 0.0))
+
+
+def _is_shared(cluster: "Cluster", ancestor: Identity) -> bool:
+    """Return whether workers live that were forked from this ancestor, a zygote: what it has
+    started is theirs too, as multiprocessing's resource tracker. Their end is a reason to look."""
+    whose = cluster.orphans.ancestors.get(ancestor[0], {})
+    group = cluster.groups.get(whose.get("group", ""))
+    if group is None or "slot" in whose:
+        return False
+    return any(w.generation == whose["generation"] for w in group.roster.workers.values())
 
 
 def _spare(cluster: "Cluster", one: Orphan, why: str) -> None:

@@ -81,6 +81,29 @@ def test_one_with_a_session_of_its_own_is_left_alone_and_reported_once(two: Simu
     assert event.fields["processes"] == ["sleep (pid 9001)"]
 
 
+def test_those_left_alone_are_forgotten_once_they_have_ended(two: Simulation) -> None:
+    pid = lose_worker(two)
+    orphaned(two, 9001, pid, same_session=False)
+    two.settle()
+    assert two.cluster.orphans.spared
+    del two.kernel.strangers[9001]
+    lose_worker(two)
+    two.settle()
+    assert not two.cluster.orphans.spared
+
+
+def test_what_a_zygote_has_started_stays_while_its_workers_live(two: Simulation) -> None:
+    """As multiprocessing's resource tracker, which all forked workers share."""
+    zygote = two.kernel.zygotes()[0]
+    two.kernel.end(zygote, -9)
+    orphaned(two, 9001, zygote.pid)
+    two.settle()
+    assert sent(two, 9001) == []
+    two.kernel.send(signal.SIGTERM)
+    two.until(lambda: two.loop.over)
+    assert sent(two, 9001) == [signal.SIGTERM]
+
+
 def test_a_stop_waits_for_orphans_and_no_longer(two: Simulation) -> None:
     """One that does not even die of SIGKILL, as in a dead file server, is given up."""
     pid = lose_worker(two)
@@ -107,6 +130,20 @@ def test_a_quick_stop_kills_them(two: Simulation) -> None:
     two.until(lambda: two.loop.over)
     assert sent(two, 9001)[-1] == signal.SIGKILL
     assert two.kernel.time - before < GRACE
+
+
+def test_a_quick_stop_kills_those_that_a_stop_already_waits_for(two: Simulation) -> None:
+    pid = lose_worker(two)
+    two.kernel.stubborn.add(9001)
+    orphaned(two, 9001, pid)
+    two.kernel.send(signal.SIGTERM)
+    two.until(lambda: all(group.over for group in two.cluster.groups.values()))
+    assert sent(two, 9001) == [signal.SIGTERM]
+    before = two.kernel.time
+    two.kernel.send(signal.SIGQUIT)
+    two.turn()
+    assert sent(two, 9001) == [signal.SIGTERM, signal.SIGKILL]
+    assert two.kernel.time == before
 
 
 def test_a_newborn_of_a_zygote_that_died_is_not_taken_for_an_orphan() -> None:
