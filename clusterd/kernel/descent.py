@@ -64,6 +64,8 @@ def orphan(pid: int) -> Orphan | None:
     ancestor, ticks = ancestor_of(pid), start_ticks(pid)
     if ancestor is None or not ticks or ancestor[0] == pid or is_running(*ancestor):
         return None
+    if ancestor == ancestor_of(os.getpid()):
+        return None  # we descend from it too: it is of another cluster, around ours
     try:
         with open(f"/proc/{pid}/comm", "rb") as file:
             name = file.read().decode("utf-8", "replace").strip()

@@ -59,3 +59,24 @@ def test_other_limits_are_no_mark(tmp_path: Path, limit: str) -> None:
     line = f"Max resident set          {limit}            unlimited            bytes\n"
     (tmp_path / "5" / "limits").write_text(line if limit else "")
     assert ancestor_of(5, tmp_path) is None
+
+
+NESTED = """
+import os, subprocess, sys
+from clusterd.kernel.descent import ancestor_of, mark, orphan
+assert mark()
+ready, told = os.pipe()
+if os.fork():
+    os._exit(0)  # our ancestor, which is of a cluster around ours
+os.close(told)
+os.read(ready, 1)
+with subprocess.Popen(["sleep", "600"]) as stranger:
+    print(ancestor_of(stranger.pid) is not None, orphan(stranger.pid))
+    stranger.kill()
+"""
+
+
+def test_what_descends_from_our_own_ancestor_is_no_orphan_of_ours() -> None:
+    """A cluster that a worker of another one started has that worker's mark, as have strangers."""
+    told = subprocess.check_output([sys.executable, "-c", NESTED], text=True)
+    assert told.split() == ["True", "None"]
