@@ -39,6 +39,16 @@ def fork_into(body: Callable[[], int]) -> int:
     return pid
 
 
+def try_fork(body: Callable[[], int]) -> int:
+    """Fork, wait, and return what `body` returned; 0 where the application takes in the end of
+    children itself, by a handler of SIGCHLD or by ignoring it."""
+    pid = fork_into(body)
+    try:
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    except ChildProcessError:
+        return 0
+
+
 def _become_child(body: Callable[[], int], mask: set[int | signal.Signals]) -> NoReturn:
     code: int = Exit.BUG
     try:

@@ -159,7 +159,8 @@ def await_ending_threads(stays: Callable[[Thread], bool]) -> None:
 
 
 def _comm(where: str) -> str:
-    return Path(f"/proc/{where}/comm").read_text().strip()
+    # Any bytes: names are cut at the 15th, in the middle of a character too.
+    return Path(f"/proc/{where}/comm").read_text("utf-8", "replace").strip()
 
 
 def descriptors() -> tuple[Descriptor, ...]:

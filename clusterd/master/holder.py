@@ -87,7 +87,8 @@ def described(pid: int) -> str:
     title = title_of(pid)
     if not title:
         with contextlib.suppress(OSError):
-            title = Path(f"/proc/{pid}/comm").read_text().strip()  # without arguments: zombies
+            # This is without arguments. Zombies have nothing else.
+            title = Path(f"/proc/{pid}/comm").read_text("utf-8", "replace").strip()
     shown = title if len(title) <= LONGEST else f"{title[: LONGEST - 1]}…"
     return f"{shown or 'a process'} (pid {pid})"
 

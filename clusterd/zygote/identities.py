@@ -5,13 +5,12 @@ two workers with the same one take each other's messages, or drop them as their 
 """
 
 import gc
-import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from clusterd.kernel.fork import fork_into
+from clusterd.kernel.fork import try_fork
 from clusterd.zygote.draws import UUIDS, Draw
 from clusterd.zygote.image import Identity, SharedDraws
 
@@ -148,5 +147,4 @@ def _changed_by_fork(known: list[tuple[Known, object]]) -> bool:
     def look() -> int:
         return CHANGED if before.isdisjoint(value for _, value in _known()) else 0
 
-    status = os.waitstatus_to_exitcode(os.waitpid(fork_into(look), 0)[1])
-    return status == CHANGED
+    return try_fork(look) == CHANGED

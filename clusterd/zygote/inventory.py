@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from clusterd.kernel import resources
-from clusterd.kernel.fork import fork_into
+from clusterd.kernel.fork import try_fork
 from clusterd.kernel.resources import Child, Descriptor, Resources, Thread
 from clusterd.zygote import log_queues
 from clusterd.zygote.image import Identity, SharedDraws
@@ -126,7 +126,7 @@ def take(earlier: Resources, also: Iterable[object] = (), where: Where = nowhere
     again when they are needed: where there are threads, fork once and look at those still there.
     """
     if resources.threads():
-        os.waitpid(fork_into(lambda: 0), 0)
+        try_fork(lambda: 0)
         resources.await_ending_threads(lambda thread: bool(_surviving(thread)))
     now = resources.read().since(earlier)
     restartable = log_queues.listening()

@@ -49,6 +49,27 @@ def test_a_thread_that_the_import_started_is_named() -> None:
     assert verdict(THREAD) == "the import left the thread 'tea-maker'"
 
 
+def test_a_thread_whose_name_is_no_utf8_is_named() -> None:
+    """Names are cut at 15 bytes, in the middle of a character too."""
+    code = """
+        import ctypes, threading
+        stop, named = threading.Event(), threading.Event()
+        def brew():
+            ctypes.CDLL(None).prctl(15, b"tea-maker-\\xc3", 0, 0, 0)  # PR_SET_NAME
+            named.set()
+            stop.wait()
+        threading.Thread(target=brew, daemon=True, name="tea-maker").start()
+        named.wait()
+    """
+    assert verdict(code) == "the import left the thread 'tea-maker'"
+
+
+def test_an_import_that_ignores_the_end_of_children_is_judged() -> None:
+    """Then the kernel reaps them, and there is nothing left to wait for."""
+    code = THREAD + "\n    import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN)"
+    assert verdict(code) == "the import left the thread 'tea-maker'"
+
+
 def test_many_threads_are_counted() -> None:
     more = """
         for _ in range(2):
