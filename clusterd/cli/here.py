@@ -10,7 +10,7 @@ from clusterd.config.resolve import load_place
 from clusterd.config.settings import PlaceSettings
 from clusterd.core.errors import NotRunning, SeveralRun
 from clusterd.ipc.client import Client
-from clusterd.master.holder import Master, masters, owner_of, user_name
+from clusterd.master.holder import NAMELESS, Master, control_of, masters, owner_of, user_name
 
 MOST_TOLD = 5  # clusters in a message
 
@@ -85,7 +85,7 @@ def missing(place: PlaceSettings, name: str, remark: str) -> tuple[str, str]:
         message += f" ({remark})"
     hints = [hint for path in looked if (hint := _closed(path))]
     hints += _names(place, name)
-    hints += _elsewhere(masters(), uid) if not hints else []
+    hints += hints_at(masters(), uid) if not hints else []
     return message, "\n".join(hints) or "Start one with 'clusterd run', or say --runtime-dir."
 
 
@@ -121,17 +121,18 @@ def _names(place: PlaceSettings, name: str) -> list[str]:
     return [f"There is {', '.join(names)}: say --name {names[0]}."] if names else []
 
 
-def _elsewhere(found: Sequence[Master], uid: int) -> list[str]:
-    """Tell the clusters that run on this machine, and cannot be reached from here."""
-    others = [one for one in found if one.uid != uid]
-    lines = [
-        f"There is {one}, and it is {user_name(one.uid)}'s: "
-        f"run the command as {user_name(one.uid)}."
-        for one in others
-    ]
-    lines += [
-        f"There is {one}, which was started with another --runtime-dir: say the same one."
-        for one in found
-        if one.uid == uid
-    ]
-    return lines[:MOST_TOLD]
+def hints_at(found: Sequence[Master], uid: int) -> list[str]:
+    """Tell the clusters that run on this machine, and how they are reached."""
+    lines = []
+    for one in found[:MOST_TOLD]:
+        if path := control_of(one):
+            named = "" if one.name == NAMELESS else f" --name {one.name}"
+            lines.append(f"There is {one}: say --runtime-dir {os.path.dirname(path)}{named}.")
+        elif one.uid != uid:
+            whose = user_name(one.uid)
+            lines.append(f"There is {one}, and it is {whose}'s: run the command as {whose}.")
+        else:
+            lines.append(
+                f"There is {one}, which was started with another --runtime-dir: say the same one."
+            )
+    return lines

@@ -82,6 +82,25 @@ def master_of(pid: int) -> Master | None:
     return Master(pid, uid, match["name"] or NAMELESS, match["what"])
 
 
+def control_of(master: Master) -> str:
+    """Return the path of a cluster's control socket, or '' where that cannot be known.
+
+    That of another user's cluster is known to root only.
+    """
+    try:
+        inodes = {os.readlink(fd) for fd in Path(f"/proc/{master.pid}/fd").iterdir()}
+        lines = Path(f"/proc/{master.pid}/net/unix").read_text().splitlines()[1:]
+    except OSError:
+        return ""
+    for line in lines:
+        words = line.split(maxsplit=7)  # proc(5): the inode, and the path if it has one
+        if len(words) < 8 or f"socket:[{words[6]}]" not in inodes:
+            continue
+        if os.path.basename(words[7]) == f"{master.name}.sock":
+            return words[7] if os.path.exists(words[7]) else ""
+    return ""
+
+
 def described(pid: int) -> str:
     """Return `command line (pid N)`."""
     title = title_of(pid)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from clusterd.master.holder import described, holder_of, master_of, masters, owner_of
+from clusterd.master.holder import control_of, described, holder_of, master_of, masters, owner_of
 
 LISTENER = """
 import setproctitle, socket, sys
@@ -38,7 +38,8 @@ class Holder:
 @pytest.fixture
 def holders(tmp_path: Path) -> Iterator[list[Holder]]:
     titles = ((), ("clusterd: master [blue] shop.main:app",), ("clusterd: master python mail.py",))
-    made = [Holder(tmp_path / f"{number}", *title) for number, title in enumerate(titles)]
+    names = ("other.sock", "blue.sock", "clusterd.sock")
+    made = [Holder(tmp_path / name, *title) for name, title in zip(names, titles, strict=True)]
     yield made
     for one in made:
         one.process.communicate(b"\n")
@@ -55,6 +56,16 @@ def test_the_holder_is_told_by_its_command_line_or_as_a_cluster(holders: list[Ho
     found = master_of(blue.pid)
     assert found is not None
     assert (found.uid, found.name, found.what) == (os.geteuid(), "blue", "shop.main:app")
+
+
+def test_the_control_socket_of_a_cluster_is_found(holders: list[Holder]) -> None:
+    for one in holders[1:]:
+        found = master_of(one.pid)
+        assert found is not None
+        assert control_of(found) == one.path
+        assert control_of(found._replace(name="green")) == ""
+        os.unlink(one.path)
+        assert control_of(found) == "", "it cannot be spoken to"
 
 
 def test_nothing_is_said_where_nothing_is_known(tmp_path: Path) -> None:
