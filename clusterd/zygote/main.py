@@ -37,6 +37,7 @@ from clusterd.zygote.image import Image
 from clusterd.zygote.trail import Trail, roots
 from clusterd.zygote.undertaker import bury
 
+REASON_SHARE = 8 * 1024  # bytes of a packet that the reason of a failure may take
 PACKET_SHARE = 48 * 1024  # bytes of a packet that a traceback may take; it has 32 KiB at most
 
 # What a terminal or an operator sends to the whole process group. A handler that does nothing
@@ -225,8 +226,15 @@ def be_born(order: Spawn, fds: list[int], image: Image | None, work: Work) -> in
 
 
 def failure(stage: str, error: AppError) -> Failed:
-    """The message that carries an application's error, its traceback cut to fit a packet."""
-    text = str(getattr(error, "traceback", ""))
-    while len(json.dumps(text, ensure_ascii=False).encode("utf-8", "replace")) > PACKET_SHARE:
-        text = "…\n" + text[len(text) // 4 :]  # escapes may take six bytes each
-    return Failed(stage, error.message, text, error.remedy)
+    """The message that carries an application's error, cut to fit a packet."""
+    reason, text = error.message, str(getattr(error, "traceback", ""))
+    while _size(reason) > REASON_SHARE:
+        reason = reason[: len(reason) * 3 // 4] + "…"
+    while _size(text) > PACKET_SHARE:
+        text = "…\n" + text[len(text) // 4 :]
+    return Failed(stage, reason, text, error.remedy)
+
+
+def _size(text: str) -> int:
+    """Return the bytes that a text takes in a packet; escapes may take six for a character."""
+    return len(json.dumps(text, ensure_ascii=False).encode("utf-8", "backslashreplace"))

@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from clusterd.app.importer import LoadError
+from clusterd.ipc.channel import LIMIT, encode
+from clusterd.zygote.main import failure
+
 # A master that boots one child, tells what it hears, and dies when its standard input ends.
 MASTER = """
     import os, signal, socket, subprocess, sys
@@ -87,3 +91,13 @@ def test_an_import_that_ignores_its_childrens_deaths_can_be_forked(tmp_path: Pat
     master = start(place, "zygote", app)
     told, _ = master.communicate()
     assert told.split() == ["Loaded", "Hello", "None"]
+
+
+@pytest.mark.parametrize("character", ["x", "ü", "\0", "\udc80"])
+def test_an_error_of_any_length_fits_the_message_about_it(character: str) -> None:
+    """It is said what failed, in a few thousand characters, and not that a packet is too long."""
+    long = character * 100_000
+    told = failure("import", LoadError(f"ValueError: {long}", "Mend it.", long))
+    assert len(encode(told)) < LIMIT
+    assert told.reason.startswith(f"ValueError: {character}")
+    assert told.remedy == "Mend it."
