@@ -20,8 +20,9 @@ Handler = Callable[[int, FrameType | None], object]
 _handlers: dict[int, Handler] = {}  # ours, by signal number
 _descriptors: list[Callable[[], Iterable[int]]] = []
 _callbacks: list[Callable[[], object]] = []
-_state = {"registered": False, "forking": False}
-_mask = threading.local()  # `before`: the signals that the forking thread had blocked
+_state = {"registered": False}
+# Of each thread. `is_ours`: it forks for us; `blocked`: the signals that it had blocked before.
+_thread = threading.local()
 
 
 def handle(number: int, handler: Handler) -> None:
@@ -52,11 +53,15 @@ def forget() -> None:
 @contextlib.contextmanager
 def fork_of_ours() -> Iterator[None]:
     """Mark the forks within as our own: the child keeps everything."""
-    _state["forking"] = True
+    _thread.is_ours = True
     try:
         yield
     finally:
-        _state["forking"] = False
+        _thread.is_ours = False
+
+
+def _is_ours() -> bool:
+    return getattr(_thread, "is_ours", False)
 
 
 def _register() -> None:
@@ -70,18 +75,18 @@ def _register() -> None:
 def _hold_signals() -> None:
     """Block what we handle: a signal that comes to the child before it has other handlers would
     be lost, as `Process.terminate` right after `Process.start` (seen). It waits instead."""
-    if not _state["forking"]:
-        _mask.before = signal.pthread_sigmask(signal.SIG_BLOCK, _handlers)
+    if not _is_ours():
+        _thread.blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _handlers)
 
 
 def _release_signals() -> None:
-    if not _state["forking"]:
-        signal.pthread_sigmask(signal.SIG_SETMASK, _mask.before)
+    if not _is_ours():
+        signal.pthread_sigmask(signal.SIG_SETMASK, _thread.blocked)
 
 
 def _leave_ours() -> None:
     """Run in the child. What one step raises must not cost the others."""
-    if _state["forking"]:
+    if _is_ours():
         return
     with contextlib.suppress(ValueError):
         signal.set_wakeup_fd(-1)  # else a signal for the child would wake the parent's loop

@@ -155,3 +155,22 @@ def test_a_fork_beside_threads_warns_of_nothing_and_leaves_the_filters_alone() -
         stop.set()
     """
     assert run(code) == "0 True\n"
+
+
+def test_a_thread_of_the_application_that_forks_meanwhile_forks_for_itself() -> None:
+    """Its child would keep our sockets, and our signals blocked."""
+    told = run("""
+        import os, threading, warnings
+        from clusterd.kernel import forked
+        warnings.simplefilter("ignore")
+        forked.in_child(lambda: os.write(1, b"its own child\\n"))
+        def fork():
+            if os.fork() == 0:
+                os._exit(0)
+            os.wait()
+        with forked.fork_of_ours():
+            thread = threading.Thread(target=fork)
+            thread.start()
+            thread.join()
+    """)
+    assert told == "its own child\n"
