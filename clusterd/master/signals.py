@@ -53,7 +53,8 @@ def pause(cluster: Cluster, _count: int) -> None:
 
 
 def one_more(cluster: Cluster, count: int) -> None:
-    orders.scale(cluster.main, cluster.main.goal.size + count, "SIGTTIN")
+    # Each adds one: that is no slip, as a number too many would be, and needs no --force.
+    orders.scale(cluster.main, cluster.main.goal.size + count, "SIGTTIN", force=True)
 
 
 def one_fewer(cluster: Cluster, count: int) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from clusterd.config.cpus import available_cpus
 from clusterd.core.events import Kind
 from clusterd.core.exits import Exit
 from clusterd.fleet.lifecycle import Phase
@@ -307,6 +308,17 @@ def test_scaling_up_and_down_never_below_one() -> None:
         sim.settle()
         assert sim.ready() == 1
         assert [worker.slot for worker in sim.group.roster.workers.values()] == [0]
+
+
+def test_signals_add_workers_beyond_what_a_command_takes_for_a_slip() -> None:
+    """One at a time it is none, and a signal cannot say --force."""
+    with simulated(2) as sim:
+        sim.start()
+        usual = orders.PER_CPU * available_cpus()
+        sim.kernel.pending[signal.SIGTTIN] = usual
+        sim.turn()
+        assert sim.group.goal.size == min(orders.MOST, 2 + usual)
+        assert not sim.find(Kind.TROUBLE)
 
 
 def test_a_worker_that_wants_to_go_is_replaced_before_it_does() -> None:
