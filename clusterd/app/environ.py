@@ -5,6 +5,7 @@ Header lines are translated once and looked up from then on, as clients repeat t
 connection's requests have in common is made once for it and copied.
 """
 
+import logging
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -153,7 +154,7 @@ def _join_headers(environ: Environ, headers: Iterable[Pair]) -> None:
 
 
 class Errors:
-    """wsgi.errors: what the app writes goes to the log at INFO, as it is.
+    """wsgi.errors: what the app writes goes to the log at INFO, as it is, whatever `log_level` is.
 
     How grave a line is only the app knows: most of what comes here are lines of its own logging.
     """
@@ -184,7 +185,7 @@ class Errors:
                 if line and line != TRACEBACK and not line[0].isspace():
                     self._log_traceback()
             elif line:
-                logger.info("%s", line, extra=_about(()))
+                _log(line, ())
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
@@ -200,7 +201,16 @@ class Errors:
     def _log_traceback(self) -> None:
         first, *others = self._begun.traceback
         self._begun.traceback = []
-        logger.info("%s", first, extra=_about(others))
+        _log(first, others)
+
+
+def _log(line: str, below: Iterable[str]) -> None:
+    """Log what an app wrote, whatever `log_level` is: a traceback may be among it."""
+    about = _about(below)
+    record = logger.makeRecord(
+        logger.name, logging.INFO, __file__, 0, "%s", (line,), None, extra=about
+    )
+    logger.handle(record)
 
 
 def _about(below: Iterable[str]) -> dict[str, Any]:

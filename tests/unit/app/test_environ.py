@@ -9,6 +9,7 @@ import pytest
 
 from clusterd.app.environ import MOST_TOLD, Environs, _Translations
 from clusterd.app.scope import template
+from clusterd.core.log import get_logger
 
 CLIENT = ("192.0.2.1", 50000)
 SERVER = ("192.0.2.2", 8000)
@@ -211,6 +212,24 @@ def test_a_traceback_that_comes_line_by_line_is_one_record(
     assert first == "Traceback (most recent call last):"
     assert block.endswith("\nValueError: second")
     assert last == ("after", "")
+
+
+def test_what_the_app_writes_is_logged_whatever_the_level_is(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Flask writes the tracebacks of its failures there."""
+    caplog.set_level(logging.INFO)
+    errors = environ_of()["wsgi.errors"]
+    ours = get_logger("clusterd.app")
+    ours.setLevel(logging.ERROR)
+    try:
+        errors.write("a line\n")
+        errors.write(a_failure())
+    finally:
+        ours.setLevel(logging.NOTSET)
+    line, (first, block) = logged(caplog)
+    assert line == ("a line", "")
+    assert (first + block).endswith("\nValueError: second")
 
 
 def test_a_traceback_that_was_begun_is_not_lost(caplog: pytest.LogCaptureFixture) -> None:
