@@ -1,5 +1,6 @@
 """The app that every Python server serves: no framework, so that only the server is measured."""
 
+import asyncio
 import os
 import time
 from typing import Any
@@ -80,7 +81,24 @@ async def _stream(_: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
+async def _silent(receive: Any, send: Any) -> None:
+    """An event stream that has begun, and no event until the client leaves."""
+    began = str(time.monotonic_ns()).encode()
+    headers = [(b"content-type", b"text/event-stream"), (b"x-began", began)]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _silent_later(receive: Any, send: Any) -> None:
+    """The same, begun only after a wait."""
+    await asyncio.sleep(0.001)
+    await _silent(receive, send)
+
+
 ROUTES = {
+    "/silent": _silent,
+    "/silent-later": _silent_later,
     "/pid": _pid,
     "/block": _block,
     "/stuck": _stuck,

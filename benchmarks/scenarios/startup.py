@@ -40,7 +40,7 @@ def run(session: Session) -> Outcome:
                 outcome.add(server.name, "beyond import", ready - alone)
                 session.say(f"round {number + 1}: {server.name} {ready:.2f} s")
     beyond = outcome.median(servers.CLUSTERD.name, "beyond import")
-    outcome.figure("start of 4 workers beyond the import", beyond, 0.5, "s")
+    outcome.figure("start of 4 workers beyond the import", beyond, 0.45, "s")
     return outcome
 
 
