@@ -47,7 +47,8 @@ def why(
     was doing where a dump or a traceback is known, what it logged last, and what to do. Workers
     that were asked to leave, and did, are no news.
 
-    Where no cluster runs, it tells of the last run, unless its master was killed with -9.
+    Where no cluster runs, it tells of the last run of the one that --name and --runtime-dir say,
+    unless its master was killed with -9.
 
     SLOT is the number of a worker, as 'clusterd status' shows it: only its ends are told. The log
     is looked into where it is a file.
@@ -56,10 +57,8 @@ def why(
     try:
         asked = client(values)
         events = list(asked.events())
-    except NotRunning:
-        events = of_last_run(values)
-        if not events:
-            raise
+    except NotRunning as missing:
+        events = of_last_run(values, missing)
     found = stories(events, slot, group or "")[:count]
     log = read_end(log_file) if log_file else own_log(asked)
     found = [with_log(story, log) for story in found]
@@ -77,16 +76,22 @@ def with_log(story: Story, log: Sequence[str]) -> Story:
     return story._replace(said=last_lines(log, story.pid, story.generation))
 
 
-def of_last_run(values: Mapping[str, object]) -> list[dict[str, Any]]:
-    """Return the last events of the run that has ended, and say that it has."""
-    place, _, told = load_place(values, os.environ, directory())
-    name = place.name if "name" in told else ""
+def of_last_run(values: Mapping[str, object], missing: NotRunning) -> list[dict[str, Any]]:
+    """Return the last events of the run that has ended, and say that it has.
+
+    Raises NotRunning where no record of it is left, with the advice of `missing`.
+    """
+    place, remark, told = load_place(values, os.environ, directory())
     directories = runtime_dir.searched(os.environ, os.geteuid())
     if place.runtime_dir:
         directories = [place.runtime_dir]
-    name, events = last_run.read(name, directories, os.environ)
-    if events:
-        click.echo(f"{name} does not run; its last run ended at {last_run.ended(events)}", err=True)
+    events = last_run.read(place.name, directories, os.environ)
+    if not events:
+        named = f" named {place.name!r}" if "name" in told else ""
+        reason = f"no cluster{named} runs, and the last run left no record (was its master killed?)"
+        raise NotRunning(reason + (f" ({remark})" if remark else ""), missing.remedy)
+    ended = last_run.ended(events)
+    click.echo(f"{place.name} does not run; its last run ended at {ended}", err=True)
     return events
 
 

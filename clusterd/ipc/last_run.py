@@ -1,7 +1,8 @@
 """The end of a cluster's last run, kept on disk for `clusterd why`: its last events.
 
-Written once, when the master leaves; a master that is killed with -9 leaves none. Kept outside the
-runtime directory, which is empty after a stop and gone after a boot.
+Written once, when the master leaves, and removed when the next one starts: a master that is killed
+with -9 leaves none, and no older run is taken for its own. Kept outside the runtime directory,
+which is empty after a stop and gone after a boot.
 """
 
 import contextlib
@@ -34,15 +35,12 @@ def directory(environ: Mapping[str, str]) -> Path | None:
 
 def write(events: Iterable[Event], name: str, runtime_dir: str, environ: Mapping[str, str]) -> None:
     """Keep the end of a run. Best effort: what cannot be written is not kept."""
-    place = directory(environ)
-    if place is None:
+    path = _path(name, runtime_dir, environ)
+    if path is None:
         return
     flat = [_cut(event.flat()) for event in list(events)[-EVENTS:]]
     record = {"name": name, "runtime_dir": runtime_dir, "pid": os.getpid(), "events": flat}
-    # One file for each name and runtime directory: the next run replaces it.
-    key = "".join(c if c.isalnum() else "-" for c in f"{name}-{runtime_dir}")[-120:]
-    path = place / f"{key}{SUFFIX}"
-    fresh = path.with_suffix(f".{os.getpid()}.tmp")
+    place, fresh = path.parent, path.with_suffix(f".{os.getpid()}.tmp")
     with contextlib.suppress(OSError):
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
@@ -56,6 +54,25 @@ def write(events: Iterable[Event], name: str, runtime_dir: str, environ: Mapping
             old.unlink()
 
 
+def forget(name: str, runtime_dir: str, environ: Mapping[str, str]) -> None:
+    """Remove what is kept of the run before, if there is anything."""
+    if path := _path(name, runtime_dir, environ):
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def _path(name: str, runtime_dir: str, environ: Mapping[str, str]) -> Path | None:
+    """Return the file of a cluster, one for each name and runtime directory.
+
+    None where nothing is kept: a cluster without a runtime directory is not found by any command.
+    """
+    place = directory(environ)
+    if place is None or not runtime_dir:
+        return None
+    key = "".join(c if c.isalnum() else "-" for c in f"{name}-{runtime_dir}")[-120:]
+    return place / f"{key}{SUFFIX}"
+
+
 def _cut(event: dict[str, Any]) -> dict[str, Any]:
     text = event.get("traceback")
     return {**event, "traceback": text[-TEXT:]} if isinstance(text, str) else event
@@ -66,13 +83,8 @@ def _newest_first(place: Path) -> list[Path]:
     return [path for _, path in sorted(files, reverse=True)]
 
 
-def read(
-    name: str, directories: Iterable[str], environ: Mapping[str, str]
-) -> tuple[str, list[dict[str, Any]]]:
-    """Return the name and the events of the last run in one of these runtime directories.
-
-    `name` may be '': then it is the latest of all. No events: there is none.
-    """
+def read(name: str, directories: Iterable[str], environ: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return the events of the last run of that name in one of these directories; [] for none."""
     wanted, places = set(directories), [directory(environ)]
     # A service's own state directory has the name of its runtime directory.
     places += [Path("/var/lib") / Path(one).name for one in wanted if one.startswith("/run/")]
@@ -80,9 +92,9 @@ def read(
         with contextlib.suppress(OSError):
             for path in _newest_first(place):
                 record = _parsed(path)
-                if record.get("runtime_dir") in wanted and name in ("", record.get("name")):
-                    return str(record["name"]), list(record["events"])
-    return name, []
+                if record.get("runtime_dir") in wanted and record.get("name") == name:
+                    return list(record["events"])
+    return []
 
 
 def _parsed(path: Path) -> dict[str, Any]:

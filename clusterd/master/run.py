@@ -59,6 +59,7 @@ def run(
         if path := cluster.main.config.place.pid_file:
             pidfile.write(path)
         kernel.adopt()
+        forget_for_why(cluster)
         announce(cluster, control, ready_fd)
         return serve(cluster, control, luggage.useless if luggage else [])
     finally:
@@ -98,6 +99,12 @@ def keep_for_why(cluster: Cluster) -> None:
     place = cluster.config.place
     found = directory_of(place, os.environ) or ""
     last_run.write(cluster.journal.since(0), place.name, found, os.environ)
+
+
+def forget_for_why(cluster: Cluster) -> None:
+    """Remove what was kept of the run before: we may be killed, and it must not pass for ours."""
+    place = cluster.config.place
+    last_run.forget(place.name, directory_of(place, os.environ) or "", os.environ)
 
 
 def close(cluster: Cluster, control: Control | None) -> None:

@@ -133,5 +133,18 @@ def test_the_last_run_is_told_of_when_the_cluster_is_gone(tmp_path: Path) -> Non
         assert "ZeroDivisionError" in told
         assert list((tmp_path / "state/clusterd").iterdir()) == [kept]
 
+        (tmp_path / "killer.py").write_text(
+            "import os, pathlib, signal\n"
+            "async def app(scope, receive, send):\n"
+            f"    pid = pathlib.Path({str(tmp_path / 'pid')!r}).read_text()\n"
+            "    os.kill(int(pid), signal.SIGKILL)\n"
+        )
+        killer = ("killer:app", "-b", "127.0.0.1:0", "--pid-file", str(tmp_path / "pid"), *where)
+        assert typed(tmp_path, "run", *killer, **state).returncode == -signal.SIGKILL
+        killed = typed(tmp_path, "why", *where, **state)
+        assert killed.returncode == Exit.FAILED
+        assert "the last run left no record (was its master killed?)" in killed.stderr
+        assert not list((tmp_path / "state/clusterd").iterdir()), "no older run is told of"
+
         none = typed(tmp_path, "why", "--runtime-dir", str(tmp_path), **state)
         assert none.returncode == Exit.FAILED, "of another place nothing is known"

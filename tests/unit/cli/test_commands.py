@@ -15,7 +15,10 @@ from clusterd.cli import here
 from clusterd.cli.commands import COMMANDS
 from clusterd.cli.main import run
 from clusterd.config.settings import TABLE
+from clusterd.core.events import Event
+from clusterd.core.events import Kind as EventKind
 from clusterd.core.exits import Exit
+from clusterd.ipc import last_run
 from tests.unit.cli.conftest import ScriptedMaster
 
 ME = f"{os.geteuid()}:{os.getegid()}"  # root must say so
@@ -135,7 +138,7 @@ def test_dump_shows_each_workers_stack(master: Master, capsys: pytest.CaptureFix
 OTHERS = {"bench", "run", "check", "config", "completion", "restart", "scale", "systemd"}
 
 
-@pytest.mark.parametrize("name", sorted(set(COMMANDS) - OTHERS))
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) - OTHERS - {"why"}))
 def test_a_command_says_plainly_that_nothing_runs(
     name: str, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -185,6 +188,26 @@ def test_of_several_clusters_none_is_guessed(
         assert run(["why"]) == Exit.FAILED, "and no last run is told of instead"
         assert not master.asked
         assert run(["pause", "--name", "clusterd"]) == Exit.OK
+
+
+def test_why_tells_of_no_other_clusters_last_run(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(place / "state"))
+    ended, runtime = [Event(1, 1.0, EventKind.STOPPED, {"code": 0})], str(place / "clusterd")
+    for name, where in (("shop", runtime), ("clusterd", "/run/other")):
+        last_run.write(ended, name, where, os.environ)
+    assert run(["why"]) == Exit.FAILED
+    said = capsys.readouterr().err.splitlines()
+    reason = "runs, and the last run left no record (was its master killed?)"
+    assert said[0] == f"clusterd: no cluster {reason}"
+    assert run(["why", "--name", "blue"]) == Exit.FAILED
+    assert capsys.readouterr().err.splitlines()[0] == f"clusterd: no cluster named 'blue' {reason}"
+    assert run(["why", "--name", "shop"]) == Exit.OK
+    assert "shop does not run; its last run ended at " in capsys.readouterr().err
+    last_run.write(ended, "clusterd", runtime, os.environ)
+    assert run(["why"]) == Exit.OK
+    assert "clusterd does not run; its last run ended at " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -22,15 +22,16 @@ def test_it_is_the_users_or_the_services(tmp_path: Path) -> None:
 
 def test_what_is_kept_is_bounded_and_found_by_name_and_place(tmp_path: Path) -> None:
     environ = {"XDG_STATE_HOME": str(tmp_path)}
-    assert last_run.read("", ["/run/a"], environ) == ("", [])
+    assert last_run.read("shop", ["/run/a"], environ) == []
     last_run.write(events(1000, "x" * 100_000), "shop", "/run/a", environ)
     last_run.write(events(1), "blue", "/run/b", environ)
-    name, found = last_run.read("", ["/run/a", "/run/c"], environ)
-    assert (name, len(found), found[-1]["slot"]) == ("shop", last_run.EVENTS, 999)
+    found = last_run.read("shop", ["/run/a", "/run/c"], environ)
+    assert (len(found), found[-1]["slot"]) == (last_run.EVENTS, 999)
     assert len(found[0]["traceback"]) == last_run.TEXT
-    assert last_run.read("blue", ["/run/a"], environ)[1] == []
+    assert last_run.read("blue", ["/run/a"], environ) == []
+    assert last_run.read("clusterd", ["/run/a"], environ) == [], "not another cluster's"
     last_run.write(events(2), "shop", "/run/a", environ)
-    assert len(last_run.read("shop", ["/run/a"], environ)[1]) == 2, "the next run replaces it"
+    assert len(last_run.read("shop", ["/run/a"], environ)) == 2, "the next run replaces it"
 
 
 def test_runs_of_long_ago_go_and_what_is_no_run_is_passed_over(tmp_path: Path) -> None:
@@ -39,9 +40,22 @@ def test_runs_of_long_ago_go_and_what_is_no_run_is_passed_over(tmp_path: Path) -
         last_run.write(events(1), f"shop{number}", "/run/a", environ)
     place = tmp_path / "clusterd"
     assert len(list(place.iterdir())) == last_run.KEPT
-    for text in ("", "[]", json.dumps({"events": 7, "runtime_dir": "/run/x"})):
+    for text in ("", "[]", json.dumps({"events": 7, "name": "bad", "runtime_dir": "/run/x"})):
         (place / "bad.last.json").write_text(text)
-        assert last_run.read("", ["/run/x"], environ)[1] == []
+        assert last_run.read("bad", ["/run/x"], environ) == []
+
+
+def test_a_start_removes_its_own_record_alone(tmp_path: Path) -> None:
+    environ = {"XDG_STATE_HOME": str(tmp_path)}
+    for name, place in (("shop", "/run/a"), ("shop", "/run/b"), ("blue", "/run/a")):
+        last_run.write(events(1), name, place, environ)
+    for _ in range(2):  # the second time there is none
+        last_run.forget("shop", "/run/a", environ)
+    assert last_run.read("shop", ["/run/a"], environ) == []
+    assert last_run.read("shop", ["/run/b"], environ)
+    assert last_run.read("blue", ["/run/a"], environ)
+    last_run.forget("shop", "/run/a", {"XDG_STATE_HOME": "/proc/none"})
+    last_run.forget("shop", "/run/a", {})
 
 
 def test_what_cannot_be_written_is_not_kept() -> None:
