@@ -347,6 +347,8 @@ def keep_alive(facts: Facts) -> Iterator[Finding]:
 
 
 def control(facts: Facts) -> Iterator[Finding]:
+    if not facts.groups:
+        return  # without settings it was not looked for
     if facts.control_error:
         yield Finding("control", FAIL, facts.control_error, "Say another --runtime-dir.")
     elif not facts.control:

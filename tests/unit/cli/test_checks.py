@@ -62,6 +62,11 @@ def test_what_nobody_would_use_is_not_missed() -> None:
                     "extras")  # fmt: skip
 
 
+def test_without_settings_no_runtime_directory_is_missed() -> None:
+    for of in (Facts(), Facts(settings_error=("workers: 'x' is not allowed", ""))):
+        assert [finding.check for finding in judged(of)] == ["settings"]
+
+
 def test_all_is_well_where_all_is_well() -> None:
     assert {finding.level for finding in judged(facts())} == {OK}
     assert len({finding.check for finding in judged(facts())}) >= 9

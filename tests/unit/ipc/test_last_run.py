@@ -61,3 +61,10 @@ def test_a_start_removes_its_own_record_alone(tmp_path: Path) -> None:
 def test_what_cannot_be_written_is_not_kept() -> None:
     last_run.write(events(1), "shop", "/run/a", {"XDG_STATE_HOME": "/proc/none"})
     last_run.write(events(1), "shop", "/run/a", {})
+
+
+def test_a_cluster_without_a_runtime_directory_keeps_nothing(tmp_path: Path) -> None:
+    environ = {"XDG_STATE_HOME": str(tmp_path)}
+    last_run.write(events(1), "shop", "", environ)
+    last_run.forget("shop", "", environ)
+    assert list(tmp_path.iterdir()) == []
