@@ -10,6 +10,7 @@ from clusterd.config.kinds import Kind, Setting
 from clusterd.config.settings import SECTIONS, TABLE, title
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+ONLY = "default: the only cluster that runs"  # where --name is not given; see cli/here.py
 COLUMN = 34  # options up to this width have their help beside them
 
 
@@ -70,9 +71,12 @@ def shown_default(row: Setting) -> str:
     return row.about.shown or show(row, row.default)
 
 
-def option(row: Setting) -> Callable[[Function], Function]:
-    """The option of a setting; None when it is not given, so that other sources count."""
-    help = f"{row.about.help}  [{shown_default(row)}]"
+def option(row: Setting, default: str = "") -> Callable[[Function], Function]:
+    """The option of a setting; None when it is not given, so that other sources count.
+
+    `default` is what the help shows, where a command does not take the setting's own.
+    """
+    help = f"{row.about.help}  [{default or shown_default(row)}]"
     names = [row.name, row.flag]
     if row.about.short:
         names.append(row.about.short)
@@ -107,5 +111,5 @@ def which_cluster(function: Function) -> Function:
     function = file_option(function)
     for row in reversed(TABLE.values()):
         if row.section == "place":
-            function = option(row)(function)
+            function = option(row, ONLY if row.name == "name" else "")(function)
     return function

@@ -173,6 +173,21 @@ def test_the_only_cluster_is_meant_whatever_its_name(
     assert [one["command"] for one in master.asked] == ["pause"]
 
 
+@pytest.mark.parametrize(
+    ("command", "default"),
+    [("status", "[default: the only cluster that runs]"), ("stop", "[default: the only"),
+     ("why", "[default: the only"), ("run", "[clusterd]"), ("check", "[clusterd]")],
+)  # fmt: skip
+def test_the_help_says_which_cluster_is_meant_without_a_name(
+    command: str, default: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([command, "--help"]) == Exit.OK
+    words = " ".join(capsys.readouterr().out.split())
+    told = words.partition("--name NAME ")[2].partition(" --")[0]
+    assert told.startswith("Name of this cluster")
+    assert default in told
+
+
 def test_of_several_clusters_none_is_guessed(
     master: Master, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
