@@ -3,7 +3,8 @@
 On Python 3.12 and later `sys.monitoring` reports each line of the application's own files, and
 nothing of libraries: measured, an import takes as long as without it, and nothing stays behind. On
 3.11 the only such report is `sys.settrace`, with which an import takes 1.75 times as long; there
-the application's import statements are the places that are known, and the text says "below line 7".
+the application's import statements are the places that are known, and the text says "after the
+import in line 7".
 """
 
 import builtins
@@ -77,7 +78,7 @@ class Trail:
         file, line, exact = place
         for root in self.roots:
             file = file.removeprefix(root)
-        return f"{file}:{line}" if exact else f"{file} below line {line}"
+        return f"{file}:{line}" if exact else f"{file}, after the import in line {line}"
 
     def _is_ours(self, file: str) -> bool:
         known = self._ours.get(file)

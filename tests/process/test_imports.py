@@ -40,7 +40,7 @@ def test_text_that_an_import_prints_comes_once(tmp_path: Path) -> None:
 def test_one_warning_names_what_was_left_where_and_at_what_price(tmp_path: Path) -> None:
     with serving(tmp_path, *deploy(tmp_path, THREAD), "--log-format", "text") as server:
         (told,) = server.find("import_per_worker")
-        line = "shop.py:5" if sys.version_info >= (3, 12) else "shop.py below line 3"
+        line = "shop.py:5" if sys.version_info >= (3, 12) else "shop.py, after the import in line 3"
         assert told["reason"] == f"the import left the thread 'tea' ({line})"
         assert "memory" in told["price"]
         assert "docs/importing.md" in told["remedy"]

@@ -50,9 +50,10 @@ def test_the_line_that_made_a_thing_is_named(tmp_path: Path) -> None:
     """Before Python 3.12 the import statements are all that is seen without cost."""
     exact = sys.version_info >= (3, 12)
     assert made(tmp_path, FILES) == [
-        "the thread 'tea' | shop/jobs.py" + (":6" if exact else " below line 1"),
-        f"the open SQLite file {tmp_path}/x.db | shop/db.py" + (":4" if exact else " below line 2"),
-        "an event loop | shop/web.py" + (":3" if exact else " below line 2"),
+        "the thread 'tea' | shop/jobs.py" + (":6" if exact else ", after the import in line 1"),
+        f"the open SQLite file {tmp_path}/x.db | shop/db.py"
+        + (":4" if exact else ", after the import in line 2"),
+        "an event loop | shop/web.py" + (":3" if exact else ", after the import in line 2"),
     ]
 
 
