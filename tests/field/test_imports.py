@@ -251,7 +251,7 @@ def test_a_monkey_patch_is_refused_with_its_name(tmp_path: Path, preload: str) -
         assert server.wait() == 3
         kind = "zygote_failed" if preload == "auto" else "worker_failed"
         assert "gevent replaced parts of the standard library" in server.find(kind)[0]["reason"]
-        assert "--threads" in server.find(kind)[0]["reason"]
+        assert "--threads" in server.find("gave_up")[0]["remedy"]
 
 
 def test_an_imported_once_application_computes_and_logs_in_its_workers(tmp_path: Path) -> None:
