@@ -198,8 +198,13 @@ def _descriptor(number: int) -> Descriptor:
 
 def _socket(number: int) -> Socket | None:
     try:
-        sock = socket.socket(fileno=os.dup(number))
+        copy = os.dup(number)
     except OSError:
+        return None
+    try:
+        sock = socket.socket(fileno=copy)
+    except OSError:  # it does not tell its address, as one of AF_ALG
+        os.close(copy)
         return None
     with sock:
         family = int(sock.family)

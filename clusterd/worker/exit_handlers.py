@@ -91,19 +91,25 @@ class Watch:
     def run(self) -> None:
         """Wait until time is over or the master says so."""
         poll = select.poll()
-        if self._channel.fileno() >= 0:
-            poll.register(self._channel.fileno(), select.POLLIN)
+        number = self._channel.fileno()
+        if number >= 0:
+            poll.register(number, select.POLLIN)
         while (left := self._deadline - self._clock()) > 0 and not self.over:
             if poll.poll(left * 1000) and not self._hear():
-                poll.unregister(self._channel.fileno())  # the master is gone
+                poll.unregister(number)
         if not self.over:
             self._tell()
             self._leave(self._status)
 
     def _hear(self) -> bool:
-        """Take in one message of the master; False once it closed its end."""
+        """Take in one message of the master; False once none can come any more.
+
+        The master is gone, or an exit handler has closed all descriptors.
+        """
         try:
             received = self._channel.receive(block=False)
+        except OSError:
+            return False
         except Exception:
             return True
         if isinstance(received, Closed):
