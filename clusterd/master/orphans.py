@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 GRACE = 3.0  # seconds from SIGTERM to SIGKILL
 HOPELESS = 5.0  # seconds after SIGKILL until the master does not wait for it any more
-UNBORN = 1.0  # seconds until it looks again, where a newborn worker could be taken for an orphan
+UNBORN = 1.0  # seconds until it looks again, where a look failed, or could take a newborn worker
 MOST_ANCESTORS = 64  # whose names are remembered
 
 
@@ -71,8 +71,12 @@ def settle(cluster: "Cluster") -> None:
     hurry = any(group.goal.quick for group in cluster.groups.values())
     if orphans.due > now and not (hurry and any(not h.killed for h in orphans.hunted.values())):
         return
+    try:
+        found = cluster.kernel.orphans(_ours(cluster))
+    except OSError:  # for want of descriptors, say
+        orphans.due = now + UNBORN
+        return
     orphans.due = inf
-    found = cluster.kernel.orphans(_ours(cluster))
     orphans.spared &= {(one.pid, one.ticks) for one in found}  # the others have ended
     unborn = any(w.pid is None for g in cluster.groups.values() for w in g.roster.workers.values())
     told: dict[Identity, list[Orphan]] = {}

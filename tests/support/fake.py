@@ -3,6 +3,7 @@
 Sockets and messages are real (a socketpair is cheap); processes, signals and time are not.
 """
 
+import errno
 import heapq
 import itertools
 import os
@@ -108,6 +109,7 @@ class FakeKernel(Kernel):
         self.kept_waiting: dict[int, float] = {}  # seconds for a CPU, by pid
         self.stubborn: set[int] = set()  # those of them that ignore SIGTERM
         self.strangers: dict[int, Orphan] = {}  # orphans that it was given
+        self.blind = 0  # looks for orphans that fail
         self.pending: dict[signal.Signals, int] = {}
         self.watched: dict[int, tuple[Source, object, bool, bool]] = {}
         self.timers: list[tuple[float, int, Callable[[], None]]] = []
@@ -218,6 +220,9 @@ class FakeKernel(Kernel):
         return 0.25
 
     def orphans(self, known: set[int]) -> list[Orphan]:
+        if self.blind:
+            self.blind -= 1
+            raise OSError(errno.EMFILE, "Too many open files")
         return [one for one in self.strangers.values() if one.pid not in known]
 
     def kill_group(self, leader: int, user: str) -> None:

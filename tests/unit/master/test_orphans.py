@@ -48,6 +48,13 @@ def test_an_orphan_is_terminated_and_named(two: Simulation) -> None:
     assert two.cluster.orphans.over
 
 
+def test_a_look_that_fails_comes_again(two: Simulation) -> None:
+    pid = lose_worker(two)
+    orphaned(two, 9001, pid)
+    two.kernel.blind = 1
+    two.until(lambda: sent(two, 9001) == [signal.SIGTERM])
+
+
 def test_the_children_of_an_orphan_follow_it(two: Simulation) -> None:
     pid = lose_worker(two)
     orphaned(two, 9001, pid)
