@@ -10,7 +10,15 @@ from clusterd.config.resolve import load_place
 from clusterd.config.settings import PlaceSettings
 from clusterd.core.errors import NotRunning, SeveralRun
 from clusterd.ipc.client import Client
-from clusterd.master.holder import NAMELESS, Master, control_of, masters, owner_of, user_name
+from clusterd.master.holder import (
+    NAMELESS,
+    Master,
+    control_of,
+    masters,
+    may_be_control,
+    owner_of,
+    user_name,
+)
 
 MOST_TOLD = 5  # clusters in a message
 
@@ -40,7 +48,7 @@ def client(values: Mapping[str, object]) -> Client:
     name = place.name if "name" in told else ""
     found = runtime_dir.running(place.runtime_dir, name, os.environ, os.geteuid())
     if len(found) > 1:
-        found = [path for path in found if listens(path)] or found[:1]
+        found = [p for p in found if listens(p) and may_be_control(p)] or found[:1]
     if len(found) > 1:
         raise SeveralRun("several clusters run here: say which of them is meant", _choices(found))
     if found:
@@ -117,7 +125,8 @@ def _seen(path: str) -> str:
 def _names(place: PlaceSettings, name: str) -> list[str]:
     """Tell the clusters of other names in the same directories."""
     found = runtime_dir.running(place.runtime_dir, "", os.environ, os.geteuid())
-    names = sorted({Path(path).stem for path in found if listens(path)} - {name})
+    found = [path for path in found if listens(path) and may_be_control(path)]
+    names = sorted({Path(path).stem for path in found} - {name})
     return [f"There is {', '.join(names)}: say --name {names[0]}."] if names else []
 
 

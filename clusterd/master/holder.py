@@ -15,6 +15,7 @@ from clusterd.core.log import clean
 _LISTEN = "0A"  # the state of a listening socket in /proc/net/tcp, proc(5)
 _PEERCRED = struct.Struct("3i")  # pid, uid, gid: SO_PEERCRED, unix(7)
 _TITLE = re.compile(r"clusterd: master (?:\[(?P<name>[^\]]*)\] )?(?P<what>.*)", re.DOTALL)
+INIT = 1  # the pid of systemd
 NAMELESS = "clusterd"  # the name of a cluster that was given none
 LONGEST = 120  # characters of a command line
 
@@ -52,6 +53,25 @@ def holders_of(port: int) -> list[int]:
 
 def owner_of(path: str) -> str:
     """Return which process listens on a Unix socket, or '' where none does."""
+    pid = _listener_at(path)
+    return str(master_of(pid) or described(pid)) if pid else ""
+
+
+def may_be_control(path: str) -> bool:
+    """Return whether what listens at NAME.sock may be the control socket of a cluster NAME.
+
+    Sockets of applications often lie beside it. They were made by a master of another name, or by
+    systemd; one that cannot be asked may be anything.
+    """
+    pid = _listener_at(path)
+    master = master_of(pid) if pid else None
+    if master is not None:
+        return f"{master.name}.sock" == os.path.basename(path)
+    return pid != INIT
+
+
+def _listener_at(path: str) -> int:
+    """Return the pid of the process that listens on a Unix socket, or 0."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         sock.setblocking(False)
         try:
@@ -61,8 +81,8 @@ def owner_of(path: str) -> str:
                 sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
             )
         except OSError:
-            return ""  # no such file, or its process has ended
-    return str(master_of(pid) or described(pid))
+            return 0  # no such file, or its process has ended
+    return int(pid)
 
 
 def masters() -> list[Master]:

@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from clusterd.master.holder import control_of, described, holder_of, master_of, masters, owner_of
+from clusterd.master.holder import (
+    control_of,
+    described,
+    holder_of,
+    master_of,
+    masters,
+    may_be_control,
+    owner_of,
+)
 
 LISTENER = """
 import setproctitle, socket, sys
@@ -66,6 +74,15 @@ def test_the_control_socket_of_a_cluster_is_found(holders: list[Holder]) -> None
         assert control_of(found._replace(name="green")) == ""
         os.unlink(one.path)
         assert control_of(found) == "", "it cannot be spoken to"
+
+
+def test_a_socket_of_the_application_is_no_control_socket(tmp_path: Path) -> None:
+    """They often lie in the same directory: `bind = "unix:/run/shop/web.sock"`."""
+    for name, expected in (("web.sock", False), ("blue.sock", True)):
+        holder = Holder(tmp_path / name, "clusterd: master [blue] shop.main:app")
+        assert may_be_control(holder.path) is expected
+        holder.process.communicate(b"\n")
+    assert may_be_control(str(tmp_path / "other.sock")), "what cannot be asked may be anything"
 
 
 def test_nothing_is_said_where_nothing_is_known(tmp_path: Path) -> None:
