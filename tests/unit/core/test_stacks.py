@@ -156,8 +156,17 @@ def test_where_all_is_ours_all_is_shown() -> None:
 
 
 def without_command(lines: list[str]) -> list[str]:
-    """Leave out the frame of `python -c`, which is how pytest-xdist starts its processes."""
-    return [line for line in lines if '  File "<string>"' not in line]
+    """Leave out the frame of `python -c`, which is how pytest-xdist starts its processes.
+
+    From Python 3.13 on its source line comes with it.
+    """
+    started = [n for n, line in enumerate(lines) if line.startswith('  File "<string>"')]
+    frames = {n + after for n in started for after in (0, 1)}
+    return [
+        line
+        for n, line in enumerate(lines)
+        if n not in started and not (n in frames and line.startswith("    "))
+    ]
 
 
 def test_what_python_and_faulthandler_write_today_is_understood() -> None:

@@ -69,7 +69,7 @@ def test_a_signal_that_cannot_be_obeyed_does_not_lose_the_one_after_it(
     with simulated(1) as sim:
         sim.start()
 
-        def broken(*_: object) -> None:
+        def broken(*_: object, **__: object) -> None:
             raise ZeroDivisionError("a bug of ours")
 
         monkeypatch.setattr(orders, "scale", broken)
