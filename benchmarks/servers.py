@@ -104,7 +104,8 @@ GRANIAN_LOGGING = Server(
 )
 
 CLUSTERD_DEV = replace(
-    CLUSTERD.variant("dev", "--dev --app-dir {folder} --log-format json --log-level debug"), needs="watchfiles"
+    CLUSTERD.variant("dev", "--dev --app-dir {folder} --log-format json --log-level debug"),
+    needs="watchfiles",
 )
 CLUSTERD_DEV_COLD = replace(CLUSTERD_DEV, name="clusterd-dev-cold")
 UVICORN_DEV = Server(
