@@ -256,7 +256,7 @@ class Wsgi(Exchange):
             self.call.show_head()
 
     def _has_events(self) -> bool:
-        """Whether the response is an event stream."""
+        """Return whether the response is an event stream."""
         return any(
             name.lower() == b"content-type" and EVENTS in value.lower()
             for name, value in self.headers

@@ -24,7 +24,7 @@ class OwnCode:
         self.directories = tuple(os.path.join(path, "") for path in paths)
 
     def has(self, module: str, file: str) -> bool:
-        """Whether a module of this name, loaded from this file, is the application's."""
+        """Return whether a module of this name, loaded from this file, is the application's."""
         if module == self.package or module.startswith(f"{self.package}."):
             return True
         return (

@@ -41,7 +41,7 @@ class Block(NamedTuple):
 
     @property
     def is_section(self) -> bool:
-        """Whether this is a thread or a task of a dump."""
+        """Return whether this is a thread or a task of a dump."""
         return bool(self.head) and SECTION.match(self.head[0]) is not None
 
     def has(self, *kinds: str) -> bool:

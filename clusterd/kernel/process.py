@@ -94,7 +94,7 @@ def is_alive(pid: int, ticks: int) -> bool:
 
 
 def is_running(pid: int, ticks: int) -> bool:
-    """Is this very process there and no zombie? Those stay where pid 1 does not reap."""
+    """Return whether this very process runs. Zombies, which pid 1 may not reap, do not count."""
     return is_alive(pid, ticks) and doing(pid) not in ("Z", "X", "")
 
 

@@ -200,7 +200,7 @@ class Group:
 
     @property
     def sweep_until(self) -> float:
-        """When a stop no longer waits for a worker that could empty the accept queues."""
+        """Return when a stop no longer waits for a worker that could empty the accept queues."""
         return self.stop_began + self.patience.graceful
 
     def close(self) -> None:

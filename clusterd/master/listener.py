@@ -47,7 +47,7 @@ class Listener:
         refuse_newcomers(self.sock)
 
     def is_waited_for(self) -> bool:
-        """Whether connections wait in the queue that are reset when the last copy closes."""
+        """Return whether connections wait in the queue that the last copy's close would reset."""
         if self.unserved:
             return True
         poll = select.poll()

@@ -137,12 +137,12 @@ def _spare(cluster: "Cluster", one: Orphan, why: str) -> None:
 
 
 def _of(cluster: "Cluster", ancestor: Identity) -> dict[str, Any]:
-    """Whose they are, as other events name it."""
+    """Return the worker or zygote that orphans descend from, as other events name it."""
     return cluster.orphans.ancestors.get(ancestor[0]) or {"pid": ancestor[0]}
 
 
 def _ours(cluster: "Cluster") -> set[int]:
-    """The children that the master has started."""
+    """Return the pids of the children that the master has started."""
     groups = cluster.groups.values()
     known = {w.pid for g in groups for w in g.roster.workers.values() if w.pid is not None}
     known |= {zygote.pid for group in groups for zygote in group.roster.zygotes}

@@ -144,7 +144,7 @@ def assemble(
 
 
 def title(cluster: Cluster) -> None:
-    """What ps(1) shows; `master.holder` reads it, too."""
+    """Return the title that ps(1) shows; `master.holder` reads it, too."""
     config = cluster.main.config
     name = "" if config.place.name == NAMELESS else f"[{config.place.name}] "
     setproctitle.setproctitle(f"clusterd: master {name}{what_runs(config)}")

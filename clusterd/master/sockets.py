@@ -136,7 +136,7 @@ class Sockets:
                 welcome_newcomers(one.sock)
 
     def is_waited_for(self) -> bool:
-        """Whether connections wait in a queue that ends with us."""
+        """Return whether connections wait in a queue that ends with us."""
         return any(one.is_waited_for() for one in self if not one.inherited)
 
     def mark_served(self) -> None:

@@ -172,7 +172,7 @@ class Frames:
                 self._check_torn()
 
     def _is_plain_text(self, first: int) -> bool:
-        """Whether a frame, which was judged, is text that is not compressed, or a part of one."""
+        """Return whether a judged frame is uncompressed text, or a part of one."""
         if first & OPCODE == CONTINUED:
             return self._is_text and not self._inflates
         return first & OPCODE == TEXT and not first & DEFLATED
