@@ -31,7 +31,8 @@ def main() -> int:
     print(f"{what}: {len(outcome.steps)} operations, {outcome.responses} responses")
     if not outcome.found:
         return 0
-    print("\n".join(outcome.found), f"\nin {place}/operations", flush=True)
+    (place / "log").write_text(outcome.log)
+    print("\n".join(outcome.found), f"\nin {place}/operations, and the log beside it", flush=True)
 
     def fails(steps: object) -> bool:
         found = drive.run(steps).found  # type: ignore[arg-type]

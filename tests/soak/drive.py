@@ -22,6 +22,7 @@ class Outcome:
     steps: list[Step]
     found: list[str]
     responses: int = 0
+    log: str = ""  # of the last cluster
 
 
 def drawn(seed: int, minutes: float) -> Iterator[Step]:
@@ -57,9 +58,9 @@ def run(steps: Iterable[Step], record: TextIO | None = None) -> Outcome:
                 return outcome
         outcome.steps.append(LAST)
         outcome.found = _judged(world, *LAST)
-        outcome.responses = world.load.responses
         return outcome
     finally:
+        outcome.responses, outcome.log = world.load.responses, world.server.log()
         world.dispose()
 
 

@@ -73,8 +73,9 @@ def reload(world: World) -> None:
 
 def reload_broken(world: World, how: str) -> None:
     world.write_app(BROKEN[how])
-    world.reload()
+    reply = world.reload()
     world.write_app()
+    assert "refused" in reply, reply
 
 
 def scale(world: World, size: int) -> None:

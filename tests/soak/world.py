@@ -40,7 +40,10 @@ async def app(scope, receive, send):
 BROKEN = {
     "syntax": "def app(:\n",
     "import": "raise RuntimeError('broken on purpose')\n",
-    "startup": "async def app(scope, receive, send):\n    raise RuntimeError('broken')\n",
+    "startup": """async def app(scope, receive, send):
+    await receive()
+    await send({"type": "lifespan.startup.failed", "message": "broken on purpose"})
+""",
     "exit": "import sys\nsys.exit(1)\n",
 }
 
@@ -121,7 +124,12 @@ class World:
         self.exits.append(self.server.process.returncode)
 
     def kill_master(self) -> None:
-        """Its workers finish what they have in hand."""
+        """Its workers finish what they have in hand, and what waits in the queue.
+
+        In a pause there is none, and the kernel resets what waits once the listener's last copy
+        is closed.
+        """
+        self.may_fail = self.may_fail or self.is_paused
         self.server.process.kill()
         self._ended()
 
