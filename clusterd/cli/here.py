@@ -1,7 +1,6 @@
 """Where we are: the directory as the shell names it, and the cluster that commands speak to."""
 
 import os
-import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -48,24 +47,12 @@ def client(values: Mapping[str, object]) -> Client:
     name = place.name if "name" in told else ""
     found = runtime_dir.running(place.runtime_dir, name, os.environ, os.geteuid())
     if len(found) > 1:
-        found = [p for p in found if listens(p) and may_be_control(p)] or found[:1]
+        found = [p for p in found if may_be_control(p)] or found[:1]
     if len(found) > 1:
         raise SeveralRun("several clusters run here: say which of them is meant", _choices(found))
     if found:
         return Client(found[0])
     raise NotRunning(*missing(place, name, remark))
-
-
-def listens(path: str) -> bool:
-    """Return whether a process listens on a control socket, or may: another user's is not known."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-        try:
-            sock.connect(path)
-        except PermissionError:
-            return True
-        except OSError:
-            return False
-    return True
 
 
 def _choices(paths: Sequence[str]) -> str:
@@ -125,7 +112,7 @@ def _seen(path: str) -> str:
 def _names(place: PlaceSettings, name: str) -> list[str]:
     """Tell the clusters of other names in the same directories."""
     found = runtime_dir.running(place.runtime_dir, "", os.environ, os.geteuid())
-    found = [path for path in found if listens(path) and may_be_control(path)]
+    found = [path for path in found if may_be_control(path)]
     names = sorted({Path(path).stem for path in found} - {name})
     return [f"There is {', '.join(names)}: say --name {names[0]}."] if names else []
 

@@ -8,6 +8,7 @@ which is empty after a stop and gone after a boot.
 import contextlib
 import json
 import os
+import stat
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ TEXT = 16 * 1024  # characters of a traceback, its end
 SIZE = 8 * 1024 * 1024  # bytes that are read of a file at most
 KEPT = 20  # runs, of all clusters of a user
 SUFFIX = ".last.json"
+FIELDS = {"name": str, "runtime_dir": str, "pid": int, "events": list}  # of each record
 
 
 def directory(environ: Mapping[str, str]) -> Path | None:
@@ -50,8 +52,7 @@ def write(events: Iterable[Event], name: str, runtime_dir: str, environ: Mapping
             fresh.replace(path)
         finally:
             fresh.unlink(missing_ok=True)
-        for old in _newest_first(place)[KEPT:]:
-            old.unlink()
+        _prune(place)
 
 
 def forget(name: str, runtime_dir: str, environ: Mapping[str, str]) -> None:
@@ -78,8 +79,18 @@ def _cut(event: dict[str, Any]) -> dict[str, Any]:
     return {**event, "traceback": text[-TEXT:]} if isinstance(text, str) else event
 
 
+def _prune(place: Path) -> None:
+    """Remove the oldest runs. Another program may keep files of such names in the directory."""
+    files = _newest_first(place)
+    if len(files) > KEPT:
+        for old in [path for path in files if _parsed(path)][KEPT:]:
+            old.unlink()
+
+
 def _newest_first(place: Path) -> list[Path]:
-    files = [(path.stat().st_mtime, path) for path in place.glob(f"*{SUFFIX}")]
+    """Return the regular files with our suffix: to open a FIFO would wait for its writer."""
+    found = [(path.stat(), path) for path in place.glob(f"*{SUFFIX}")]
+    files = [(status.st_mtime, path) for status, path in found if stat.S_ISREG(status.st_mode)]
     return [path for _, path in sorted(files, reverse=True)]
 
 
@@ -98,10 +109,14 @@ def read(name: str, directories: Iterable[str], environ: Mapping[str, str]) -> l
 
 
 def _parsed(path: Path) -> dict[str, Any]:
+    """Return the record in a file, or {} where it is not one of ours."""
     try:
         with path.open() as file:
             record = json.loads(file.read(SIZE))
-        is_ours = isinstance(record, dict) and isinstance(record.get("events"), list)
+        is_ours = (
+            isinstance(record, dict)
+            and FIELDS.items() <= {key: type(value) for key, value in record.items()}.items()
+        )
         return record if is_ours else {}
     except (OSError, ValueError):
         return {}

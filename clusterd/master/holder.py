@@ -58,20 +58,27 @@ def owner_of(path: str) -> str:
 
 
 def may_be_control(path: str) -> bool:
-    """Return whether what listens at NAME.sock may be the control socket of a cluster NAME.
+    """Return whether a process listens at NAME.sock, and may be the master of a cluster NAME.
 
     Sockets of applications often lie beside it. They were made by a master of another name, or by
-    systemd; one that cannot be asked may be anything.
+    systemd. A listener that cannot be asked may be anything: another user's, or one that accepts
+    nothing at the moment.
     """
     pid = _listener_at(path)
     master = master_of(pid) if pid else None
-    if master is not None:
-        return f"{master.name}.sock" == os.path.basename(path)
-    return pid != INIT
+    return has_control_at(master, path) if master else pid not in (None, INIT)
 
 
-def _listener_at(path: str) -> int:
-    """Return the pid of the process that listens on a Unix socket, or 0."""
+def has_control_at(master: Master, path: str) -> bool:
+    """Return whether a socket of the master's at this path is its control socket, by its name."""
+    return os.path.basename(path) == f"{master.name}.sock"
+
+
+def _listener_at(path: str) -> int | None:
+    """Return the pid of the process that listens on a Unix socket.
+
+    None where no process does, and 0 where that cannot be known. Never waits.
+    """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         sock.setblocking(False)
         try:
@@ -80,8 +87,10 @@ def _listener_at(path: str) -> int:
             pid, _, _ = _PEERCRED.unpack(
                 sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
             )
+        except (PermissionError, BlockingIOError):
+            return 0  # another user's, or its backlog is full
         except OSError:
-            return 0  # no such file, or its process has ended
+            return None  # no such file, or its process has ended
     return int(pid)
 
 
@@ -116,7 +125,7 @@ def control_of(master: Master) -> str:
         words = line.split(maxsplit=7)  # proc(5): the inode, and the path if it has one
         if len(words) < 8 or f"socket:[{words[6]}]" not in inodes:
             continue
-        if os.path.basename(words[7]) == f"{master.name}.sock":
+        if has_control_at(master, words[7]):
             return words[7] if os.path.exists(words[7]) else ""
     return ""
 

@@ -1,6 +1,7 @@
 """The end of a run on disk: bounded, replaced as a whole, and never in the way."""
 
 import json
+import os
 from pathlib import Path
 
 from clusterd.core.events import Event, Kind
@@ -43,6 +44,21 @@ def test_runs_of_long_ago_go_and_what_is_no_run_is_passed_over(tmp_path: Path) -
     for text in ("", "[]", json.dumps({"events": 7, "name": "bad", "runtime_dir": "/run/x"})):
         (place / "bad.last.json").write_text(text)
         assert last_run.read("bad", ["/run/x"], environ) == []
+
+
+def test_another_programs_files_in_a_shared_directory_stay(tmp_path: Path) -> None:
+    """Neither removed nor counted, nor read where that would wait."""
+    environ = {"STATE_DIRECTORY": str(tmp_path)}
+    os.mkfifo(tmp_path / "pipe.last.json")
+    others = [tmp_path / f"backup{n}.last.json" for n in range(last_run.KEPT)]
+    for path in others:
+        path.write_text(json.dumps({"events": [], "name": "backup"}))
+        os.utime(path, (1, 1))
+    for number in range(last_run.KEPT + 5):
+        last_run.write(events(1), f"shop{number}", "/run/a", environ)
+    assert all(path.exists() for path in others)
+    assert len(list(tmp_path.glob("shop*"))) == last_run.KEPT
+    assert last_run.read("shop30", ["/run/a"], environ) == []
 
 
 def test_a_start_removes_its_own_record_alone(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Which process has an address: its whole command line, and which cluster it is."""
 
+import contextlib
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -82,7 +84,34 @@ def test_a_socket_of_the_application_is_no_control_socket(tmp_path: Path) -> Non
         holder = Holder(tmp_path / name, "clusterd: master [blue] shop.main:app")
         assert may_be_control(holder.path) is expected
         holder.process.communicate(b"\n")
-    assert may_be_control(str(tmp_path / "other.sock")), "what cannot be asked may be anything"
+
+
+def test_a_listener_that_cannot_be_asked_may_be_anything_and_is_not_waited_for(
+    tmp_path: Path,
+) -> None:
+    path = str(tmp_path / "shop.sock")
+    assert not may_be_control(path), "there is none"
+    with socket.socket(socket.AF_UNIX) as listener, contextlib.ExitStack() as clients:
+        listener.bind(path)
+        assert not may_be_control(path), "no process listens"
+        listener.listen(0)
+        assert may_be_control(path)
+        for _ in range(2):  # a backlog of n holds n + 1 connections
+            client = clients.enter_context(socket.socket(socket.AF_UNIX))
+            client.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                client.connect(path)
+        assert may_be_control(path), "its backlog is full"
+
+
+def test_another_users_listener_may_be_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_sock: socket.socket, _path: str) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    assert may_be_control(str(tmp_path / "shop.sock"))
 
 
 def test_nothing_is_said_where_nothing_is_known(tmp_path: Path) -> None:
