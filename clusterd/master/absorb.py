@@ -113,9 +113,9 @@ def ready(group: Group, worker: Worker, message: Ready) -> None:
     worker.granted = 0.0
     worker.accepting = True
     took = round(now - worker.born, 3)
-    group.note(Kind.READIED, **group.identity(worker), seconds=took)
     if not group.roster.ever_ready and group.goal.mode is not Mode.STOPPING:
-        group.sockets.welcome()
+        group.sockets.welcome()  # before anybody hears of it
+    group.note(Kind.READIED, **group.identity(worker), seconds=took)
     group.roster.ever_ready = True
     if worker.generation in group.roster.unsafe:
         _compare_files(group, worker, message.fingerprint)

@@ -65,17 +65,21 @@ class Listener:
         unlock_path(self.path, self.lock)
 
 
-def listen(address: Address, backlog: int, luggage: Luggage | None = None) -> list[Listener]:
+def listen(
+    address: Address, backlog: int, luggage: Luggage | None = None, held_files: bool = False
+) -> list[Listener]:
     """Bind and listen; a host name may give several. Raises BindError or ConfigError.
 
-    What is in the luggage, bound to that address already, is taken from there.
+    What is in the luggage, bound to that address already, is taken from there. With `held_files`
+    a Unix socket is bound and does not listen yet: whoever connects is refused.
     """
     luggage = luggage or Luggage()
     match address:
         case Fd():
             return _inherited(address, luggage)
         case Unix():
-            return [_passed_unix(address, backlog, luggage) or _unix(address, backlog)]
+            passed = _passed_unix(address, backlog, luggage)
+            return [passed or _unix(address, None if held_files else backlog)]
         case Tcp():
             return _tcp(address, backlog, luggage)
 
@@ -246,7 +250,7 @@ def sibling(first: Listener, slot: int, backlog: int, luggage: Luggage | None = 
     return Listener(name, sock, slot)
 
 
-def _unix(address: Unix, backlog: int) -> Listener:
+def _unix(address: Unix, backlog: int | None) -> Listener:
     path = os.path.abspath(address.path)
     lock = lock_path(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -256,7 +260,8 @@ def _unix(address: Unix, backlog: int) -> Listener:
         with pinned(path) as name:
             os.chmod(name, address.mode)  # before listen: nobody can connect before it holds
             inode = os.stat(name).st_ino
-        sock.listen(backlog)
+        if backlog is not None:
+            sock.listen(backlog)
     except (OSError, BindError) as error:
         sock.close()
         unlock_path(path, lock)

@@ -16,6 +16,7 @@ from clusterd.master.cluster import Cluster
 from clusterd.master.ending import drop, stop_group, tell_sockets
 from clusterd.master.founding import found, patience_of
 from clusterd.master.group import Group
+from clusterd.master.sockets import Opened
 
 # Settings that are part of the running master: changing them takes a restart.
 FIXED = ("name", "runtime_dir", "pid_file", "log_file", "log_format", "log_level")
@@ -23,7 +24,7 @@ FIXED_IN_A_GROUP = ("balance",)
 
 PRESSED_EVERY = 10.0  # seconds between two looks at how short memory is, while one is kept
 
-Bound = list[tuple[Group, list[str]]]  # addresses that were not bound before, by group
+Bound = list[tuple[Group, Opened]]  # what a reload has opened so far, by group
 
 
 def begin(cluster: Cluster, why: str, only: str = "") -> dict[str, int | None]:
@@ -47,8 +48,8 @@ def begin(cluster: Cluster, why: str, only: str = "") -> dict[str, int | None]:
         if not only:
             add_groups(cluster, configs)
     except (ClusterdError, OSError) as error:
-        for group, keys in bound:
-            group.sockets.remove(keys)
+        for group, opened in bound:
+            group.sockets.undo(opened)
         raise refused(cluster, error, only) from error
     if not only:
         remove_groups(cluster, configs)
@@ -123,6 +124,7 @@ def add_groups(cluster: Cluster, configs: dict[str, Config]) -> None:
         for name, config in configs.items():
             if name not in cluster.groups:
                 added.append(found(cluster, name, config))
+                hold_back(added[-1])
                 added[-1].sockets.add(config.listen, config.fleet.workers)
             else:
                 refuse_stopping(cluster.groups[name])
@@ -134,11 +136,19 @@ def add_groups(cluster: Cluster, configs: dict[str, Config]) -> None:
     order = [*configs, *(name for name in mixed if name not in configs)]
     cluster.groups = {name: mixed[name] for name in order}
     for group in added:
-        if not group.is_command:  # a program says when it is ready, and may serve before
-            group.sockets.hold_back()
         group.note(Kind.GROUP_ADDED, workers=group.goal.size)
         for one in group.sockets:
             group.note(Kind.LISTENING, address=one.name)
+
+
+def hold_back(group: Group) -> None:
+    """Have a group's sockets take no connection before a worker is ready.
+
+    A program takes its Unix sockets as they are: it may refuse one that does not listen. One that
+    says by itself when it is ready may try its own port before, so its port is open, too.
+    """
+    if not group.is_command or group.config.command.readiness == "up":
+        group.sockets.hold_back(files=not group.is_command)
 
 
 def remove_groups(cluster: Cluster, configs: dict[str, Config]) -> None:

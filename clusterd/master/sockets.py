@@ -1,8 +1,8 @@
 """The sockets that the cluster listens on: all of them, by address, and by slot."""
 
 import contextlib
-import socket
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,6 +16,14 @@ from clusterd.master.listener import Listener, listen, sibling
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What one call of `Sockets.add` opened: addresses, and listeners that had been dropped."""
+
+    keys: list[str]
+    back: list[Listener]
+
+
 class Sockets:
     """Listeners, grouped by the address they were asked for with."""
 
@@ -23,12 +31,14 @@ class Sockets:
         self.luggage = luggage  # what we were started with
         self.groups: dict[str, list[Listener]] = {}
         self.backlog = 0
+        self.held = False  # TCP ports are closed to newcomers: see `hold_back`
+        self.held_files = False  # Unix sockets do not listen yet
 
     def __iter__(self) -> Iterator[Listener]:
         return (listener for group in self.groups.values() for listener in group)
 
-    def add(self, settings: ListenSettings, size: int) -> list[str]:
-        """Bind what is not bound yet; all or nothing. The addresses added. Raises BindError."""
+    def add(self, settings: ListenSettings, size: int) -> Opened:
+        """Bind what is not bound yet; all or nothing. Raises BindError or ConfigError."""
         self.backlog = settings.backlog
         keys = [str(parse_bind(text)) for text in settings.bind]
         # Socket files have been shut down for good: such an address is bound anew.
@@ -38,25 +48,25 @@ class Sockets:
         self.remove(files)
         before = {key: list(group) for key, group in self.groups.items()}
         names = {id(one): (one.name, one.slot) for one in self}
-        added: list[str] = []
-        back: list[Listener] = []
+        opened = Opened([], [])
         try:
             for key in keys:
                 if key not in self.groups:
                     self._refuse_change(key)
-                    self.groups[key] = listen(parse_bind(key), settings.backlog, self.luggage)
-                    added.append(key)
+                    made = listen(parse_bind(key), settings.backlog, self.luggage, self.held_files)
+                    self.groups[key] = made
+                    opened.keys.append(key)
                 for one in [one for one in self.groups[key] if one.dropped]:
-                    welcome_newcomers(one.sock)
+                    if not self.held:
+                        welcome_newcomers(one.sock)
                     one.dropped = False
-                    back.append(one)
+                    opened.back.append(one)
             if settings.balance == "reuseport":
                 self.widen(size)
+            if self.held:
+                self.refuse_newcomers(one for one in self if not one.path)
         except BaseException:
-            self.remove(added)
-            self.refuse_newcomers(back)
-            for one in back:
-                one.dropped = True
+            self.undo(opened)
             for key, group in before.items():
                 for one in self.groups[key]:
                     if one not in group:
@@ -65,7 +75,14 @@ class Sockets:
                         one.name, one.slot = names[id(one)]
                 self.groups[key] = group
             raise
-        return added
+        return opened
+
+    def undo(self, opened: Opened) -> None:
+        """Close again what `add` opened; what had been dropped only empties, as before."""
+        self.remove(opened.keys)
+        self.refuse_newcomers(opened.back)
+        for one in opened.back:
+            one.dropped = True
 
     def _refuse_change(self, key: str) -> None:
         """Raise ConfigError where an address that is bound is to speak something else."""
@@ -121,18 +138,23 @@ class Sockets:
             if (left := [one for one in group if id(one) not in gone])
         }
 
-    def hold_back(self) -> None:
-        """Let no connection into TCP queues until `welcome`: no worker has ever been ready.
+    def hold_back(self, files: bool) -> None:
+        """Let no connection into the queues of what is bound from now on, until `welcome`.
 
-        Should none ever be, clients find the port closed in the end, and not a connection reset.
-        Meanwhile they try again, as if the queue were full.
+        For a group of which no worker has been ready. Should none ever be, its clients were never
+        connected, and so none is reset. At a port they try again meanwhile, as if the queue were
+        full. A Unix socket (`files`) is bound and does not listen: its clients are refused.
         """
-        self.refuse_newcomers(one for one in self if one.sock.family != socket.AF_UNIX)
+        self.held, self.held_files = True, files
 
     def welcome(self) -> None:
         """Take back `hold_back`: a worker is ready."""
+        self.held = self.held_files = False
         for one in self:
-            if not (one.inherited or one.dropped or one.path):
+            if one.inherited or one.dropped:
+                continue
+            one.sock.listen(self.backlog)  # also where a short queue was the best that could be had
+            if not one.path:
                 welcome_newcomers(one.sock)
 
     def is_waited_for(self) -> bool:

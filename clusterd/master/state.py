@@ -126,13 +126,16 @@ def _read_socket(reader: Reader, plain: Any) -> socket.socket:
 
 def _write_sockets(writer: Writer, sockets: Sockets) -> Any:
     groups = writer.write(dict[str, list[Listener]], sockets.groups, "listeners")
-    return {"groups": groups, "backlog": sockets.backlog}
+    held = {"held": sockets.held, "held_files": sockets.held_files}
+    return {"groups": groups, "backlog": sockets.backlog, **held}
 
 
 def _read_sockets(reader: Reader, plain: Any) -> Sockets:
     sockets = Sockets()
     sockets.groups = reader.read(dict[str, list[Listener]], plain["groups"], "listeners")
     sockets.backlog = int(plain["backlog"])
+    sockets.held = bool(plain.get("held"))  # an older version does not know it
+    sockets.held_files = bool(plain.get("held_files"))
     return sockets
 
 

@@ -28,7 +28,8 @@ LOOK_AGAIN = 0.001  # s until a connection left to a sibling is looked at again
 FIRST_PAUSE = 0.1  # s without accepting when descriptors or memory run out …
 LONGEST_PAUSE = 1.0  # … doubling up to this
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-SHUT = frozenset({errno.EINVAL, errno.EBADF})  # the listener was shut down, or closed under us
+# The listener was shut down, or closed under us; or it does not listen yet.
+SHUT = frozenset({errno.EINVAL, errno.EBADF})
 
 
 class Source(Protocol):
@@ -53,6 +54,7 @@ class Source(Protocol):
     def fileno(self) -> int: ...
     def take(self) -> int: ...
     def family_of(self, fd: int) -> int: ...
+    def listens(self) -> bool: ...
     def refuse_newcomers(self) -> None: ...
     def close(self) -> None: ...
 
@@ -102,6 +104,10 @@ class Listener:
     def family_of(self, fd: int) -> int:
         return self._family
 
+    def listens(self) -> bool:
+        """Return whether it takes connections yet. One that was shut down has done so."""
+        return bool(self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+
     def refuse_newcomers(self) -> None:
         with contextlib.suppress(OSError):  # a system without the means: they are served, too
             refuse_newcomers(self._sock)
@@ -138,6 +144,9 @@ class Queue:
 
     def family_of(self, fd: int) -> int:
         return family_of(fd)
+
+    def listens(self) -> bool:
+        return True
 
     def refuse_newcomers(self) -> None:
         """Only siblings can write to it."""
@@ -376,6 +385,10 @@ class Acceptor:
         if isinstance(error, BlockingIOError) or is_passing(error):
             return
         if error.errno in SHUT:
+            if error.errno == errno.EINVAL and not source.listens():
+                # The master has a group's Unix socket listen once it knows that we are ready.
+                self._rest(LOOK_AGAIN)
+                return
             # A listener that was shut down is readable for ever: to watch it would be to spin.
             self._loop.remove_reader(source.fileno())
             return

@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import signal
+import socket
 import textwrap
 from pathlib import Path
 
@@ -311,3 +312,55 @@ def test_the_example_works_as_it_is(tmp_path: Path) -> None:
         server.signal(signal.SIGTERM)
         assert server.wait() == 0
         assert not server.find("killed")
+
+
+# Is imported once somebody has opened the other end of the pipe.
+GATED = """
+open("gate").close()
+async def app(scope, receive, send):
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"1"})
+"""
+
+
+def ask_file(path: Path) -> int:
+    """Connect to a Unix socket; 1 where the app there has responded. Raises OSError."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(LIMIT)
+        client.connect(str(path))
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        with client.makefile("rb") as reply:
+            return int(reply.read().rpartition(b"\r\n")[2].strip())
+
+
+def test_a_unix_socket_of_a_group_that_never_was_ready_refuses_and_resets_nobody(
+    tmp_path: Path,
+) -> None:
+    """A reload adds the group while others serve; its import takes long, and it is removed."""
+    web = '[web]\napp = "gated:app"\nworkers = 1\n'
+    os.mkfifo(tmp_path / "gate")
+    write(tmp_path, web, gated="app = None" + GATED.replace('open("gate").close()', ""))
+    with running(tmp_path, "", "--app-dir", ".") as server:
+        path = server.runtime / "shop.sock"
+        shop = f'{web}[group.shop]\napp = "slowly:app"\nbind = ["unix:{path}"]\nworkers = 1\n'
+        server.event("ready")
+        write(tmp_path, shop, slowly=GATED)
+        assert server.ask("reload")["ok"]
+        server.event("zygote_spawned", group="shop")
+        with pytest.raises(ConnectionRefusedError):
+            ask_file(path)
+        write(tmp_path, web)
+        assert server.ask("reload")["ok"]
+        server.event("group_removed", group="shop")
+        with pytest.raises(FileNotFoundError):
+            ask_file(path)
+        write(tmp_path, shop)
+        assert server.ask("reload")["ok"]
+        server.event("zygote_spawned", group="shop")
+        with pytest.raises(ConnectionRefusedError):
+            ask_file(path)
+        (tmp_path / "gate").open("w").close()
+        server.event("readied", group="shop")
+        assert ask_file(path) == 1
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0

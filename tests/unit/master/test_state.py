@@ -70,6 +70,7 @@ def fill(sim: Simulation) -> None:
     group.restarts[2] = 4
     group.totals[10] = 12345678901234
     group.again = True
+    group.sockets.held = group.sockets.held_files = True
     cluster.given = {"app": "shop:app", "bind": ("127.0.0.1:0",), "workers": None}
     cluster.interrupts = 1
 

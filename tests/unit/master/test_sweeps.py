@@ -18,7 +18,9 @@ from clusterd.core.exits import Exit
 from clusterd.fleet.lifecycle import Phase
 from clusterd.ipc.messages import Drain, Empty
 from clusterd.master import ending, orders, reload
+from clusterd.master.group import Group
 from tests.support.fake import Behaviour, Child
+from tests.support.several import bound, program
 from tests.support.simulated import Simulation, config, simulated
 
 
@@ -319,3 +321,76 @@ def test_a_group_added_by_a_reload_lets_no_connection_in_before_a_worker_is_read
         assert is_let_in(next(iter(sim.group.sockets)).sock.getsockname()), "as ever"
     finally:
         sim.close()
+
+
+def code_of_connecting_to(path: Path) -> int:
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path))
+
+
+def add_shop(sim: Simulation, shop: Any) -> Group:
+    sim.configs = {**sim.configs, "shop": shop}
+    sim.order(lambda: reload.begin(sim.cluster, "test"))
+    return sim.cluster.groups["shop"]
+
+
+def test_a_unix_socket_that_a_reload_adds_refuses_connections_before_a_worker_is_ready(
+    tmp_path: Path,
+) -> None:
+    with simulated(1) as sim:
+        sim.start()
+        shop = add_shop(sim, on(f"unix:{tmp_path / 's'}"))
+        assert code_of_connecting_to(tmp_path / "s") == errno.ECONNREFUSED
+        sim.until(lambda: shop.roster.count(Phase.READY) == 1)
+        assert code_of_connecting_to(tmp_path / "s") == 0
+
+
+def test_an_address_that_a_never_ready_group_gets_later_is_held_back_too(tmp_path: Path) -> None:
+    with simulated(1, lambda _: Behaviour(ready_time=9.0)) as sim:
+        sim.start()
+        shop = add_shop(sim, on("127.0.0.1:0"))
+        add_shop(sim, on("127.0.0.1:0", f"unix:{tmp_path / 's'}", "127.0.0.2:0"))
+        _, _, other = shop.sockets
+        assert code_of_connecting_to(tmp_path / "s") == errno.ECONNREFUSED
+        assert not is_let_in(other.sock.getsockname())
+        sim.until(lambda: shop.roster.count(Phase.READY) == 1)
+        assert code_of_connecting_to(tmp_path / "s") == 0
+        assert is_let_in(other.sock.getsockname())
+
+
+@pytest.mark.parametrize("readiness", ["up", "notify"])
+def test_a_port_of_a_program_is_closed_until_it_is_up_unless_it_says_so_itself(
+    readiness: str, tmp_path: Path
+) -> None:
+    """It may try its own port before it says so. A Unix socket is handed over as it must be."""
+    with simulated(1) as sim:
+        sim.start()
+        whole = program()
+        command = replace(whole.command, readiness=readiness)
+        shop = add_shop(
+            sim, bound(replace(whole, command=command), "127.0.0.1:0", f"unix:{tmp_path / 's'}")
+        )
+        port = next(iter(shop.sockets)).sock.getsockname()
+        assert is_let_in(port) is (readiness == "notify")
+        assert code_of_connecting_to(tmp_path / "s") == 0
+        sim.until(lambda: shop.roster.count(Phase.READY) == 1)
+        assert is_let_in(port)
+
+
+def test_a_dropped_address_stays_closed_where_the_reload_that_names_it_is_refused(
+    both: Simulation,
+) -> None:
+    """Its queue waits for a worker, and another group's address cannot be had."""
+    port, _ = both.group.sockets
+    before = both.configs
+    with (
+        connected(socket.AF_INET, port.sock.getsockname()),
+        socket.create_server(("127.0.0.1", 0)) as taken,
+    ):
+        kill_all(both)
+        ending.drop(both.group, ["127.0.0.1:0"])
+        both.configs = {**before, "shop": on(f"127.0.0.1:{taken.getsockname()[1]}")}
+        with pytest.raises(BindError):
+            reload.begin(both.cluster, "test")
+        assert port.dropped
+        assert not is_let_in(port.sock.getsockname())

@@ -5,6 +5,7 @@ import errno
 import os
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -74,6 +75,9 @@ class FakeSource:
 
     def family_of(self, fd: int) -> int:
         return socket.AF_INET
+
+    def listens(self) -> bool:
+        return True
 
     def refuse_newcomers(self) -> None:
         self.refuses = True
@@ -388,6 +392,31 @@ def test_an_error_of_ours_is_reported_not_swallowed(bench: Bench) -> None:
 
 def raise_(error: Exception) -> None:
     raise error
+
+
+def test_a_unix_socket_that_does_not_listen_yet_is_looked_at_again(
+    board: Scoreboard, loop: asyncio.AbstractEventLoop, tmp_path: Path
+) -> None:
+    """The master has it listen a moment after the worker has said that it is ready."""
+    sock = socket.socket(socket.AF_UNIX)
+    sock.bind(str(tmp_path / "s"))
+    acceptor = Acceptor(loop, FakeHost(), Echo, Gate(board, 0, 10), raise_)
+    acceptor.add(Listener("x", sock))
+    acceptor.start()
+
+    async def talk() -> bytes:
+        while acceptor._timer is None:  # until its first try has failed
+            await asyncio.sleep(0)
+        sock.listen(1)
+        reader, writer = await asyncio.open_unix_connection(sock.getsockname())
+        writer.write(b"hello")
+        said = await reader.readexactly(5)
+        writer.close()
+        await writer.wait_closed()
+        return said
+
+    assert loop.run_until_complete(asyncio.wait_for(talk(), 30)) == b"hello"
+    acceptor.close()
 
 
 class Echo(asyncio.Protocol):
