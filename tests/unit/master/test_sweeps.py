@@ -127,6 +127,27 @@ def test_the_last_workers_that_are_killed_while_they_drain_are_replaced() -> Non
             serve_by_one_more(sim, client)
 
 
+@pytest.mark.parametrize("killed", [True, False])
+def test_whether_a_connection_waits_at_a_unix_socket_is_known_by_how_the_last_worker_ended(
+    tmp_path: Path, killed: bool
+) -> None:
+    """The kernel does not tell, once such a socket is closed to newcomers."""
+    how = Behaviour(drain_time=5.0)
+    with contextlib.closing(Simulation(on(f"unix:{tmp_path / 's'}"), lambda _: how)) as sim:
+        sim.start()
+        with waiting(sim) as client:
+            stop(sim)
+            sim.until(lambda: sim.group.roster.count(Phase.DRAINING) == 1)
+            spawned = len(sim.find(Kind.SPAWNED))
+            if killed:
+                sim.kernel.kill(sim.kernel.workers()[0].pid, signal.SIGKILL)
+                serve_by_one_more(sim, client)
+            else:
+                client.served()
+                sim.until(lambda: sim.loop.over)
+            assert len(sim.find(Kind.SPAWNED)) - spawned == killed
+
+
 def test_deaths_of_those_that_the_pause_sent_away_do_not_end_it() -> None:
     """A worker that was paused leaves, or is killed, while the one that empties them starts."""
     with simulated(2, lambda _: Behaviour(drain_time=5.0, ready_time=2.0)) as sim:
@@ -304,6 +325,19 @@ def is_let_in(where: Any) -> bool:
         client.setblocking(False)
         client.connect_ex(where)
         return bool(select.select([], [client], [], 0)[1])
+
+
+def test_an_address_that_is_dropped_lets_no_connection_in_while_its_queue_is_emptied(
+    both: Simulation,
+) -> None:
+    port = next(iter(both.group.sockets))
+    where = port.sock.getsockname()
+    with connected(socket.AF_INET, where):
+        kill_all(both)
+        assert is_let_in(where)
+        ending.drop(both.group, ["127.0.0.1:0"])
+        assert port in list(both.group.sockets)
+        assert not is_let_in(where)
 
 
 def test_a_group_added_by_a_reload_lets_no_connection_in_before_a_worker_is_ready() -> None:
