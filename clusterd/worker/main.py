@@ -292,12 +292,12 @@ class Life:
             os.close(fd)
 
     def _empty(self, name: str, fd: int) -> None:
-        """Also while draining: clients that wait there have nobody else."""
-        if self.stage is Stage.BOOTING:
-            os.close(fd)
-        else:
-            listener = self._listener(name, socket.socket(fileno=fd), gated=False)
-            self.acceptor.empty(listener)
+        """Accept what waits in a listener. Only workers that have been ready get one.
+
+        Also while draining: the clients that wait there are served by no other process.
+        """
+        listener = self._listener(name, socket.socket(fileno=fd), gated=False)
+        self.acceptor.empty(listener)
 
     def _on_master_gone(self) -> None:
         self._alone = True
