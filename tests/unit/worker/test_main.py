@@ -373,6 +373,24 @@ def test_a_listener_that_is_dropped_is_emptied_before_it_closes(start: Start) ->
     assert worker.stop() == Exit.OK
 
 
+def test_a_listener_is_emptied_by_a_worker_that_drains_too(start: Start) -> None:
+    """It was ready when the master chose it."""
+    worker = start()
+    with (
+        worker.connect() as busy,
+        socket.create_server(("127.0.0.1", 0)) as other,
+        socket.create_connection(other.getsockname()) as client,
+    ):
+        busy.sendall(b"GET /hang HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert worker.ask() == "open"
+        worker.channel.send(Drain("stop", 60.0, last=True))
+        worker.hear(Draining)
+        worker.channel.send(Empty(["other"]), [other.fileno()])
+        assert worker.ask(client=client) == "open"
+        worker.channel.send(Drain("stop", 0.1, last=True))
+        assert worker.wait() == Exit.OK
+
+
 @pytest.mark.parametrize("lasts", [False, True])
 def test_without_a_master_it_closes_its_listeners_to_newcomers(start: Start, lasts: bool) -> None:
     """But not those that a later life of the cluster goes on with."""
