@@ -20,6 +20,7 @@ KUBERNETES_GRACE = 30.0  # seconds: terminationGracePeriodSeconds where nobody s
 LEAST_MEMORY = 48 * 2**20  # bytes that a worker of even a small application takes by itself
 MOST = 12  # modules that a finding names; the rest is counted
 SOON = 14 * 86400.0  # seconds before a certificate expires in which it is worth a word
+LOG_REMEDY = "Make the directory, give the right, or name another file."
 CROWD = 2  # workers a CPU from which asynchronous ones only take time from each other
 
 
@@ -372,7 +373,7 @@ def control(facts: Facts) -> Iterator[Finding]:
 
 def logs(facts: Facts) -> Iterator[Finding]:
     if facts.log_error:
-        yield Finding("log_file", FAIL, facts.log_error, "Make the directory, or give the right.")
+        yield Finding("log_file", FAIL, facts.log_error, LOG_REMEDY)
 
 
 def extras(facts: Facts) -> Iterator[Finding]:

@@ -27,7 +27,7 @@ from clusterd.config.settings import Config
 from clusterd.core.errors import BindError, ClusterdError, ConfigError
 from clusterd.core.units import parse_seconds
 from clusterd.ipc.client import Client
-from clusterd.kernel import privileges
+from clusterd.kernel import own_files, privileges
 from clusterd.master.holder import owner_of
 from clusterd.master.listener import attempt
 from clusterd.master.sockets import somaxconn
@@ -177,12 +177,17 @@ def _user(config: Config) -> tuple[str, str] | None:
 
 
 def _log(groups: Mapping[str, Config]) -> str:
+    """Return why the log could not be opened, or ''."""
     path = next((one.log.log_file for one in groups.values()), "")
-    if not path:
+    if not path or own_files.descriptor_of(path) is not None:
         return ""
-    if os.path.exists(path):
-        return "" if os.access(path, os.W_OK) else f"{path} may not be written to"
-    return writable(os.path.dirname(path))
+    owners = privileges.users(config.limits.user for config in groups.values())
+    try:
+        if reason := own_files.fault(path, owners):
+            return f"{path} would not be opened: {reason}"
+    except OSError:
+        return writable(os.path.dirname(path))
+    return "" if os.access(path, os.W_OK) else f"{path} may not be written to"
 
 
 def probe(config: Config, home: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ What is imported here stays in the master for life: no asyncio, no ssl, no psuti
 import functools
 import os
 import sys
+from collections.abc import Mapping
 
 import click
 
@@ -18,7 +19,7 @@ from clusterd.config.place import identity
 from clusterd.config.settings import TABLE, Config
 from clusterd.core import log
 from clusterd.core.errors import ConfigError
-from clusterd.kernel import faulty
+from clusterd.kernel import faulty, own_files, privileges
 from clusterd.kernel.child import Ahead
 from clusterd.kernel.real import Kernel
 from clusterd.master import run as master
@@ -53,7 +54,7 @@ def run(ahead: Ahead | None, /, ready_fd: int | None, **values: object) -> int:
     reread = functools.partial(decide, given, home)
     groups = reread()
     config = next(iter(groups.values()))  # what is said below is for all groups
-    descriptor = open_log(config.log.log_file)
+    descriptor = open_log(config.log.log_file, groups)
     log.set_up(descriptor, config.log.log_format, config.log.log_level, identity(config.place))
     if os.isatty(2):
         greet(groups)
@@ -68,12 +69,13 @@ def run(ahead: Ahead | None, /, ready_fd: int | None, **values: object) -> int:
     )
 
 
-def open_log(path: str) -> int:
-    """The descriptor that log lines go to."""
+def open_log(path: str, groups: Mapping[str, Config]) -> int:
+    """Return the descriptor that log lines go to. Raises ConfigError."""
     if not path:
         return 2
+    owners = privileges.users(config.limits.user for config in groups.values())
     try:
-        return log.open_file(path)
+        return own_files.open_log(path, owners)
     except OSError as error:
         flag = TABLE["log_file"].flag
         raise ConfigError(f"{flag}: {path} cannot be opened: {error.strerror}") from None

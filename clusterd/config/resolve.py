@@ -194,6 +194,8 @@ def _finish(values: dict[str, Any], origins: dict[str, str], cwd: Path) -> None:
     if values["app"].endswith("()"):
         values["app"] = values["app"].removesuffix("()")
         values["factory"], origins["factory"] = True, origins["app"]
+    if values["log_file"] == "-":  # the name that standard error has in gunicorn
+        values["log_file"] = ""
     for name, row in TABLE.items():
         if row.about.kind is Kind.PATH and values[name]:
             values[name] = _absolute(cwd, values[name])

@@ -38,7 +38,8 @@ class LogSettings:
 
     log_file: str = setting(
         "",
-        "File that log lines are appended to; reopened on USR1.",
+        "File that log lines are appended to; reopened on USR1. It is no link, FIFO or device, but "
+        "/dev/stdout, /dev/stderr and /dev/fd/N are descriptors that clusterd was started with.",
         Kind.PATH,
         metavar="FILE",
         shown="standard error",

@@ -18,7 +18,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 LOGGER = "clusterd"
-MODE = 0o640  # the log may hold what users sent: not for everybody
 COLOURS = {logging.WARNING: ("\x1b[33m", "\x1b[0m"), logging.ERROR: ("\x1b[31m", "\x1b[0m")}
 # What a peer or an app put into a message must neither forge a line nor drive a terminal.
 ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
@@ -246,11 +245,6 @@ class FdHandler(logging.Handler):
             os.write(2, f"clusterd: cannot write to the log: {error.strerror}\n".encode())
         except OSError:
             pass  # nobody is listening at all
-
-
-def open_file(path: str) -> int:
-    """A descriptor that appends to the log file: at start, and again at a reopen. OSError."""
-    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, MODE)
 
 
 def is_json(style: str, fd: int) -> bool:

@@ -4,12 +4,13 @@ The master keeps what it was started with, since it binds, signals and reopens. 
 is to run an application or a command goes through `apply` first, and what it forks inherits that.
 """
 
+import contextlib
 import grp
 import os
 import pwd
 import resource
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -88,6 +89,15 @@ def _group(text: str) -> int:
         return grp.getgrnam(text).gr_gid
     except KeyError:
         raise ConfigError(f"user: there is no group {text!r}") from None
+
+
+def users(settings: Iterable[str]) -> set[int]:
+    """Return the users that settings of `user` name; none for those that are empty or unknown."""
+    found = set()
+    for text in filter(None, settings):
+        with contextlib.suppress(ConfigError):
+            found.add(identity(text).uid)
+    return found
 
 
 def is_root_by_default(user: str) -> bool:

@@ -9,13 +9,13 @@ from clusterd.config.commands import check_size
 from clusterd.config.convert import convert
 from clusterd.config.cpus import available_cpus
 from clusterd.config.settings import TABLE
-from clusterd.core import log
 from clusterd.core.errors import BindError, ConfigError
 from clusterd.core.events import Kind
 from clusterd.fleet.goal import Mode
 from clusterd.fleet.lifecycle import Phase
 from clusterd.ipc.messages import Dump as DumpOrder
 from clusterd.ipc.messages import Quit, Reopen
+from clusterd.kernel import own_files, privileges
 from clusterd.master import reload, sequence, vitals
 from clusterd.master.cluster import Cluster
 from clusterd.master.ending import stop_group
@@ -191,9 +191,10 @@ def dump(group: Group, rows: list[int]) -> list[int]:
 def reopen(cluster: Cluster) -> None:
     """Open the log file anew (it was rotated) and pass it on. Raises ConfigError."""
     path = cluster.config.log.log_file
-    if path:
+    if path and own_files.descriptor_of(path) is None:
+        users = (group.config.limits.user for group in cluster.groups.values())
         try:
-            fd = log.open_file(path)
+            fd = own_files.open_log(path, privileges.users(users))
         except OSError as error:
             reason = f"{path} cannot be opened: {error.strerror}"
             cluster.note(Kind.TROUBLE, reason=reason, next="the old file is written to")

@@ -5,11 +5,16 @@ import os
 from pathlib import Path
 
 from clusterd.core.errors import ConfigError
+from clusterd.kernel import own_files
+
+LONGEST = 32  # bytes that are read: more than any number and its end of line
 
 
 def write(path: str) -> None:
     """Put our pid there, in one step. Raises ConfigError: another clusterd that runs is named
-    there, or it cannot be written. What a killed master left is overwritten."""
+    there, what is there is no file of ours, or it cannot be written. What a killed master left is
+    overwritten."""
+    _refuse(path)
     other = read(path)
     if other not in (0, os.getpid()) and _is_ours(other):
         raise ConfigError(
@@ -29,10 +34,19 @@ def write(path: str) -> None:
         raise ConfigError(f"pid_file: {path} cannot be written: {error.strerror}") from None
 
 
+def _refuse(path: str) -> None:
+    """Raise ConfigError where what is at the path is not a file that we may replace."""
+    with contextlib.suppress(OSError):  # nothing is there, or it turns out when it is written
+        if reason := own_files.fault(path):
+            raise ConfigError(
+                f"pid_file: {path} cannot be written: {reason}", "remove it, or name another file"
+            )
+
+
 def read(path: str) -> int:
-    """The pid that is written there, or 0."""
+    """Return the pid that is written there, or 0. Never waits."""
     try:
-        return int(Path(path).read_text())
+        return int(own_files.read(path, LONGEST))
     except (OSError, ValueError):
         return 0
 

@@ -69,7 +69,13 @@ def test_a_worker_short_of_descriptors_pauses_and_recovers(tmp_path: Path) -> No
 
 
 def test_a_full_disk_under_the_log_stops_nothing(tmp_path: Path) -> None:
-    with serving(tmp_path, "tell:app", "--log-file", "/dev/full") as server:
+    with (
+        open("/dev/full", "wb") as full,
+        running(
+            tmp_path, "tell:app", "--log-file", f"/dev/fd/{full.fileno()}", keep=(full.fileno(),)
+        ) as server,
+    ):
+        server.ready()
         with pytest.raises(AssertionError, match="500"):
             server.get("/fail")
         assert server.get()

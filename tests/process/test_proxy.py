@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.authority import Authority
 from tests.support.proxies import CLIENT, LIMIT, ask
-from tests.support.server import serving
+from tests.support.server import running, serving
 
 FORGED = {"X-Forwarded-For": "198.51.100.66", "X-Forwarded-Proto": "https"}
 HEADER = b"PROXY TCP4 203.0.113.7 198.51.100.1 4711 443\r\n"
@@ -122,15 +122,15 @@ def test_the_access_log(tmp_path: Path, style: str) -> None:
 
 def test_a_log_that_nobody_reads_keeps_nobody_waiting(tmp_path: Path) -> None:
     """Its pipe is full after some hundred lines; each is counted, and that is told afterwards."""
-    fifo = tmp_path / "log"
-    os.mkfifo(fifo)
-    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
-    options = ("--access-log", "--log-file", str(fifo), "--log-level", "warning")
+    reader, log = os.pipe()
+    os.set_blocking(reader, False)
+    options = ("--access-log", "--log-file", f"/proc/self/fd/{log}", "--log-level", "warning")
     path = "/" + "a" * 200
     with (
         os.fdopen(reader, "rb", buffering=0) as pipe,
-        serving(tmp_path, "recorder:app", *options, workers=1) as server,
-        contextlib.closing(server.connect()) as client,
+        os.fdopen(log, "wb", buffering=0),
+        running(tmp_path, "recorder:app", "-w", "1", *options, keep=(log,)) as server,
+        contextlib.closing(server.ready().connect()) as client,
     ):
         for _ in range(900):
             server.get(path, client)

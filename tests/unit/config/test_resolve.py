@@ -178,6 +178,12 @@ def test_paths_are_absolute_and_links_are_kept(tmp_path: Path) -> None:
     assert config.log.log_file == ""
 
 
+def test_a_dash_is_standard_error(tmp_path: Path) -> None:
+    """As in gunicorn; and not a file of that name."""
+    assert load({"log_file": "-"}, {}, tmp_path).log.log_file == ""
+    assert load({"log_file": "./-"}, {}, tmp_path).log.log_file == f"{tmp_path}/-"
+
+
 def test_a_config_survives_the_wire(tmp_path: Path) -> None:
     config = load({"app": "shop:app", "bind": ("unix:x,mode=600", "[::1]:0")}, {}, tmp_path)
     assert Config.from_wire(json.loads(json.dumps(config.to_wire()))) == config

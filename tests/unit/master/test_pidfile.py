@@ -50,7 +50,7 @@ def test_a_place_that_cannot_be_had_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be written: No such file or directory"):
         pidfile.write(str(tmp_path / "none" / "pid"))
     (tmp_path / "pid").mkdir()
-    with pytest.raises(ConfigError, match="cannot be written: Is a directory"):
+    with pytest.raises(ConfigError, match="cannot be written: it is a directory, not a"):
         pidfile.write(str(tmp_path / "pid"))
     assert [each.name for each in tmp_path.iterdir()] == ["pid"]
 
