@@ -16,7 +16,12 @@ from typing import Protocol
 
 from clusterd.core.errors import ConfigError
 from clusterd.kernel.fork import fork_into
-from clusterd.kernel.process import set_dumpable, set_no_new_privs, signal_group
+from clusterd.kernel.process import (
+    drop_inheritable_capabilities,
+    set_dumpable,
+    set_no_new_privs,
+    signal_group,
+)
 
 LEFT = -1  # a limit or an umask that stays as it is
 NAME_A_USER = (
@@ -163,6 +168,7 @@ def _change_ids(wanted: Identity) -> None:
         os.setgroups([wanted.gid])
     os.setresgid(wanted.gid, wanted.gid, wanted.gid)
     os.setresuid(wanted.uid, wanted.uid, wanted.uid)
+    drop_inheritable_capabilities()
 
 
 def kill_group_as(user: str, leader: int) -> int:

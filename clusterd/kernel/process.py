@@ -13,6 +13,8 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
+# capset(2): twice three words, which are effective, permitted and inheritable capabilities.
+_CAPABILITY_VERSION_3 = 0x20080522
 
 
 def open_standard_streams() -> None:
@@ -55,6 +57,22 @@ def set_dumpable() -> None:
 def set_no_new_privs() -> None:
     """We and what we start gain nothing by set-user-ID files (PR_SET_NO_NEW_PRIVS, Linux 3.5)."""
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def drop_inheritable_capabilities() -> None:
+    """Empty our inheritable capabilities, which a change of user leaves as they are.
+
+    Some container managers (systemd-nspawn, Docker before 20.10.14: CVE-2022-24769) start processes
+    with a full set. A program with inheritable file capabilities would gain from it.
+    """
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    data = (ctypes.c_uint32 * 6)()
+    if _LIBC.capget(header, data) != 0 or not (data[2] or data[5]):
+        return
+    data[2] = data[5] = 0
+    if _LIBC.capset(header, data) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
 
 
 def start_ticks(pid: int) -> int:

@@ -42,13 +42,13 @@ print(json.dumps({
 """
 
 
-def told(**limits: object) -> subprocess.CompletedProcess[str]:
+def told(*prefix: str, **limits: object) -> subprocess.CompletedProcess[str]:
     """A process that takes these limits on, and says what it is then."""
     wrapper = opening()
     if wrapper is None:
         pytest.skip("the interpreter is closed to others, and no mount namespace can open it")
     return subprocess.run(
-        [*wrapper, sys.executable, "-c", TELL, json.dumps(limits)],
+        [*wrapper, *prefix, sys.executable, "-c", TELL, json.dumps(limits)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -56,8 +56,8 @@ def told(**limits: object) -> subprocess.CompletedProcess[str]:
     )
 
 
-def applied(**limits: object) -> dict[str, Any]:
-    done = told(**limits)
+def applied(*prefix: str, **limits: object) -> dict[str, Any]:
+    done = told(*prefix, **limits)
     assert done.returncode == 0, done.stderr
     told_: dict[str, Any] = json.loads(done.stdout)
     return told_
@@ -100,6 +100,13 @@ def test_the_user_is_given_up_in_all_ids_groups_and_capabilities() -> None:
     assert found["nice"] == os.nice(0) - 1  # taken while it still could
     assert found["environ"] == {"USER": "nobody", "LOGNAME": "nobody", "HOME": nobody.pw_dir}
     assert found["owner"] == nobody.pw_uid  # the process is dumpable again
+
+
+@superuser
+def test_inheritable_capabilities_are_given_up_too() -> None:
+    inheriting = ("setpriv", "--inh-caps=+kill")
+    assert int(applied(*inheriting)["status"]["CapInh"][0], 16) != 0
+    assert int(applied(*inheriting, user="nobody")["status"]["CapInh"][0], 16) == 0
 
 
 @superuser
