@@ -9,7 +9,8 @@ from clusterd.cli.here import client
 from clusterd.cli.memory import measure
 from clusterd.cli.options import which_cluster
 from clusterd.cli.steer import group_option, meant
-from clusterd.core.stacks import fold
+from clusterd.core.stacks import NO_STACKS, fold
+from clusterd.kernel.unwind import stacks_from_outside
 from clusterd.observe.line import event_line
 from clusterd.observe.memory import as_object, memory_table
 from clusterd.observe.snapshot import Snapshot
@@ -60,8 +61,14 @@ def dump(as_json: bool, everything: bool, group: str | None, **values: Any) -> N
 
     The application's frames are shown; those of clusterd and of libraries are counted, except the
     newest one of each thread or task, which tells what it waits for. --all shows every frame.
+
+    On Python 3.15 and newer the threads of a worker that does not run at all, e.g. one stopped by
+    SIGSTOP, are read from its memory, as far as this user may trace it.
     """
     reply = client(values).ask("dump", **meant(group))
+    for one in reply.get("dumps", ()):
+        if one.get("text") == NO_STACKS and (stacks := stacks_from_outside(one["pid"])):
+            one["text"] = f"{NO_STACKS}; this is read from its memory:\n{stacks}"
     if as_json:
         click.echo(json.dumps(reply, indent=2))
         return

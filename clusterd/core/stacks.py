@@ -20,6 +20,8 @@ LIBRARY = re.compile(r".*/lib(?:64)?/python3\.\d+/([^/]+)")  # of any installati
 SECTION = re.compile(r"(?:thread|task|\d+ tasks, one of them) ")
 # The task that waits for shutdown all the time, in the application's code: the least of news.
 LIFESPAN = "task lifespan"
+# What stands for the stacks of a process in which not even a signal's handler ran.
+NO_STACKS = "it did not even answer the signal"
 MOST_NAMES = 4  # of packages, or of threads and tasks, that a folded line names
 APP, OWN, LIB, STDLIB, NOTE = "app", "own", "lib", "stdlib", "note"
 

@@ -9,6 +9,7 @@ from clusterd.config.address import NO_TLS
 from clusterd.core.errors import Bug
 from clusterd.core.events import Kind
 from clusterd.core.imports import DOCS, PRICE
+from clusterd.core.stacks import NO_STACKS
 from clusterd.fleet.backoff import GROWN_UP
 from clusterd.fleet.goal import Mode
 from clusterd.fleet.lifecycle import Cue, Phase, step
@@ -471,7 +472,7 @@ def dump_over(group: Group, row: int) -> None:
         return  # its other threads run nothing of Python's
     if not dump.asked and vitals.starved(group, worker):
         return
-    text = dump.text.decode("utf-8", "replace") or "it did not even answer the signal"
+    text = dump.text.decode("utf-8", "replace") or NO_STACKS
     is_blocked = vitals.dumped(group, worker, text)
     if is_blocked:
         vitals.ask_threads(group, worker)

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -115,3 +116,22 @@ def test_a_dump_begins_with_the_applications_frames(tmp_path: Path) -> None:
     assert short[-2].endswith(": --all shows them")
     assert [line for line in whole if "runpy" in line]
     assert len(whole) > 2 * len(short)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 15), reason="only newer Pythons read foreign stacks")
+def test_the_stack_of_a_stopped_worker_is_read_from_its_memory(tmp_path: Path) -> None:
+    with gate() as door, serving(tmp_path, workers=1, GATE=str(door.path)) as server:
+        client = server.connect()
+        client.request("GET", "/busy-in-c")
+        visitor = door.next()
+        (worker,) = server.workers()
+        os.kill(worker["pid"], signal.SIGSTOP)
+        server.event("halted", pid=worker["pid"])
+        lines = printed(server, "dump").splitlines()
+        os.kill(worker["pid"], signal.SIGCONT)
+        visitor.sock.close()
+        client.close()
+
+    assert lines[1].startswith("it did not even answer the signal; this is read from its memory")
+    assert lines[2] == "thread MainThread"
+    assert [line for line in lines if "in busy_in_c" in line]
