@@ -24,7 +24,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     where nobody writes bytecode (measured: 0.15 s of CPU time a process)."""
     restore_interrupts()
     if not hasattr(session.config, "workerinput"):  # once, not in each process of xdist
-        compileall.compile_dir(PACKAGE, quiet=1)
+        compileall.compile_dir(PACKAGE, quiet=2)  # the tree may be read-only
     # Bytecode is told from its source by size and whole seconds: apps that tests rewrite must have
     # none.
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"

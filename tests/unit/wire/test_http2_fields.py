@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from hpack import Decoder, NeverIndexedHeaderTuple
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from clusterd.wire import http2_fields
@@ -48,7 +48,6 @@ def test_statuses(status: int) -> None:
     assert decoded(status_field(status)) == [(b":status", b"%d" % status)]
 
 
-@settings(deadline=None)
 @given(
     st.from_regex(r"[a-z0-9-]{1,300}", fullmatch=True).map(str.encode) | st.sampled_from([*STATIC]),
     st.binary(max_size=20_000),
@@ -57,7 +56,6 @@ def test_any_field_is_read_as_it_was_written(name: bytes, value: bytes) -> None:
     assert decoded(literal(name, value)) == [(name, value)]
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**40), st.integers(4, 7))
 def test_integers(value: int, bits: int) -> None:
     """RFC 7541 §5.1, read as the RFC has it."""

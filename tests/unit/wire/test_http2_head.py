@@ -4,7 +4,7 @@ import contextlib
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from clusterd.core.errors import PeerError
@@ -189,7 +189,6 @@ def test_what_is_remembered_is_bounded() -> None:
         assert 0 < len(table) <= 2048
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.binary(max_size=12), st.binary(max_size=12)), max_size=8), st.booleans()
 )
