@@ -34,7 +34,7 @@ kind = " (optimised build)" if "--enable-optimizations" in options else " (plain
 found = {"python": platform.python_version() + kind}
 for name in (
     "clusterd", "uvicorn", "gunicorn", "gunicorn_h1c", "granian", "freastal", "uvloop", "httptools",
-    "websockets", "watchfiles", "jinja2", "hdrhistogram",
+    "websockets", "watchfiles", "jinja2", "hdrhistogram", "numpy", "matplotlib",
 ):
     try:
         found[name] = metadata.version(name)
@@ -55,7 +55,8 @@ class Environment:
 def prepare(python: str | None, peers: bool) -> Environment:
     """An environment with clusterd and its peers, made once per interpreter under `.bench/`.
 
-    Without peers (the smoke run) nothing is installed: the current interpreter is used.
+    Without peers (the smoke run, --as-installed) nothing is installed: the interpreter is used with
+    what it has.
     """
     if python is not None:
         # Absolute, for servers run elsewhere; not resolved, or a venv's python loses its packages.

@@ -37,6 +37,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, help="rounds (kills, reloads) instead of the usual")
     parser.add_argument("--smoke", action="store_true", help="tiny runs of clusterd alone, for CI")
     parser.add_argument("--python", metavar="PATH", help="the interpreter that the servers run on")
+    parser.add_argument(
+        "--as-installed",
+        action="store_true",
+        help="install nothing: the interpreter is used with the packages that it has",
+    )
     parser.add_argument("--servers", metavar="A,B", default="", help="only these servers")
     parser.add_argument("--results", type=Path, metavar="FOLDER", help="where to record")
     parser.add_argument("--no-record", action="store_true", help="show the figures only")
@@ -64,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
     proc.adopt_orphans()
     # So that a driver that is stopped stops its servers, as it does on Ctrl-C.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    used = environment.prepare(options.python, peers=not options.smoke)
+    used = environment.prepare(options.python, peers=not (options.smoke or options.as_installed))
     session = Session(used, only, options.rounds, options.smoke)
     recording = not (options.smoke or options.no_record)
     folder = (options.results or report.RESULTS) if recording else None
@@ -84,7 +89,7 @@ def _run_one(name: str, session: Session, folder: Path | None) -> bool:
         outcome.notes.append(f"{len(left)} processes outlived their server and were killed")
     print(report.show(name, outcome), flush=True)
     print(f"  ({time.perf_counter() - begun:.0f} s)", flush=True)
-    if folder is not None:
+    if folder is not None and outcome.samples:  # a scenario that cannot run here keeps its record
         report.record(name, outcome, session.environment, machine, folder)
         report.write_page(ALL, folder)
     return all(figure.reached for figure in outcome.figures if figure.exact)

@@ -48,6 +48,7 @@ CLUSTERD = Server(
     "clusterd",
     "{python} -m clusterd.cli.main run {app}:app -b 127.0.0.1:{port} -w {workers}",
 )
+CLUSTERD_FOLDER = replace(CLUSTERD, command=CLUSTERD.command + " --app-dir {folder}")
 CLUSTERD_UNGATED = Server(
     "clusterd-ungated",
     CLUSTERD.command,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,8 @@ from benchmarks import servers, turns
 from benchmarks.clients import Ask
 from benchmarks.environment import Environment
 from benchmarks.outcome import Outcome
+from benchmarks.run import _run_one
+from benchmarks.scenarios import lazy_imports
 from benchmarks.session import Session
 from benchmarks.turns import Contest, Measure
 
@@ -83,3 +86,24 @@ def test_our_own_failure_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """A benchmark that leaves clusterd out would say nothing."""
     with contest(monkeypatch, servers.CLUSTERD) as held, pytest.raises(OSError, match="it broke"):
         held.hold(rounds=2, turns=2)
+
+
+@pytest.mark.parametrize(
+    ("versions", "missing"),
+    [
+        ({"python": "3.14.8 (plain build)"}, "3.15 or newer, and this is 3.14.8"),
+        ({"python": "3.15.0", "numpy": "2.4"}, "matplotlib not installed"),
+        ({}, "3.15 or newer"),
+    ],
+)
+def test_lazy_imports_are_measured_only_where_there_are_any(
+    versions: dict[str, str], missing: str
+) -> None:
+    outcome = lazy_imports.run(session(**versions))
+    assert outcome.samples == {}
+    assert missing in outcome.notes[0]
+
+
+def test_a_scenario_that_cannot_run_here_keeps_its_record(tmp_path: Path) -> None:
+    assert _run_one("lazy_imports", session(), tmp_path)
+    assert list(tmp_path.iterdir()) == []
