@@ -1,8 +1,9 @@
-"""A root of Debian forky with the newest Pythons, made once by debootstrap and kept.
+"""A root of Debian forky with the newest Pythons and systemd, made once by debootstrap and kept.
 
 A command runs in it by systemd-nspawn without a boot, in the network of this machine, as root, with
-this tree as /src. What it changes in the root is thrown away. Needs root, debootstrap and
-systemd-nspawn (of systemd-container).
+this tree as /src; `boot` runs one under its systemd (262), as tests.box does. What a command
+changes in the root is thrown away. Needs root, debootstrap and systemd-nspawn (of
+systemd-container).
 """
 
 import os
@@ -16,9 +17,10 @@ from tests.box import rig as box
 ROOT = Path(__file__).parents[2]
 SUITE = "forky"
 VERSIONS = ("3.14", "3.15")
+BOOTED = VERSIONS[0]  # the Python of services under its systemd
 MIRROR = "http://deb.debian.org/debian"
 # A compiler and headers for packages that have no wheels for a Python this new.
-PACKAGES = "ca-certificates,gcc,libc6-dev,procps,zlib1g-dev"
+PACKAGES = "ca-certificates,gcc,libc6-dev,procps,systemd,systemd-sysv,zlib1g-dev"
 LIMIT = 1500  # seconds
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 
@@ -90,10 +92,15 @@ def fill(command: list[str], fresh: Path) -> None:
         raise box.Unavailable(f"{' '.join(command[:4])} … failed: {done.stdout[-800:]}")
 
 
-def run(version: str, command: list[str]) -> box.Outcome:
-    """Run a command with this version of Python first in its PATH. Raises box.Unavailable."""
+def run(version: str, command: list[str], keep: Path | None = None) -> box.Outcome:
+    """Run a command with this version of Python first in its PATH. Raises box.Unavailable.
+
+    `keep` is a directory of ours that the command finds as /keep.
+    """
     where = environment(version)
     inside = [*nspawn(), f"--bind-ro={where}:/venv"]
+    if keep is not None:
+        inside.append(f"--bind={keep.resolve()}:/keep")
     inside.append("--setenv=PATH=/venv/bin:/usr/sbin:/usr/bin:/sbin:/bin")
     done = subprocess.run(
         [*inside, *command],
@@ -105,3 +112,9 @@ def run(version: str, command: list[str]) -> box.Outcome:
         check=False,
     )
     return box.Outcome(done.returncode, done.stdout)
+
+
+def boot(command: list[str]) -> box.Outcome:
+    """Run a command under the root's systemd, where BOOTED has our packages; raises Unavailable."""
+    packages = environment(BOOTED) / f"lib/python{BOOTED}/site-packages"
+    return box.boot(root(), packages, command)

@@ -41,6 +41,11 @@ def systemctl(*words: str) -> str:
     return done.stdout
 
 
+def systemd() -> int:
+    """Return the version of the systemd that runs."""
+    return int(call("systemctl", "--version").stdout.split()[1])
+
+
 class Service:
     """One service, its code and its place."""
 
@@ -102,6 +107,12 @@ class Service:
 
     def kill(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
+
+    def crash(self) -> None:
+        """Kill the master, and wait until systemd has started another that is ready."""
+        before = self.pid
+        self.kill(signal.SIGKILL)
+        self.until(lambda: self.pid not in (0, before) and self.show("ActiveState") == "active")
 
 
 def answer(client: socket.socket) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.box.inside.service import CLUSTERD, UNITS, Service, answer, call, systemctl
+from tests.box.inside.service import CLUSTERD, UNITS, Service, answer, call, systemctl, systemd
 
 pytestmark = [pytest.mark.systemd, pytest.mark.timeout(90)]
 # Where our packages are; and times that a test can wait for.
@@ -164,3 +164,28 @@ def test_a_request_from_before_the_start_is_answered(lazy: Service) -> None:
     assert lazy.pid not in (0, before)
     systemctl("stop", "lazy")  # the socket listens on, and starts it again
     assert "200 OK" in answer(lazy.ask())
+
+
+@pytest.fixture
+def often() -> Iterator[Service]:
+    """A service that is started again as its unit says: RestartSec= grows by RestartSteps=."""
+    service = Service("often", 8005, "-w", "1", "--min-ready", "0")
+    service.change(QUICK[0])
+    systemctl("start", "often")
+    yield service
+    systemctl("stop", "often")
+
+
+def test_a_restart_is_as_quick_as_the_first_once_the_service_was_healthy(often: Service) -> None:
+    """RESTART_RESET=1; otherwise each restart is later than the one before, for ever."""
+    if systemd() < 258:
+        pytest.skip("systemd counts restarts for ever before 258")
+    first = often.show("RestartUSecNext")
+    for number in range(3):
+        often.crash()
+        assert int(often.show("NRestarts")) == number + 1
+    assert often.show("RestartUSecNext") != first
+    often.until(lambda: often.show("NRestarts") == "0")  # half a minute of serving
+    assert often.show("RestartUSecNext") == first
+    often.crash()
+    assert often.show("NRestarts") == "1"
