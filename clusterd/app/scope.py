@@ -1,5 +1,7 @@
 """The ASGI scope of a request: what never changes on a connection is made once for it."""
 
+import contextlib
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -77,15 +79,27 @@ def current() -> Scope | None:
 def describe(scope: Scope) -> dict[str, Any]:
     """Return the `extra=` of a log record about a request: method, path, request id.
 
-    The id is the one in the access log. Without an access log it is what the client or a proxy
-    sent, which the application may have logged too. Never raises: the application may have changed
-    the scope.
+    Never raises: the application may have changed the scope.
     """
     about = {"method": scope.get("method"), "path": scope.get("path")}
-    try:
-        sent = dict(scope["headers"]).get(REQUEST_ID, b"")
-        if SANE_ID.fullmatch(sent):
-            about["request_id"] = sent.decode()
-    except Exception:
-        pass
+    with contextlib.suppress(Exception):
+        about["request_id"] = _request_id(scope)
     return {"fields": {name: value for name, value in about.items() if value is not None}}
+
+
+def _request_id(scope: Scope) -> str:
+    """Return the id of a request, one that the application can see where there is one.
+
+    With an access log that is the header's, which is in its line. Without one it is what the client
+    or a proxy sent, or what a middleware has put into `request.state.request_id`. Else one is made
+    now, since few requests need one, and kept for further records of the request.
+    """
+    sent: bytes = dict(scope["headers"]).get(REQUEST_ID, b"")
+    if SANE_ID.fullmatch(sent):
+        return sent.decode()
+    state = scope.get("state")
+    given = str(state.get("request_id", "") if isinstance(state, dict) else "").encode()
+    name = given if SANE_ID.fullmatch(given) else os.urandom(12).hex().encode()
+    if isinstance(scope["headers"], list):
+        scope["headers"].append((REQUEST_ID, name))
+    return name.decode()

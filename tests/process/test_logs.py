@@ -55,14 +55,29 @@ def test_a_500_is_one_record_whatever_the_application_does_to_logging(
     assert line["worker"] == 0
 
 
+def test_the_records_of_a_request_have_one_id_without_access_log_and_proxy(tmp_path: Path) -> None:
+    """Flask's of its own exception, and what the application has logged by `wsgi.errors`."""
+    (tmp_path / "shop.py").write_text(FLASK)
+    options = ("--app-dir", str(tmp_path), "--log-format", "json")
+    with serving(tmp_path, "shop:app", *options, workers=1) as server:
+        assert [status_of(server, "/boom"), status_of(server, "/boom")] == [500, 500]
+
+    lines = [line for line in lines_of(server) if line.get("path") == "/boom"]
+    ids = [line["request_id"] for line in lines if "a bug" in line.get("traceback", "")]
+    said = [line["request_id"] for line in lines if line["message"] == "it comes to no good"]
+    assert len(set(ids)) == 2
+    assert said == ids
+
+
 FLASK = """\
-from flask import Flask
+from flask import Flask, request
 
 app = Flask(__name__)
 
 
 @app.get("/boom")
 def boom():
+    print("it comes to no good", file=request.environ["wsgi.errors"], flush=True)
     raise RuntimeError("a bug of the application")
 """
 
