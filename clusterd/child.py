@@ -169,7 +169,7 @@ def _look(config: Config) -> Image:
     path = program.find(config)
     gc.collect()
     gc.freeze()
-    return Image(path, program.fingerprint(path), 0.0)
+    return Image(path, program.fingerprint(path, config), 0.0)
 
 
 def _keep(group: str, config: Config, board: Scoreboard, log_fd: int, place: str) -> Work:

@@ -77,6 +77,7 @@ class Keeper:
         self.notify = NotifySocket() if self.settings.readiness == "notify" else None
         self.lock = lock_of(birth)
         self.recycling = Recycling(birth.config.vitals, self.turns, self.row)
+        self.fingerprint = birth.fingerprint  # of the program's files as they were when it started
         self.main = 0  # the program's pid, while it runs
         self.code: int | None = None  # how the last of its processes ended
         self.began = 0.0
@@ -176,6 +177,7 @@ class Keeper:
         environ = program.environment(
             os.environ, birth.config, birth.group, birth.slot, len(birth.listeners), address
         )
+        self.fingerprint = program.fingerprint(birth.program, birth.config)
         ends = self.output.open()
         try:
             self.main = command.start(
@@ -213,7 +215,7 @@ class Keeper:
         if self.stage is Stage.BOOTING and not self.asked:
             self._enter(Stage.READY)
             birth = self.birth
-            ready = Ready(os.getpid(), birth.slot, birth.generation, birth.fingerprint)
+            ready = Ready(os.getpid(), birth.slot, birth.generation, self.fingerprint)
             self._say(ready, keep=True)
 
     def _too_late(self) -> None:

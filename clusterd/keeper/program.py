@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from clusterd.config.settings import Config
 from clusterd.core.errors import AppError
 
+SCRIPTS = (".js", ".jar", ".lua", ".mjs", ".php", ".pl", ".py", ".pyz", ".rb", ".sh", ".ts")
 PORT = "PORT"  # of Procfiles: each process has its own
 
 
@@ -30,11 +31,26 @@ def find(config: Config) -> str:
     raise AppError(f"there is no program {name} {where}")
 
 
-def fingerprint(path: str) -> str:
-    """A digest of the file: path, inode, size and time of change."""
-    about = os.stat(path)
-    text = f"{os.path.realpath(path)}\0{about.st_ino}\0{about.st_size}\0{about.st_mtime_ns}"
+def fingerprint(path: str, config: Config) -> str:
+    """Return a digest of the program's file, and of scripts among its arguments.
+
+    Of each: path, inode, size and time of change. What a script imports is not looked at.
+    """
+    found = [path]
+    for word in config.command.command[1:]:
+        script = os.path.join(config.command.directory, word)
+        if word.endswith(SCRIPTS) and os.path.isfile(script):
+            found.append(script)
+    text = "\0".join(map(_about, found))
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def _about(path: str) -> str:
+    try:
+        about = os.stat(path)
+    except OSError:
+        return path  # it has just gone, which is a change, too
+    return f"{os.path.realpath(path)}\0{about.st_ino}\0{about.st_size}\0{about.st_mtime_ns}"
 
 
 def own(config: Config) -> dict[str, str]:

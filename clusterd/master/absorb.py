@@ -118,7 +118,7 @@ def ready(group: Group, worker: Worker, message: Ready) -> None:
         group.sockets.welcome()  # before anybody hears of it
     group.note(Kind.READIED, **group.identity(worker), seconds=took)
     group.roster.ever_ready = True
-    if worker.generation in group.roster.unsafe:
+    if worker.generation in group.roster.unsafe or group.is_command:
         _compare_files(group, worker, message.fingerprint)
     goal = group.goal
     if worker.generation == goal.candidate and not goal.proven:
@@ -127,14 +127,15 @@ def ready(group: Group, worker: Worker, message: Ready) -> None:
 
 
 def _compare_files(group: Group, worker: Worker, fingerprint: str) -> None:
-    """Warn of a worker that imported other files than the workers before it.
+    """Warn of a worker that imported or runs other files than the workers before it.
 
     Nothing holds the code of its generation but the disk, which may have changed since.
     """
     known = group.fingerprints.setdefault(worker.generation, fingerprint)
     if known != fingerprint:
         group.fingerprints[worker.generation] = fingerprint  # say it once
-        reason = f"worker {worker.slot} has loaded other files than the workers before it"
+        does = "runs" if group.is_command else "has loaded"
+        reason = f"worker {worker.slot} {does} other files than the workers before it"
         then = "generation {} is served by different code until 'clusterd reload'"
         group.note(
             Kind.TROUBLE,

@@ -74,9 +74,9 @@ def renew(group: Group) -> int:
     if goal.stable not in group.bundles and goal.candidate not in group.bundles:
         raise ConfigError("TLS is off: there are no certificates", "turn it on with --tls-cert")
     group.renewed += 1
-    if goal.candidate is not None:
-        # The files were read when the rollout began. They are read again when it has ended, by
-        # the generation that serves then.
+    if not _may_begin(group):
+        # A rollout has read the files when it began. They are read again when it has ended, by
+        # the generation that serves then; or when there is a zygote again that can try them.
         if group.renewal_waits:
             _refuse(group, goal.stable, group.renewal_waits, ONCE_MORE)
         group.renewal_waits = group.renewed
@@ -84,6 +84,14 @@ def renew(group: Group) -> int:
     number = group.renewed
     _begin_all(group, number)
     return number
+
+
+def _may_begin(group: Group) -> bool:
+    """Return whether no rollout is under way, and a zygote is there.
+
+    There is none for a moment when it has died, or has become a worker that imports for itself.
+    """
+    return group.goal.candidate is None and group.roster.zygote(group.goal.stable) is not None
 
 
 def _begin_all(group: Group, number: int) -> None:
@@ -116,7 +124,7 @@ def _begin(group: Group, generation: int, number: int) -> None:
     assert sealed is not None  # this generation has certificates, so its settings name them
     order = Certificates(number)
     if zygote is None or not group.zygote_channels[zygote.pid].send(order, [sealed.fd]):
-        raise ConfigError(f"generation {generation} is just being loaded again", "try once more")
+        raise ConfigError(f"the zygote of generation {generation} takes no orders", "try once more")
     group.renewals[generation] = Renewal(number, sealed, zygote.pid)
 
 
@@ -168,8 +176,8 @@ def _hand_out(group: Group, generation: int, renewal: Renewal) -> None:
 
 
 def settle(group: Group) -> None:
-    """Begin the renewal that waits for a rollout; tell of those that are over. Called each turn."""
-    if group.renewal_waits and (group.goal.candidate is None or group.goal.mode is Mode.STOPPING):
+    """Begin the renewal that had to wait; tell of those that are over. Called each turn."""
+    if group.renewal_waits and (_may_begin(group) or group.goal.mode is Mode.STOPPING):
         number, group.renewal_waits = group.renewal_waits, 0
         if group.goal.mode is Mode.STOPPING:
             _refuse(group, group.goal.stable, number, "the cluster is stopping")

@@ -71,7 +71,7 @@ class Group:
     bundles: dict[int, Sealed] = field(default_factory=dict)  # certificates, by generation
     renewals: dict[int, "Renewal"] = field(default_factory=dict)  # of them, by generation
     renewed: int = 0  # renewals so far
-    renewal_waits: int = 0  # the number of one that begins when the rollout is over
+    renewal_waits: int = 0  # the number of one that begins when it can
     misconfigured: set[int] = field(default_factory=set)  # generations with a setting of no use
     fingerprints: dict[int, str] = field(default_factory=dict)
     tracebacks: dict[int, str] = field(default_factory=dict)  # what a generation said last
@@ -89,6 +89,7 @@ class Group:
     sweep_failures: int = 0  # workers and zygotes that ended then before they could be of use
     last_failure: str = ""  # what the last worker or zygote that failed gave as the reason
     no_rollback: str = ""  # why the previous generation is not kept
+    failed_reload: str = ""  # why the last reload failed; '' once one has succeeded
     pressed_at: float = 0.0  # when to look next whether memory is short
     again: bool = False  # a reload was asked for while one is rolling
     announced: bool = False  # the whole size was ready once

@@ -6,6 +6,7 @@ from math import inf
 from clusterd.config.settings import TABLE, Config
 from clusterd.core.errors import ClusterdError, ConfigError
 from clusterd.core.events import Kind
+from clusterd.core.log import clean
 from clusterd.fleet.backoff import Backoff
 from clusterd.fleet.goal import Goal, Mode
 from clusterd.fleet.rollout import Verdict, after, judge
@@ -22,7 +23,13 @@ from clusterd.master.sockets import Opened
 FIXED = ("name", "runtime_dir", "pid_file", "log_file", "log_format", "log_level")
 FIXED_IN_A_GROUP = ("balance",)
 
+LONGEST = 200  # characters of a reason in `status`
 PRESSED_EVERY = 10.0  # seconds between two looks at how short memory is, while one is kept
+
+GIVE_UP = (
+    "'clusterd pause' gives the rollout up, and 'clusterd resume' then has the old generation "
+    "serve again: new connections wait meanwhile"
+)
 
 Bound = list[tuple[Group, Opened]]  # what a reload has opened so far, by group
 
@@ -69,6 +76,8 @@ def refused(cluster: Cluster, error: Exception, only: str) -> ClusterdError:
     if not isinstance(error, ClusterdError):  # no descriptors are left, say
         error = ConfigError(f"a reload cannot begin: {error}", "try again when there is room")
     whose = {"group": only} if only else {}
+    for group in [one for one in cluster.wanted if only in ("", one.name)]:
+        group.failed_reload = in_a_line(error.message)
     cluster.note(Kind.RELOAD_REFUSED, **whose, reason=error.message, remedy=error.remedy)
     for group in cluster.wanted:
         if group.goal.mode is Mode.PAUSED and only in ("", group.name):
@@ -225,12 +234,14 @@ def may_roll_back(group: Group) -> int:
     """The previous generation, where a rollback to it can begin. Raises ConfigError."""
     goal = group.goal
     if goal.candidate is not None and not goal.proven and goal.candidate != goal.kept:
-        raise ConfigError("a rollout is under way, and the old generation still serves")
-    if goal.candidate is not None or goal.mode is not Mode.SERVING:
-        raise ConfigError("a rollout is under way" if goal.candidate else f"it is {goal.mode}")
-    if goal.kept is None and group.no_rollback:
+        raise ConfigError("a rollout is under way, and the old generation still serves", GIVE_UP)
+    if goal.candidate is not None:
+        raise ConfigError("a rollout is under way", f"wait until it has ended; {GIVE_UP}")
+    if goal.mode is not Mode.SERVING:
+        raise ConfigError(f"it is {goal.mode}")
+    if goal.kept is None and (why := group.no_rollback or unkept(group, goal.stable)):
         raise ConfigError(
-            f"there is no rollback: {group.no_rollback}",
+            f"there is no rollback: {why}",
             "put the old code back, then 'clusterd reload'",
         )
     loaded = goal.kept is not None and group.roster.zygote(goal.kept) is not None
@@ -322,8 +333,15 @@ def turn_back(group: Group, generation: int) -> None:
         reason=reason,
         traceback=group.tracebacks.get(generation, ""),
     )
+    group.failed_reload = in_a_line(f"generation {generation} did not come up: {reason}")
     group.goal = replace(group.goal, resuming=False)
     drop_unwanted(group)
+
+
+def in_a_line(reason: str) -> str:
+    """Return a reason as `status` shows it: an application's may be long."""
+    text = clean(" ".join(reason.split()))
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
 def finish(group: Group, generation: int, before: Goal) -> None:
@@ -334,6 +352,7 @@ def finish(group: Group, generation: int, before: Goal) -> None:
         patience = replace(patience, graceful=min(patience.graceful, group.patience.graceful))
     group.patience = patience
     group.goal = replace(group.goal, resuming=False)
+    group.failed_reload = ""
     group.no_rollback = unkept(group, before.stable)
     if group.no_rollback:
         group.goal = replace(group.goal, kept=None, kept_until=inf)

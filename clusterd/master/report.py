@@ -16,6 +16,8 @@ from clusterd.master.cluster import Cluster
 from clusterd.master.group import Group
 
 Told = dict[str, Any]
+# What is said of the main group where nothing is said of groups.
+MAIN = ("app", "generation", "previous", "rollout", "failed_reload")
 
 
 def status(cluster: Cluster, detail: bool = False) -> Told:
@@ -37,7 +39,7 @@ def status(cluster: Cluster, detail: bool = False) -> Told:
         "state": state(cluster, wanted),
         "size": sum(group["size"] for group in wanted),
         "ready": sum(group["ready"] for group in wanted),
-        **{key: of_main[key] for key in ("app", "generation", "previous", "rollout")},
+        **{key: of_main[key] for key in MAIN},
         "listeners": [name for group in groups for name in group["listeners"]],
         "uptime": round(now - cluster.started, 3),
         "workers": [one for g in cluster.groups.values() for one in workers_status(g, now, detail)],
@@ -76,6 +78,7 @@ def group_status(group: Group) -> Told:
         "generation": goal.stable,
         "previous": goal.kept,
         "rollout": {"generation": goal.candidate, "stage": stage} if goal.candidate else None,
+        "failed_reload": group.failed_reload,
         "scaling": scaling(group),
         "recycled": sum(group.recycled.values()),
         "listeners": [one.name for one in group.sockets],

@@ -69,6 +69,7 @@ class GroupView(NamedTuple):
     generation: int = 0
     previous: int | None = None
     rollout: RolloutView | None = None
+    failed_reload: str = ""  # why the last reload failed
     scaling: ScalingView | None = None
     recycled: int = 0  # workers replaced since they had served long enough
     listeners: Sequence[str] = ()
@@ -88,6 +89,7 @@ class Snapshot(NamedTuple):
     uptime: float
     previous: int | None = None
     rollout: RolloutView | None = None
+    failed_reload: str = ""  # why the last reload failed
     listeners: Sequence[str] = ()
     workers: Sequence[WorkerView] = ()
     zygotes: Sequence[ZygoteView] = ()

@@ -85,6 +85,8 @@ def _details(one: Snapshot | GroupView) -> list[str]:
         lines.append("listening on " + ", ".join(one.listeners))
     if one.rollout is not None:
         lines.append(f"rolling to generation {one.rollout.generation}: {one.rollout.stage}")
+    if one.failed_reload:
+        lines.append(f"the last reload failed: {one.failed_reload}")
     if one.previous is not None:
         lines.append(f"generation {one.previous} is kept for 'clusterd rollback'")
     return lines

@@ -314,6 +314,22 @@ def test_the_example_works_as_it_is(tmp_path: Path) -> None:
         assert not server.find("killed")
 
 
+def test_a_script_that_changed_is_said_when_its_program_starts_again(tmp_path: Path) -> None:
+    settings = '[group.work]\ncommand = ["python3", "work.py"]\nready_after = 0\n'
+    write(tmp_path, settings, work="import signal\nsignal.pause()\n")
+    with running(tmp_path, "") as server:
+        keeper = server.event("readied", group="work")["pid"]
+        write(tmp_path, settings, work="import signal\nsignal.pause()  # otherwise\n")
+        os.kill(keeper, signal.SIGKILL)
+        server.event("exited", group="work", pid=keeper)
+        reason = server.event("trouble", group="work")["reason"]
+        assert reason.startswith("worker 0 runs other files than the workers before it")
+        with pytest.raises(Refused, match="there is no rollback: a program is started from"):
+            server.ask("rollback")
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+
+
 # Is imported once somebody has opened the other end of the pipe.
 GATED = """
 open("gate").close()

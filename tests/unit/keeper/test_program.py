@@ -1,13 +1,18 @@
 """What is looked up before a program is run, and what it finds in its environment."""
 
 import os
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from clusterd.config.settings import Config
 from clusterd.core.errors import AppError
 from clusterd.keeper.program import environment, find, fingerprint
 from tests.support.keeping import settings
+
+ALONE = Config()  # names no script beside the program
 
 
 def test_a_program_is_looked_for_on_the_path_that_it_will_have(tmp_path: Path) -> None:
@@ -36,10 +41,10 @@ def test_a_path_is_seen_from_the_working_directory(tmp_path: Path) -> None:
 def test_a_fingerprint_is_of_the_file_as_it_is(tmp_path: Path) -> None:
     tool = tmp_path / "tool"
     tool.write_text("one")
-    before = fingerprint(str(tool))
-    assert before == fingerprint(str(tool))
+    before = fingerprint(str(tool), ALONE)
+    assert before == fingerprint(str(tool), ALONE)
     tool.write_text("other")
-    assert fingerprint(str(tool)) != before
+    assert fingerprint(str(tool), ALONE) != before
 
 
 def test_what_it_finds_in_its_environment(tmp_path: Path) -> None:
@@ -57,3 +62,23 @@ def test_what_it_finds_in_its_environment(tmp_path: Path) -> None:
     assert found["NOTIFY_SOCKET"] == "@there"
     assert (found["LISTEN_FDS"], found["LISTEN_FDNAMES"]) == ("2", "job:job")
     assert "LISTEN_PID" not in found
+
+
+def test_scripts_among_the_arguments_belong_to_the_program_and_data_does_not(
+    tmp_path: Path,
+) -> None:
+    script, data = tmp_path / "work.py", tmp_path / "data.db"
+    for file in (script, data):
+        file.write_text("1")
+    whole = Config()
+    command = replace(
+        whole.command, command=("python3", "work.py", "--to", "data.db"), directory=str(tmp_path)
+    )
+    whole = replace(whole, command=command)
+    before = fingerprint(sys.executable, whole)
+    data.write_text("12")
+    assert fingerprint(sys.executable, whole) == before
+    script.write_text("12")
+    assert fingerprint(sys.executable, whole) != before
+    script.unlink()
+    assert fingerprint(sys.executable, whole) == fingerprint(sys.executable, ALONE)

@@ -230,3 +230,28 @@ def test_a_first_start_with_certificates_of_no_use_is_a_wrong_setting(tmp_path: 
         sim.until(lambda: sim.loop.over)
         assert sim.cluster.exit is Exit.CONFIG
         assert sim.find(Kind.GAVE_UP, reason="no.pem holds no certificate")
+
+
+def test_where_no_zygote_is_there_to_try_them_a_renewal_waits_for_one(tmp_path: Path) -> None:
+    """As when one has just become a worker, or is backed off."""
+    with secured(tmp_path) as sim:
+        sim.start()
+        while sim.group.roster.zygote(1) is not None:
+            sim.kernel.kill(sim.group.roster.zygotes[0].pid, 9)
+            sim.turn()
+        (tmp_path / "pem").write_text("the second")
+        number = renew(sim)
+        event = over(sim)
+        assert (event.kind, event.fields["renewal"]) == (Kind.CERTIFICATES_RENEWED, number)
+        assert in_use(sim) == "the second"
+
+
+def test_a_stop_ends_a_renewal_that_waits_for_a_zygote(tmp_path: Path) -> None:
+    with secured(tmp_path) as sim:
+        sim.start()
+        while sim.group.roster.zygote(1) is not None:
+            sim.kernel.kill(sim.group.roster.zygotes[0].pid, 9)
+            sim.turn()
+        renew(sim)
+        sim.order(lambda: orders.stop(sim.cluster))
+        assert over(sim).fields["reason"] == "the cluster is stopping"

@@ -10,9 +10,10 @@ import pytest
 from clusterd.config.serving import TlsSettings
 from clusterd.core.events import Kind
 from clusterd.fleet.goal import Mode
+from clusterd.fleet.lifecycle import Phase
 from clusterd.ipc.messages import Ready, Sockets
 from clusterd.ipc.scoreboard import Cell, Scoreboard
-from clusterd.master import report
+from clusterd.master import reload, report
 from tests.support.fake import Behaviour
 from tests.support.several import ask, bound, groups, program, ready, up
 from tests.support.simulated import config
@@ -291,3 +292,68 @@ def test_the_undertaker_knows_what_a_rollback_has_bound(tmp_path: Path) -> None:
         (zygote, *_) = sim.kernel.zygotes()
         told = [one.sockets for one in zygote.heard if isinstance(one, Sockets)]
         assert str(tmp_path / "old.sock") in {path for path, _ in told[-1]}
+
+
+def test_status_tells_of_a_failed_reload_until_one_succeeds() -> None:
+    def behave(generation: int) -> Behaviour:
+        return Behaviour(import_error="no\n tea") if generation == 3 else Behaviour()
+
+    def told(name: str) -> str:
+        return str(report.group_status(sim.cluster.groups[name])["failed_reload"])
+
+    with groups(behave, web=config(1), api=config(1)) as sim:
+        up(sim)
+        ask(sim, "reload", group="web")
+        sim.settle()
+        assert told("web") == "generation 3 did not come up: import failed: no tea"
+        assert report.status(sim.cluster)["failed_reload"] == told("web")
+        assert told("api") == ""
+        good, sim.configs = sim.configs, {**sim.configs, "web": bound(config(1), "x:1")}
+        ask(sim, "reload")
+        assert "x:1" in told("web")
+        assert told("api") == told("web")
+        sim.configs = good
+        ask(sim, "reload", group="web")
+        assert "x:1" in told("web"), "it is under way"
+        sim.settle()
+        assert told("web") == ""
+        assert told("api") != "", "which was not asked for again"
+
+
+def test_a_long_reason_is_told_in_a_line() -> None:
+    text = reload.in_a_line("x\x1b\n" * 500)
+    assert len(text) == reload.LONGEST
+    assert text.isprintable()
+
+
+def test_a_rollback_during_a_rollout_is_refused_and_says_what_gives_the_rollout_up() -> None:
+    with groups(lambda g: Behaviour(ready_time=None if g == 2 else 0.1), web=config(1)) as sim:
+        up(sim)
+        ask(sim, "reload")
+        sim.until(lambda: sim.group.roster.count(Phase.BOOTING) == 1)
+        reply = ask(sim, "rollback")
+        assert "the old generation still serves" in reply["error"]
+        assert "'clusterd pause' gives the rollout up" in reply["remedy"]
+        assert ask(sim, "pause")["ok"]
+        assert ask(sim, "resume")["ok"]
+        sim.until(lambda: ready(sim, "web") == 1)
+        assert (sim.group.goal.stable, sim.group.goal.candidate) == (1, None)
+
+
+def test_a_program_that_was_never_reloaded_has_no_rollback_either_for_the_same_reason() -> None:
+    with groups(web=config(1), work=program()) as sim:
+        up(sim)
+        assert "files on disk" in ask(sim, "rollback", group="work")["error"]
+        assert "no previous generation" in ask(sim, "rollback", group="web")["error"]
+
+
+def test_a_program_whose_files_changed_is_noticed_when_one_starts_again() -> None:
+    behaviour = Behaviour()
+    with groups(lambda _: behaviour, web=config(1), work=program()) as sim:
+        up(sim)
+        behaviour.fingerprint = "other"
+        (worker,) = sim.cluster.groups["work"].roster.workers.values()
+        sim.kernel.kill(worker.pid or 0, 9)
+        sim.until(lambda: len(sim.find(Kind.READIED, group="work")) == 2)
+        (event,) = sim.find(Kind.TROUBLE, group="work")
+        assert "worker 0 runs other files" in event.fields["reason"]

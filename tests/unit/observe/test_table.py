@@ -107,3 +107,12 @@ def test_it_says_what_decides_on_the_number_of_workers() -> None:
     group["scaling"]["by_hand"] = True
     lines = table(Snapshot.of({**REPLY, "groups": [group]})).splitlines()
     assert "3 workers by hand; 'clusterd scale auto' goes by their load" in lines
+
+
+def test_a_failed_reload_is_told_until_the_next_one_succeeds() -> None:
+    why = "generation 3 did not come up: import failed: no tea"
+    assert f"the last reload failed: {why}" in table(Snapshot.of({**REPLY, "failed_reload": why}))
+    group = {"name": "web", "failed_reload": why}
+    several = Snapshot.of({**REPLY, "groups": [group, {"name": "api"}]})
+    assert table(several).count("the last reload failed") == 1
+    assert "last reload" not in table(Snapshot.of(REPLY))
