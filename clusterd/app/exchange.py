@@ -177,6 +177,11 @@ class Exchange:
 
     # --- the connection's side
 
+    @property
+    def waiting(self) -> int:
+        """Bytes of the request's body that wait for the app, in memory and on disk."""
+        return len(self.body)
+
     def add_body(self, data: bytes) -> None:
         """More of the request's body was read."""
         self.expects = False  # the client did not wait for us

@@ -72,12 +72,14 @@ class Gateway:
         loop: asyncio.AbstractEventLoop,
         begin: Callable[["Wsgi"], None],
         pool: Pool | None = None,
+        most: int = 0,
     ) -> None:
         self.app = app
         self.environs = environs
         self.loop = loop
         self.begin = begin
         self.pool = pool
+        self.most = most  # bytes of a body that are gathered before the app begins; 0 for any
         self.context = contextvars.copy_context()
         self.slow = 0  # calls that began before the body of their request was complete
 
@@ -134,8 +136,11 @@ class Wsgi(Exchange):
         Not where the body's length is unknown: few apps read one of which CONTENT_LENGTH says
         nothing (Django takes it for empty).
         """
-        has_length = any(name == b"content-length" for name, _ in self.scope["headers"])
-        return has_length and gateway.may_stream
+        return self._has_length and gateway.may_stream
+
+    @property
+    def _has_length(self) -> bool:
+        return any(name == b"content-length" for name, _ in self.scope["headers"])
 
     def done(self) -> bool:
         """For whoever would have a task here: the app's call was over before `run` returned."""
@@ -148,6 +153,12 @@ class Wsgi(Exchange):
         return True
 
     # --- the connection's side
+
+    @property
+    def waiting(self) -> int:
+        # Before `run` there is no spool.
+        spool = self.spool if self.task is not None else None
+        return len(self.body) + (spool.size if spool is not None else 0)
 
     def add_body(self, data: bytes) -> None:
         if self.task is None:
@@ -172,6 +183,11 @@ class Wsgi(Exchange):
         gateway: Gateway = self.peer.app
         if spool.size > MEMORY and self._may_stream(gateway):
             gateway.begin(self)
+        elif spool.size > gateway.most > 0:
+            # With a thread to spare the app could read it as it comes: to try again will do then.
+            self._abandon(503 if gateway.pool is not None and self._has_length else 413)
+            self.finish()
+            return
         if self.task is not None:
             self.peer.body_taken()  # the client may go on sending
 

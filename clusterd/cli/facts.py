@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
@@ -21,6 +21,7 @@ from clusterd.config import http2, runtime_dir, watch
 from clusterd.config.address import Tcp, Unix, parse_bind
 from clusterd.config.cpus import available_cpus
 from clusterd.config.internal import NAMES as INTERNAL
+from clusterd.config.memory import memory_limit
 from clusterd.config.place import control_path
 from clusterd.config.resolve import load_groups
 from clusterd.config.settings import Config
@@ -281,25 +282,3 @@ def timespan(text: str) -> float:
         with contextlib.suppress(ValueError):
             total += parse_seconds(part)
     return total
-
-
-def memory_limit(root: Path = Path("/")) -> int:
-    """The tightest memory.max of our cgroup and those around it, in bytes; 0 for none."""
-    return min(_limits(root), default=0)
-
-
-def _limits(root: Path) -> Iterator[int]:
-    with contextlib.suppress(OSError):
-        for line in (root / "proc/self/cgroup").read_text().splitlines():
-            number, _, rest = line.partition(":")
-            controllers, _, path = rest.partition(":")
-            if number != "0" and "memory" not in controllers.split(","):
-                continue
-            mount = "sys/fs/cgroup" if number == "0" else "sys/fs/cgroup/memory"
-            name = "memory.max" if number == "0" else "memory.limit_in_bytes"
-            own = PurePosixPath(path.lstrip("/"))
-            for part in (own, *own.parents):
-                with contextlib.suppress(OSError, ValueError):
-                    limit = int((root / mount / part / name).read_text())
-                    if limit < 2**60:  # version 1 writes a huge number for none
-                        yield limit

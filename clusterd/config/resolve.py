@@ -13,6 +13,7 @@ from clusterd.config.address import Unix, parse_bind
 from clusterd.config.convert import AUTO, convert
 from clusterd.config.cpus import available_cpus
 from clusterd.config.kinds import DEFAULT, MAIN, Kind, Scope
+from clusterd.config.memory import memory_budget
 from clusterd.config.settings import SECTIONS, TABLE, Config, PlaceSettings
 from clusterd.config.sources import (
     Given,
@@ -191,6 +192,8 @@ def _finish(values: dict[str, Any], origins: dict[str, str], cwd: Path) -> None:
         cpus = available_cpus()
         values["workers"] = min(cpus, int(TABLE["workers"].about.high))
         origins["workers"] += f" (auto: {cpus} CPU{'s' * (cpus > 1)})"
+    if not values["memory_budget"]:
+        values["memory_budget"] = memory_budget(max(values["workers"], values["max_workers"]))
     if values["app"].endswith("()"):
         values["app"] = values["app"].removesuffix("()")
         values["factory"], origins["factory"] = True, origins["app"]

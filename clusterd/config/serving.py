@@ -121,6 +121,13 @@ class HttpSettings:
     max_connections: int = setting(
         1000, "Open connections that a worker holds at most.", Kind.COUNT, low=1, high=1_000_000
     )
+    memory_budget: int = setting(
+        0,
+        "Memory, and disk for bodies, that a worker holds for its clients at most; see the README. "
+        "0 is the default.",
+        Kind.BYTES,
+        shown="a quarter of the machine's or cgroup's memory by workers, at least 64MiB",
+    )
     http2: str = setting(
         "auto",
         "HTTP/2, by ALPN under TLS and by prior knowledge without; auto is on where the package h2 "
@@ -176,6 +183,13 @@ class WsgiSettings:
         Kind.COUNT,
         low=1,
         high=1000,
+    )
+    limit_spool: int = setting(
+        256 * 2**20,
+        "Longest part of a request's body that is gathered, on disk where it is large, before a "
+        "WSGI application is called; beyond it 413, or 503 where the application could be called "
+        "if it had a thread to spare. 0 for no limit but memory_budget.",
+        Kind.BYTES,
     )
     request_timeout: float = setting(
         60.0,

@@ -175,6 +175,13 @@ OF_SLOTS = (
         "Memory of its own (USS), where max_memory has it sampled.",
         SLOT,
     ),
+    Metric(
+        "worker_held_bytes",
+        GAUGE,
+        "Memory and disk that workers of the slot hold for clients; see memory_budget.",
+        SLOT,
+        APPS,
+    ),
     Metric("worker_uptime_seconds", GAUGE, "Age of the slot's oldest process.", SLOT),
 )
 

@@ -50,6 +50,7 @@ IN_FLIGHT, CONNECTIONS = CELLS + Cell.IN_FLIGHT, CELLS + Cell.CONNECTIONS
 OLDEST_REQUEST, HEARTBEAT = CELLS + Cell.OLDEST_REQUEST, CELLS + Cell.HEARTBEAT
 REQUESTS, ACCEPTED, CPU = CELLS + Cell.REQUESTS, CELLS + Cell.ACCEPTED, CELLS + Cell.CPU
 LOOP_LAG, MEMORY = CELLS + Cell.LOOP_LAG, CELLS + Cell.MEMORY
+HELD = CELLS + Cell.HELD
 
 # Of the scoreboard's buckets those that end between 64 µs and 67 s; bucket i ends at 2^i µs.
 FIRST, LAST = 6, 26
@@ -280,6 +281,7 @@ class Group:
             "worker_loop_lag_seconds": max([row[LOOP_LAG] for row in rows], default=0) / 1e6,
             "worker_heartbeat_age_seconds": self._age([row[HEARTBEAT] for row in rows]),
             "worker_memory_bytes": sum([row[MEMORY] for row in rows]),
+            "worker_held_bytes": sum([row[HELD] for row in rows]),
             "worker_uptime_seconds": self._age([row[BORN] for row in rows]),
         }
 

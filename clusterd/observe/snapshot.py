@@ -24,6 +24,7 @@ class WorkerView(NamedTuple):
     connections: int = 0
     in_flight: int = 0
     requests: int = 0
+    held: int = 0  # bytes that it holds for clients
     loop_lag: float = 0.0  # seconds by which its last pulse was late
     heartbeat_age: float | None = None  # None: it has not pulsed yet
     restarts: int = 0  # of its slot, since the cluster started

@@ -14,12 +14,12 @@ from clusterd.core.errors import PeerError
 from clusterd.wire.heads import PREFACE, Asked, Pair, Preface
 from clusterd.wire.request import BODYLESS, END
 from clusterd.worker.deadlines import NEVER, RATE
-from clusterd.worker.ending import Ending
+from clusterd.worker.ending import BODY_ROOM, Ending
 from clusterd.worker.link import Link, Origin
+from clusterd.worker.memory_budget import ALLOWANCE
 from clusterd.worker.server import Server
 from clusterd.worker.websocket import WebSocket
 
-BODY_ROOM = 64 * 1024  # bytes of body that wait for the app before reading is paused
 DRAINED = 64 * 1024  # bytes of an unread body worth reading to keep the connection
 
 
@@ -51,8 +51,9 @@ class Connection(Ending):
     def data_received(self, data: bytes) -> None:
         server = self.server
         self._now = now = server.clock()
-        server.bytes_in += len(data)
-        if self.exchange is not None or self.is_parsing or self.is_closing:
+        size = len(data)
+        server.bytes_in += size
+        if self.exchange is not None or self.is_parsing or self.is_closing or size > ALLOWANCE:
             self._receive(data)
             return
         if now >= server.date_due:
@@ -156,6 +157,13 @@ class Connection(Ending):
         if self.is_closing:
             self._discard(data)
             return
+        self._take_in(data)
+        self._fresh += len(data)
+        if (self._fresh > ALLOWANCE or self.held) and not self.is_closing:
+            self._fresh = 0
+            self.server.memory.count(self)
+
+    def _take_in(self, data: bytes) -> None:
         exchange = self.exchange
         if (exchange is not None and exchange.complete) or self.is_paused:
             self._hold(self._held + data)

@@ -12,10 +12,12 @@ from clusterd.core.errors import PeerError
 from clusterd.wire.request import Reader
 from clusterd.worker.deadlines import NEVER
 from clusterd.worker.link import SLOTS, Link, Origin
-from clusterd.worker.server import Server
+from clusterd.worker.memory_budget import size_of
+from clusterd.worker.server import RETRY, Server
 
 LINGER = 2.0  # seconds in which a client may take our last answer while it is still sending
 LINGER_ROOM = 1024 * 1024  # bytes thrown away meanwhile
+BODY_ROOM = 64 * 1024  # bytes of body that wait for the app before reading is paused
 
 
 class Ending(Reader, Link):
@@ -25,6 +27,7 @@ class Ending(Reader, Link):
         *SLOTS,
         "_came",
         "_discarded",
+        "_fresh",
         "_held",
         "_is_lingering",
         "_is_serving",
@@ -46,6 +49,7 @@ class Ending(Reader, Link):
         self._is_lingering = False
         self._discarded = 0
         self._came = 0  # bytes of the body since its deadline was last set
+        self._fresh = 0  # bytes that came since the memory budget asked what we hold
 
     # --- for the worker's life
 
@@ -113,6 +117,40 @@ class Ending(Reader, Link):
         task = self.exchange.task if self.exchange is not None else None
         return task is not None and task.cancel()
 
+    # --- for the memory budget
+
+    def measure(self) -> int:
+        size = super().measure() + len(self._head) + len(self._held)
+        exchange = self.exchange
+        if exchange is not None:
+            size += exchange.waiting + size_of(exchange.scope["headers"])
+        return size
+
+    @property
+    def awaits_client(self) -> bool:
+        exchange = self.exchange
+        return self.is_paused or exchange is None or not exchange.complete
+
+    def hold_off(self) -> None:
+        if not self._is_lingering:
+            self._stop_reading()
+
+    def go_on(self) -> None:
+        exchange = self.exchange
+        is_full = exchange is not None and len(exchange.body) > BODY_ROOM
+        if not (self._held or is_full or self.is_closing):
+            self._go_on_reading()
+
+    def shed(self) -> None:
+        """Give up what is held: with 413 for a body, 503 for the rest, where that can be said."""
+        exchange = self.exchange
+        if self.is_closing or self.is_paused:
+            self._reset()
+        elif exchange is not None and not exchange.complete:
+            self._refuse(PeerError(413, "the request body does not fit the memory budget"))
+        else:
+            self._refuse(PeerError(503, "the request does not fit the memory budget"))
+
     # --- deadlines
 
     def overdue(self, now: float) -> None:
@@ -155,6 +193,7 @@ class Ending(Reader, Link):
         """The client is still sending: let it have our answer before the connection goes."""
         self._is_lingering = True
         self._held = b""
+        self._head = bytearray()
         if self._transport.can_write_eof():
             self._transport.write_eof()
         self._go_on_reading()
@@ -173,14 +212,15 @@ class Ending(Reader, Link):
         """
         exchange = self.exchange
         if exchange is not None:
+            stage = exchange.stage  # a WSGI exchange that is left ends by that
             self._let_go(exchange)
-            if exchange.stage is STREAMING:
+            if stage is STREAMING:
                 self._reset()
                 return
-            if exchange.stage is ENDED:
+            if stage is ENDED:
                 self.close()
                 return
-        data = self.server.answer_of_ours(error.status)
+        data = self.server.answer_of_ours(error.status, lines=RETRY if error.status == 503 else b"")
         scope = self.template if exchange is None else exchange.scope
         self.server.refused(error.status, len(data), scope, self.begun or read)
         self.write(data)
@@ -198,6 +238,6 @@ class Ending(Reader, Link):
         self._transport.pause_reading()
 
     def _go_on_reading(self) -> None:
-        if self._is_stopped and not self._peer_ended:
+        if self._is_stopped and not self._peer_ended and self not in self.server.memory.stopped:
             self._is_stopped = False
             self._transport.resume_reading()

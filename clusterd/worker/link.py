@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from clusterd.worker.server import Server
 
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with a reset
-ACKNOWLEDGED = slice(120, 128)  # where tcp_info (linux/tcp.h) has tcpi_bytes_acked
+ACKNOWLEDGED = slice(120, 128)  # where tcp_info (linux/tcp.h) has tcpi_bytes_acked,
+RECEIVED = slice(128, 136)  # and tcpi_bytes_received
 
 # A class with slots cannot have two bases with slots, and HTTP/1's other base is its parser: so
 # whoever derives from Link lists these among its own.
@@ -38,6 +39,7 @@ SLOTS = (
     "_unsent",
     "booked",
     "due",
+    "held",
     "is_closing",
     "is_paused",
     "server",
@@ -66,6 +68,7 @@ class Link(asyncio.Protocol):
     trusted: bool  # what its headers say of the client is taken: see `trust.Trust.amend`
     due: float  # the deadline, and when the wheel looks at it: see `deadlines.Watched`
     booked: float
+    held: int  # bytes, as the worker's `memory_budget` knows
     is_closing: bool  # nothing that comes is looked at any more
     is_paused: bool  # the transport holds more than it likes
     write: Callable[[bytes], None]
@@ -85,6 +88,7 @@ class Link(asyncio.Protocol):
         self._unsent = self._acknowledged = 0
         self._drains = []
         self._keeps_socket = False
+        self.held = 0
         self.is_closing = False
         self.is_paused = False
         self.template = {}
@@ -188,6 +192,37 @@ class Link(asyncio.Protocol):
         finally:
             sock.detach()
 
+    # --- for the memory budget (`memory_budget.Holder`)
+
+    def measure(self) -> int:
+        """Return the bytes that are held for the client."""
+        transport = self._transport
+        return transport.get_write_buffer_size() + int(transport.get_extra_info("held", 0))
+
+    def count_moved(self) -> int:
+        """Return how many bytes the client has sent and taken, as the kernel counts them."""
+        info = self._tcp_info()
+        acknowledged = int.from_bytes(info[ACKNOWLEDGED], sys.byteorder)
+        return acknowledged + int.from_bytes(info[RECEIVED], sys.byteorder)
+
+    @property
+    def awaits_client(self) -> bool:
+        """Whether what is held is held until the client sends or takes more."""
+        return True
+
+    def hold_off(self) -> None:
+        """Read no more, since memory is short."""
+        self._transport.pause_reading()
+
+    def go_on(self) -> None:
+        """Read again after `hold_off`, if nothing else forbids it."""
+        if not self.is_closing:
+            self._transport.resume_reading()
+
+    def shed(self) -> None:
+        """Give up what is held."""
+        self._reset()
+
     # --- from one protocol to another
 
     def greet(self, transport: asyncio.BaseTransport) -> None:
@@ -230,6 +265,8 @@ class Link(asyncio.Protocol):
     def pause_writing(self) -> None:
         self.is_paused = True
         self._expect_progress()
+        # Not at once: the application is in the middle of sending something.
+        self.server.loop.call_soon(self.server.memory.count_unsent, self)
 
     def resume_writing(self) -> None:
         self.is_paused = False
@@ -297,15 +334,18 @@ class Link(asyncio.Protocol):
 
         Beside a buffer of megabytes in the kernel, that of the transport tells little.
         """
+        return int.from_bytes(self._tcp_info()[ACKNOWLEDGED], sys.byteorder)
+
+    def _tcp_info(self) -> bytes:
+        """Return what the kernel knows of the connection; nothing for a Unix socket."""
         copy = self._copy()
         if copy is None:
-            return 0
+            return b""
         with copy:
             try:
-                info = copy.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, ACKNOWLEDGED.stop)
+                return copy.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, RECEIVED.stop)
             except OSError:  # a Unix socket
-                return 0
-        return int.from_bytes(info[ACKNOWLEDGED], sys.byteorder)
+                return b""
 
     # --- deadlines, and the hard way out
 

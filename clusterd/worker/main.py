@@ -119,6 +119,7 @@ class Life:
         self.lifespan = Lifespan(app if self.interface == "asgi" else no_lifespan)
         self.handover = Handover(birth.handover) if birth.handover is not None else None
         self.server: Server = self._make_server(app)
+        self.pulse.every.append(self.server.memory.look)
         self.vitals = vitals.attend(self.pulse, self.loop, self.server, self._say, birth)
         self.acceptor = Acceptor(
             self.loop, self.server, lambda: Connection(self.server), self.gate, self._on_bug

@@ -18,6 +18,7 @@ from clusterd.app.asgi import AsgiHttp1
 from clusterd.app.exchange import STARTED, Exchange
 from clusterd.app.extensions import over_http1
 from clusterd.app.notice import Notice
+from clusterd.config.memory import LEAST
 from clusterd.config.settings import Config
 from clusterd.core.log import get_logger, is_json
 from clusterd.ipc.scoreboard import BUCKETS, Cell
@@ -27,6 +28,7 @@ from clusterd.wire.tables import STATUS_LINES
 from clusterd.worker.access import NOBODY, STYLES, AccessLog
 from clusterd.worker.deadlines import Wheel
 from clusterd.worker.identity import identified
+from clusterd.worker.memory_budget import MemoryBudget
 from clusterd.worker.threads import Pool
 from clusterd.worker.trust import Trust, mounted
 
@@ -41,7 +43,8 @@ logger = get_logger("clusterd.worker")
 HEAD_TURNS = 4
 LAG = 0.02  # seconds by which published counters may be late under load
 UNLIMITED = sys.maxsize
-BUSY_ANSWER = plain_answer(503, b"retry-after: 1\r\n")
+RETRY = b"retry-after: 1\r\n"
+BUSY_ANSWER = plain_answer(503, RETRY)
 BUSY_ALERT = bytes([21, 3, 3, 0, 2, 2, 80])  # fatal, internal_error (RFC 8446, section 6)
 
 
@@ -77,6 +80,7 @@ class Server:
         "leave_by",
         "limits",
         "loop",
+        "memory",
         "notice",
         "on_load",
         "open",
@@ -130,6 +134,7 @@ class Server:
         self.when_empty: Callable[[], None] | None = None
         # connections and what runs on them
         self.connections: set[Link] = set()
+        self.memory = MemoryBudget(http.memory_budget or LEAST, loop, self.connections, clock)
         self.spoken: dict[str, Callable[..., Link]] = {}  # beside HTTP/1, by their ALPN names
         self.open = 0
         self.running: dict[Exchange, None] = {}  # begun and not answered, oldest first
@@ -245,7 +250,8 @@ class Server:
     def publish(self) -> None:
         """Write the counters into our row of the scoreboard, and what was logged to its place."""
         self.is_dirty = False
-        self._published = self.clock()
+        self._published = now = self.clock()
+        self.memory.look(now)
         if self.access is not None:
             self.access.flush()
         row, answers = self.row, self.answers
@@ -264,6 +270,7 @@ class Server:
         row[Cell.ANSWERED_5XX] = sum(answers[5:])
         row[Cell.APP_ERRORS] = self.app_errors
         row[Cell.LATENCY_SUM] = int(self.taken * 1e6)
+        row[Cell.HELD] = self.memory.held
         latency = self.latency
         for bucket in range(BUCKETS - 1):
             if latency[bucket]:
@@ -331,6 +338,7 @@ class Server:
         self.connections.discard(connection)
         self.open -= 1
         self.wheel.forget(connection)
+        self.memory.forget(connection)
         self.load_changed()
         if not self.open and self.when_empty is not None:
             self.when_empty()
@@ -339,6 +347,7 @@ class Server:
         """Another protocol is spoken on a connection from now on."""
         self.connections.discard(before)
         self.wheel.forget(before)
+        self.memory.forget(before)
         self.connections.add(after)
 
     def load_changed(self) -> None:

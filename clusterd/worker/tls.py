@@ -236,6 +236,8 @@ class Secured(asyncio.Transport, asyncio.Protocol):
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         if name == "ssl_object":
             return self._tls
+        if name == "held":  # for the memory budget: what is neither the protocol's nor sent
+            return len(self._held) + self._incoming.pending + self._outgoing.pending
         return self._raw.get_extra_info(name, default)
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:

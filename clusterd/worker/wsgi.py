@@ -33,6 +33,7 @@ def equip(server: Server, app: Any) -> Pool | None:
         server.loop,
         inline.begin if pool is None else threaded.begin,
         pool,
+        server.config.wsgi.limit_spool,
     )
     server.exchange = WsgiHttp1
     server.spawn = as_it_is

@@ -12,6 +12,7 @@ import pytest
 from clusterd.cli import facts as gathering
 from clusterd.cli.checks import CHECKS, FAIL, OK, OVERTIME, WARN, Bind, Facts, Finding, judged
 from clusterd.cli.main import run
+from clusterd.config.memory import memory_limit
 from clusterd.config.settings import Config
 from clusterd.core.exits import Exit
 from clusterd.fleet.goal import Patience
@@ -187,7 +188,7 @@ def test_the_tightest_limit_of_memory_counts(
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    assert gathering.memory_limit(tmp_path) == limit
+    assert memory_limit(tmp_path) == limit
 
 
 def test_addresses_are_tried_and_left(tmp_path: Path) -> None:

@@ -68,6 +68,7 @@ class FakeTransport(asyncio.Transport):
 
     def abort(self) -> None:
         self.closed = self.aborted = True
+        self.unsent = 0
 
     def is_closing(self) -> bool:
         return self.closed

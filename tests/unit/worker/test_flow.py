@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from clusterd.worker import connection as module
+from clusterd.worker import ending as module
 from tests.unit.worker.fakes import (
     CHUNKED,
     POST,

@@ -1,0 +1,297 @@
+"""The memory budget over HTTP/1: heads, bodies, spools on disk, and answers that nobody takes."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from clusterd.config.serving import HttpSettings, WsgiSettings
+from clusterd.worker.connection import Connection
+from clusterd.worker.memory_budget import ALLOWANCE, GRACE, LOOK
+from tests.unit.app.wsgi_bench import WsgiBench
+from tests.unit.app.wsgi_bench import hello as wsgi_hello
+from tests.unit.worker.fakes import (
+    Bench,
+    FakeTransport,
+    Held,
+    echo,
+    get,
+    hello,
+    run,
+    status_of,
+    streaming,
+)
+
+KIB = 1024
+HTTP = HttpSettings(memory_budget=1024 * KIB)
+PIECE = b"x" * 60 * KIB
+LENGTH = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\n\r\n"
+CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+HEAD = b"GET / HTTP/1.1\r\nHost: a\r\nX: "
+
+
+def chunk(size: int) -> bytes:
+    return b"%x\r\n" % size + b"x" * size + b"\r\n"
+
+
+async def stuck(scope: Any, receive: Any, send: Any) -> None:
+    """Never takes anything."""
+    await asyncio.get_running_loop().create_future()
+
+
+class Crowd:
+    """Many clients of one worker."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.memory = bench.server.memory
+        self.clients: list[tuple[FakeTransport, Connection]] = []
+
+    def send(self, *pieces: bytes) -> tuple[FakeTransport, Connection]:
+        """A new client sends this, and waits."""
+        transport, connection = self.bench.connect()
+        for piece in pieces:
+            if not transport.paused:
+                connection.data_received(piece)
+        self.clients.append((transport, connection))
+        return transport, connection
+
+    async def pass_time(self, seconds: float) -> None:
+        """With the timer of the budget, which the real loop would let go off too late."""
+        end = self.bench.now + seconds
+        while self.bench.now < end:
+            self.bench.now += LOOK
+            if self.memory.is_short:
+                self.memory._go_through()
+            await self.bench.settle()
+
+    @property
+    def answers(self) -> list[int]:
+        return [status_of(bytes(transport.sent)) for transport, _ in self.clients]
+
+
+def test_a_half_head_a_half_body_and_what_waits_behind_a_request_are_counted() -> None:
+    async def test() -> None:
+        crowd = Crowd(Bench(stuck, HTTP))
+        sizes = {}
+        for name, pieces in {
+            "half a head": [HEAD + b"x" * 30 * KIB, b"x" * 10 * KIB],
+            "half a body": [LENGTH, PIECE],
+            "chunks": [CHUNKED, chunk(30 * KIB), chunk(30 * KIB)],
+            "pipelined": [get(), get() * 1000],
+            "a large head": [HEAD + b"x" * 40 * KIB + b"\r\n\r\n"],
+            "with its body": [LENGTH + PIECE],
+        }.items():
+            before = crowd.memory.held
+            sent = sum(map(len, pieces))
+            crowd.send(*pieces)
+            sizes[name] = (crowd.memory.held - before) / sent
+        assert all(0.95 < share < 1.05 for share in sizes.values()), sizes
+
+    run(test)
+
+
+def test_small_requests_are_never_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        bench = Bench(echo)
+        monkeypatch.setattr(Connection, "measure", lambda _: pytest.fail("it was asked"))
+        post = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10000\r\n\r\n" + b"x" * 10000
+        for _ in range(50):
+            assert status_of(await bench.talk(post)) == 200
+            assert status_of(await bench.talk(get())) == 200
+        bench.server.publish()
+        assert bench.server.memory.held == 0
+
+    run(test)
+
+
+def test_what_an_app_took_is_held_no_more() -> None:
+    async def test() -> None:
+        app = Held()
+        bench = Bench(app, HTTP)
+        bench.feed(LENGTH, PIECE)
+        assert bench.server.memory.held > len(PIECE)
+        app.go.set()
+        await bench.settle()
+        bench.now += LOOK
+        bench.server.publish()
+        assert bench.server.memory.held == 0
+        bench.feed(PIECE)
+        await bench.settle()
+        bench.connection.connection_lost(None)
+        assert bench.server.memory.held == 0
+
+    run(test)
+
+
+def test_the_scoreboard_has_what_is_held() -> None:
+    async def test() -> None:
+        from clusterd.ipc.scoreboard import Cell
+
+        bench = Bench(stuck, HTTP)
+        bench.feed(LENGTH, PIECE)
+        bench.server.publish()
+        assert bench.row[Cell.HELD] == bench.server.memory.held > len(PIECE)
+
+    run(test)
+
+
+def test_bodies_beyond_the_budget_are_refused_with_413_and_small_requests_served() -> None:
+    async def test() -> None:
+        bench = Bench(Held(), HTTP)
+        crowd = Crowd(bench)
+        for _ in range(40):
+            crowd.send(LENGTH + PIECE, PIECE)
+        await bench.settle()
+        assert crowd.memory.held <= 1024 * KIB
+        assert 413 in crowd.answers
+        assert set(crowd.answers) <= {0, 413}
+        bench.server.app = hello
+        transport, _ = crowd.send(get())
+        await bench.settle()
+        assert status_of(bytes(transport.sent)) == 200
+
+    run(test)
+
+
+def test_heads_beyond_the_budget_are_refused_with_503() -> None:
+    async def test() -> None:
+        crowd = Crowd(Bench(hello, HTTP))
+        for _ in range(40):
+            crowd.send(HEAD + b"x" * 60 * KIB)
+        assert crowd.memory.held <= 1024 * KIB
+        refused = [transport for transport, _ in crowd.clients if transport.sent]
+        assert refused
+        assert {status_of(bytes(transport.sent)) for transport in refused} == {503}
+        assert all(b"retry-after: 1\r\n" in transport.sent for transport in refused)
+        assert all(transport.ended and not transport.paused for transport in refused)
+
+    run(test)
+
+
+def test_stalled_clients_go_and_the_others_are_read_again() -> None:
+    async def test() -> None:
+        bench = Bench(stuck, HTTP)
+        crowd = Crowd(bench)
+        for _ in range(15):
+            crowd.send(LENGTH + PIECE)
+        assert crowd.memory.is_short
+        last, _ = crowd.clients[-1]
+        assert last.paused, "memory was short"
+        await crowd.pass_time(GRACE + 3 * LOOK)
+        assert not crowd.memory.is_short
+        assert crowd.memory.held < 0.8 * 1024 * KIB
+        gone = crowd.answers.count(413)
+        assert 0 < gone < 15
+        assert not any(t.paused for t, _ in crowd.clients if not t.sent)
+
+    run(test)
+
+
+def test_a_client_that_takes_nothing_is_reset_where_memory_is_short() -> None:
+    async def test() -> None:
+        bench = Bench(streaming(b"x" * 500 * KIB), HTTP)
+        crowd = Crowd(bench)
+        for _ in range(3):
+            transport, connection = bench.connect()
+            transport.stuck = True
+            connection.data_received(get())
+            crowd.clients.append((transport, connection))
+        await bench.settle()
+        assert [transport.aborted for transport, _ in crowd.clients].count(True) == 1
+        assert crowd.memory.held <= 1024 * KIB + 1000
+        await crowd.pass_time(GRACE + 3 * LOOK)
+        assert [transport.aborted for transport, _ in crowd.clients].count(True) == 2
+
+    run(test)
+
+
+def test_what_waits_for_the_app_is_given_up_only_beyond_the_budget() -> None:
+    async def test() -> None:
+        bench = Bench(stuck, HTTP)
+        crowd = Crowd(bench)
+        whole = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(PIECE) + PIECE
+        for _ in range(15):
+            crowd.send(whole)
+        await crowd.pass_time(5)
+        assert crowd.memory.is_short
+        assert set(crowd.answers) == {0}
+        for _ in range(15):
+            crowd.send(whole)
+        assert set(crowd.answers) == {0, 503}
+        assert crowd.memory.held <= 1024 * KIB
+
+    run(test)
+
+
+@pytest.mark.parametrize("mode", ["inline", "threads"])
+def test_spools_count_also_on_disk(mode: str) -> None:
+    async def test() -> None:
+        bench = WsgiBench(wsgi_hello, mode, HttpSettings(memory_budget=8 * 1024 * KIB))
+        crowd = Crowd(bench)
+        crowd.send(CHUNKED, *[chunk(60 * KIB)] * 50)  # some 3 MiB
+        assert 3_000_000 < crowd.memory.held < 3_200_000
+        crowd.send(CHUNKED, *[chunk(60 * KIB)] * 200)
+        assert crowd.memory.held <= 8 * 1024 * KIB
+        assert crowd.clients[1][0].paused
+        await crowd.pass_time(GRACE + 3 * LOOK)
+        assert crowd.answers == [0, 413]  # the largest
+        for _, connection in crowd.clients:
+            connection.connection_lost(None)
+        assert crowd.memory.held == 0
+        bench.close()
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("mode", "begin", "piece", "status"),
+    [
+        ("inline", CHUNKED, chunk, 413),
+        ("threads", CHUNKED, chunk, 413),
+        ("inline", LENGTH, lambda size: b"x" * size, 413),
+        ("threads", LENGTH, lambda size: b"x" * size, 503),
+    ],
+)
+def test_a_spool_has_a_limit_of_its_own(
+    mode: str, begin: bytes, piece: Callable[[int], bytes], status: int
+) -> None:
+    """Where the app might read the body as it comes, another try may find a thread to spare."""
+
+    async def test() -> None:
+        threads = WsgiSettings(limit_spool=2048 * KIB, threads=1 if mode == "inline" else 2)
+        bench = WsgiBench(wsgi_hello, mode, wsgi=threads)
+        bench.server.app.slow = 1  # another body is being read
+        bench.feed(begin)
+        sent = 0
+        while not bench.transport.sent:
+            bench.feed(piece(60 * KIB))
+            sent += 60 * KIB
+        assert status_of(bytes(bench.transport.sent)) == status
+        assert 2048 * KIB < sent <= 2108 * KIB
+        assert bench.connection.exchange is None or bench.connection.exchange.waiting == 0
+        bench.close()
+
+    run(test)
+
+
+def test_what_comes_after_a_refusal_is_read_and_thrown_away() -> None:
+    """Else the client would see a reset instead of our answer."""
+
+    async def test() -> None:
+        bench = Bench(stuck, HTTP)
+        crowd = Crowd(bench)
+        for _ in range(18):
+            crowd.send(LENGTH + PIECE)
+        transport, connection = next(one for one in crowd.clients if one[0].sent)
+        assert not transport.paused
+        connection.data_received(PIECE)
+        assert connection.measure() == 0
+        assert not transport.closed
+
+    run(test)
+
+
+def test_the_allowance_is_more_than_a_usual_request() -> None:
+    assert ALLOWANCE > 10_000 + 1000
