@@ -182,7 +182,7 @@ def test_who_makes_progress_or_waits_for_the_app_stays() -> None:
 
 
 def test_a_small_one_needs_the_usual_rate_at_least() -> None:
-    slow = Client(ALLOWANCE + 1, moved=1)
+    slow = Client(1000, moved=1)
     large = Client(90 * MIB, awaits_client=False)
     worker = Worker(large, slow)
     worker.count()

@@ -166,6 +166,7 @@ def test_heads_beyond_the_budget_are_refused_with_503() -> None:
         assert {status_of(bytes(transport.sent)) for transport in refused} == {503}
         assert all(b"retry-after: 1\r\n" in transport.sent for transport in refused)
         assert all(transport.ended and not transport.paused for transport in refused)
+        assert {connection.measure() for t, connection in crowd.clients if t.sent} == {0}
 
     run(test)
 
@@ -203,6 +204,40 @@ def test_a_client_that_takes_nothing_is_reset_where_memory_is_short() -> None:
         assert crowd.memory.held <= 1024 * KIB + 1000
         await crowd.pass_time(GRACE + 3 * LOOK)
         assert [transport.aborted for transport, _ in crowd.clients].count(True) == 2
+
+    run(test)
+
+
+def test_an_answer_that_is_complete_and_not_taken_goes_as_well() -> None:
+    async def test() -> None:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"x" * 1100 * KIB})
+
+        bench = Bench(app, HTTP)
+        bench.transport.stuck = True
+        bench.feed(get())
+        await bench.settle()
+        assert bench.transport.aborted
+        assert bench.server.memory.held == 0
+
+    run(test)
+
+
+def test_an_app_that_takes_a_body_does_not_have_it_read_while_memory_is_short() -> None:
+    async def test() -> None:
+        app = Held()
+        crowd = Crowd(Bench(app, HTTP))
+        for _ in range(15):
+            transport, _ = crowd.send(LENGTH + PIECE)
+        assert transport.paused
+        app.go.set()
+        await crowd.bench.settle()
+        assert transport.paused, "the body was taken, and not looked at since"
+        await crowd.pass_time(2 * LOOK)
+        assert not transport.paused
+        assert not crowd.memory.is_short
+        assert set(crowd.answers) == {0}
 
     run(test)
 
