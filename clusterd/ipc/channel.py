@@ -17,6 +17,10 @@ CUT = socket.MSG_TRUNC | socket.MSG_CTRUNC
 FD_SPACE = socket.CMSG_SPACE(MAX_FDS * 4)
 
 
+class Foreign(Bug):
+    """A message of another version of clusterd: we do not know its name or its fields."""
+
+
 class Closed:
     """What `receive` answers once the other end is closed."""
 
@@ -105,11 +109,24 @@ class Channel:
             close_all(fds)
             return CLOSED
         try:
-            kind, fields = json.loads(body)
-            return WIRE[kind](**fields), fds
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            return _decode(body), fds
+        except Bug:
             close_all(fds)
-            raise Bug(f"what came is no message: {body[:100]!r}") from error
+            raise
+
+
+def _decode(body: bytes) -> Message:
+    """Return the message in a packet. Raises Foreign, or Bug where it is none of clusterd's."""
+    try:
+        kind, fields = json.loads(body)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise Bug(f"what came is no message: {body[:100]!r}") from error
+    if not isinstance(kind, str) or not isinstance(fields, dict):
+        raise Bug(f"what came is no message: {body[:100]!r}")
+    try:
+        return WIRE[kind](**fields)
+    except (KeyError, TypeError) as error:
+        raise Foreign(f"another version of clusterd sent {kind}: {body[:100]!r}") from error
 
 
 def close_all(fds: Sequence[int]) -> None:

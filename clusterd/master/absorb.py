@@ -14,7 +14,7 @@ from clusterd.fleet.backoff import GROWN_UP
 from clusterd.fleet.goal import Mode
 from clusterd.fleet.lifecycle import Cue, Phase, step
 from clusterd.fleet.roster import Worker, Zygote, ZygotePhase
-from clusterd.ipc.channel import Channel, Closed, close_all
+from clusterd.ipc.channel import Channel, Closed, Foreign, close_all
 from clusterd.ipc.messages import (
     Certified,
     Draining,
@@ -38,6 +38,7 @@ from clusterd.master.group import Dump, Group, Pipe
 DUMP_PIECE = 64 * 1024  # bytes; a stack of 100 frames has some 8 KiB
 MOST_DUMPED = 512 * 1024  # bytes that are kept of a dump: the pipe is open to the application, too
 QUIET = 0.1  # seconds without another piece after which faulthandler's dump is whole
+CHANGED = "Say clusterd upgrade, or restart clusterd where that is refused."
 MOST_HEARD = 512  # messages of one process in a turn; more than its channel holds
 
 
@@ -49,6 +50,9 @@ def listen_to(group: Group, channel: Channel, speaker: Worker | Zygote) -> bool:
     for _ in range(MOST_HEARD):
         try:
             received = channel.receive(block=False)
+        except Foreign as error:
+            group.cluster.guard(_changed, group, speaker, error)
+            continue
         except Bug as error:  # an app that writes to what it inherited: that packet is gone
             group.cluster.trouble(error)
             continue
@@ -58,6 +62,14 @@ def listen_to(group: Group, channel: Channel, speaker: Worker | Zygote) -> bool:
             return False
         group.cluster.guard(_hear, group, speaker, *received)
     return True
+
+
+def _changed(group: Group, speaker: Worker | Zygote, error: Foreign) -> None:
+    """Fail a zygote that clusterd was exchanged under: waiting for it to be ready has no end."""
+    group.cluster.trouble(error)
+    if isinstance(speaker, Zygote) and speaker.phase is ZygotePhase.LOADING:
+        reason = "clusterd was changed on disk, and does not fit the master that runs"
+        failed(group, speaker, Failed("start", reason, remedy=CHANGED))
 
 
 def _hear(group: Group, speaker: Worker | Zygote, message: Message, fds: list[int]) -> None:

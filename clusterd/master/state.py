@@ -85,6 +85,7 @@ def read(data: bytes, kernel: Kernel, take: Callable[[int], int]) -> tuple[State
             "restart clusterd instead",
         )
     _agree("message", document["messages"], dialect())
+    _know(document["messages"])
     _agree("cell", document["board"], board())
     special = {**READ, Journal: lambda _reader, plain: _journal(plain, kernel.wall)}
     reader = Reader(HINTS, LEFT, special, take)
@@ -101,13 +102,22 @@ def read(data: bytes, kernel: Kernel, take: Callable[[int], int]) -> tuple[State
 
 
 def _agree(what: str, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
-    """Raise Unfit where those who run already would not be understood, or not understand us."""
+    """Raise Unfit where processes that run already would not be understood."""
     for name, one in theirs.items():
         if ours.get(name) != one:
             raise Unfit(
                 f"the {what} {name!r} is another in this version: {one} became {ours.get(name)}",
                 "restart clusterd instead",
             )
+
+
+def _know(theirs: dict[str, Any]) -> None:
+    """Raise Unfit where processes that run already would not understand us."""
+    if added := sorted(dialect().keys() - theirs.keys()):
+        raise Unfit(
+            f"workers that run already do not know the message {added[0]!r} of this version",
+            "restart clusterd instead",
+        )
 
 
 def _write_socket(writer: Writer, sock: socket.socket) -> int:

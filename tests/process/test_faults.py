@@ -101,6 +101,7 @@ def test_an_environment_s_runtime_directory_that_fails_only_costs_commands(tmp_p
         assert "serving without commands" in server.log()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a pid namespace")
 def test_as_pid_1_of_a_container_it_reaps_strangers_and_obeys_term(tmp_path: Path) -> None:
     """In a pid namespace of its own: orphans of the app become its children."""
     app = """

@@ -119,6 +119,12 @@ def change_message(code: Path) -> None:
     )
 
 
+def add_message(code: Path) -> None:
+    messages = code / "ipc" / "messages.py"
+    change(messages, "# master → worker\n", "@dataclass\nclass Tea:\n    pass\n\n\n")
+    change(messages, "    | Cover\n", "    | Tea\n    | Cover\n")
+
+
 def change_row(code: Path) -> None:
     change(code / "ipc" / "scoreboard.py", "ROWS = 1024", "ROWS = 512")
 
@@ -138,6 +144,7 @@ BROKEN: list[tuple[Callable[[Path], None], str, str]] = [
     (leave_silently, "without a word: status 0", ""),
     (change_format, "of format 1, and this version knows format 2; restart clusterd", ""),
     (change_message, "the message 'Unspawned' is another in this version", ""),
+    (add_message, "workers that run already do not know the message 'Tea' of this version", ""),
     (change_row, "the cell 'rows' is another in this version: 1024 became 512; restart", ""),
     (lose_setting, "app_dir", ""),
     (break_worker, "SyntaxError", "server.py"),
@@ -174,6 +181,23 @@ def test_a_broken_version_changes_nothing_and_the_command_says_why(
         os.kill(worker["pid"], signal.SIGKILL)
         server.event("readied")
         assert server.ask("status")["version"] == upgraded["version"]
+
+
+def test_a_reload_after_the_package_was_exchanged_fails_at_once_and_says_why(
+    tmp_path: Path, copy: Path
+) -> None:
+    """The new zygote says what the master, which is the old version still, does not know."""
+    with serving(tmp_path, workers=1, PYTHONPATH=str(copy)) as server, gentle(server) as load:
+        workers = server.workers()
+        loaded = '    kinds: str = ""\n'
+        change(copy / "clusterd/ipc/messages.py", loaded, f'{loaded}    colour: str = "red"\n')
+        with pytest.raises(Refused) as refused:
+            server.ask("reload", wait=True)
+        assert "clusterd was changed on disk" in refused.value.message
+        failed = server.event("zygote_failed", generation=2)
+        assert failed["remedy"].startswith("Say clusterd upgrade")
+        assert [each["pid"] for each in server.workers()] == [workers[0]["pid"]]
+    assert load.failed == []
 
 
 def command(server: Server, *words: str) -> subprocess.CompletedProcess[str]:

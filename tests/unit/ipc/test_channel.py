@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clusterd.core.errors import Bug
-from clusterd.ipc.channel import LIMIT, MAX_FDS, Channel, Closed, close_all, encode
+from clusterd.ipc.channel import LIMIT, MAX_FDS, Channel, Closed, Foreign, close_all, encode
 from clusterd.ipc.messages import WIRE, Dumped, Failed, Hello, Leave, Message, Sockets, Spawn
 
 SAMPLES: dict[object, object] = {
@@ -146,12 +146,28 @@ def test_a_packet_that_was_cut_is_a_bug_and_its_descriptors_are_closed(ends: End
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-@pytest.mark.parametrize("packet", [b"noise", b"{}", b'["Tea", {}]', b'["Leave", {"now": 1}]'])
-def test_noise_is_a_bug_and_its_descriptors_are_closed(ends: Ends, packet: bytes) -> None:
+@pytest.mark.parametrize(
+    ("packet", "kind", "said"),
+    [
+        (b"noise", Bug, "no message"),
+        (b"{}", Bug, "no message"),
+        (b"[1, {}]", Bug, "no message"),
+        (b'["Leave", 7]', Bug, "no message"),
+        (b'["Leave"]', Bug, "no message"),
+        (b'["Tea", {}]', Foreign, "another version of clusterd sent Tea"),
+        (b'["Leave", {"now": 1}]', Foreign, "another version of clusterd sent Leave"),
+        (b'["Hello", {"pid": 7}]', Foreign, "another version of clusterd sent Hello"),
+    ],
+)
+def test_noise_is_a_bug_and_its_descriptors_are_closed(
+    ends: Ends, packet: bytes, kind: type[Bug], said: str
+) -> None:
+    """What another version of clusterd sent is told from what is no message at all."""
     before = len(os.listdir("/proc/self/fd"))
     socket.send_fds(ends[0].sock, [packet], [0])
-    with pytest.raises(Bug, match="no message"):
+    with pytest.raises(Bug, match=said) as raised:
         ends[1].receive(block=False)
+    assert type(raised.value) is kind
     assert len(os.listdir("/proc/self/fd")) == before
     ends[0].send(Leave())
     assert receive(ends[1])[0] == Leave(), "what comes after it is heard"
