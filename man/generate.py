@@ -149,6 +149,36 @@ def causes() -> str:
     return "\n".join(part for line in lines for part in line)
 
 
+def importing() -> str:
+    """The text of docs/importing.md, for clusterd-importing(7), which a wheel brings along."""
+    out: list[str] = []
+    is_code = False
+    for line in (ROOT / "docs/importing.md").read_text().splitlines()[1:]:
+        if line.startswith("```"):
+            is_code = not is_code
+            out.append(".EX" if is_code else ".EE")
+        elif is_code:
+            out.append(roff(line))
+        elif line.startswith("#"):
+            out.append(f".SH {_inline(line.lstrip('# '))}")
+        elif line.startswith("|"):
+            left, right = (cell.strip() for cell in line.strip("|").split("|"))
+            out += [] if set(left) == {"-"} else [".TP", _inline(left), _inline(right)]
+        elif line.startswith("- "):
+            out += [".IP \\(bu 2", _inline(line[2:])]
+        else:
+            out.append(_inline(line.strip()) or ".PP")
+    # A paragraph begins by itself after a heading, and where the file has blank lines in a row.
+    text = re.sub(r"(\.SH [^\n]*)\n\.PP\n", r"\1\n", "\n".join(out))
+    return text.removeprefix(".PP\n").removesuffix("\n.PP")
+
+
+def _inline(text: str) -> str:
+    """A line of Markdown: code and emphasis are bold, of a link its words stay."""
+    text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text)
+    return re.sub(r"(`|\*\*)(.+?)\1", r"\\fB\2\\fR", roff(text))
+
+
 def settings() -> str:
     """The README's table of settings."""
     out: list[str] = []
@@ -209,6 +239,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "life": life,
     "metrics": metrics,
     "causes": causes,
+    "importing": importing,
     "settings": settings,
     "figures": figures,
     "cluster": cluster,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from clusterd.config.kinds import Kind, setting
+from clusterd.core.imports import PAGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class AppSettings:
     preload: str = setting(
         "auto",
         "Import once and fork workers from that image. If the import leaves behind what must not "
-        "be shared (connections, threads, locked files: docs/importing.md), auto imports in each "
+        f"be shared (connections, threads, locked files: '{PAGE}'), auto imports in each "
         "worker instead, with a warning, and always fails; never imports in each worker anyway.",
         Kind.CHOICE,
         choices=("auto", "always", "never"),

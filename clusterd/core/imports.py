@@ -4,4 +4,5 @@ PRICE = (
     "each worker imports for itself: it takes more memory and longer to start, and no rollback "
     "is possible"
 )
-DOCS = "See docs/importing.md."
+PAGE = "man clusterd-importing"  # is installed with clusterd; made from docs/importing.md
+DOCS = f"See '{PAGE}'."

@@ -195,6 +195,12 @@ def test_reload_wait_tells_why_it_failed_and_the_old_code_serves_on(tmp_path: Pa
         assert "RuntimeError: not today" in done.stderr
         assert "generation 1 serves on" in done.stderr
         assert json.loads(server.get("/who"))["generation"] == 1
+        told = "the last reload failed: generation 2 did not come up: "
+        assert told in at(server, "status").stdout
+        assert json.loads(at(server, "status", "--json").stdout)["failed_reload"]
+        app.write_text("from clusterd.demo import app\n")
+        assert at(server, "reload", "--wait").returncode == Exit.OK
+        assert told not in at(server, "status").stdout
 
 
 def test_reload_refuses_wrong_settings_and_names_them(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_one_warning_names_what_was_left_where_and_at_what_price(tmp_path: Path)
         line = "shop.py:5" if sys.version_info >= (3, 12) else "shop.py, after the import in line 3"
         assert told["reason"] == f"the import left the thread 'tea' ({line})"
         assert "memory" in told["price"]
-        assert "docs/importing.md" in told["remedy"]
+        assert "man clusterd-importing" in told["remedy"]
         logged = [line for line in server.log().splitlines() if "WARNING" in line]
         assert sum("import per worker" in line for line in logged) == 1
         assert len({server.get() for _ in range(20)}) <= 2

@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from clusterd import __version__
 from clusterd.cli.commands import COMMANDS, clusterd
 from clusterd.config.settings import TABLE
 from clusterd.core.exits import Exit
+from clusterd.core.imports import DOCS, PAGE
 from man import generate
 
 ROOT = Path(__file__).parents[2]
@@ -99,3 +101,15 @@ def test_a_manual_page_names_this_version_and_has_no_slip(path: Path) -> None:
 
 def test_the_changelog_has_this_version() -> None:
     assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_every_manual_page_is_in_the_wheel_and_the_one_that_messages_name_is_among_them() -> None:
+    """Whoever has installed clusterd has no docs/ directory."""
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
+    installed = build["targets"]["wheel"]["shared-data"]
+    pages = [path for path in generate.DOCUMENTS if path.suffix != ".md"]
+    assert set(installed) == {f"man/{path.name}" for path in pages}
+    name = PAGE.removeprefix("man ")
+    assert f"share/man/man7/{name}.7" in installed.values()
+    assert PAGE in DOCS
+    assert PAGE in TABLE["preload"].about.help

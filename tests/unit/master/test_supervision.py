@@ -370,7 +370,7 @@ def test_one_warning_a_generation_says_why_each_worker_imports_for_itself() -> N
         assert event.level == logging.WARNING
         assert event.fields["reason"] == "the import left the thread 'x'"
         assert "memory" in event.fields["price"]
-        assert event.fields["remedy"] == "Mend. See docs/importing.md."
+        assert event.fields["remedy"] == "Mend. See 'man clusterd-importing'."
         assert sim.find(Kind.ZYGOTE_READIED, import_per_worker="threads")
         sim.kernel.kill(sim.kernel.zygotes()[0].pid, signal.SIGKILL)
         sim.settle()
