@@ -13,7 +13,7 @@ import os
 import pwd
 import re
 import stat
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 MODE = 0o640  # the log may hold what users sent: not for everybody
 ROOT = 0
@@ -92,8 +92,13 @@ def _fault(about: os.stat_result, path: str, owners: Collection[int]) -> str:
     return ""
 
 
-def _open(path: str, flags: int, owners: Collection[int]) -> int:
-    _refuse(os.lstat(path), path, owners)
+def _open(
+    path: str,
+    flags: int,
+    owners: Collection[int],
+    lstat: Callable[[str], os.stat_result] = os.lstat,
+) -> int:
+    _refuse(lstat(path), path, owners)
     fd = os.open(path, flags)
     try:
         _refuse(os.fstat(fd), path, owners)

@@ -60,7 +60,7 @@ def test_what_is_no_file_is_neither_opened_nor_followed(
 
 @pytest.mark.parametrize(("put", "reason"), IN_THE_WAY[:3])
 def test_what_takes_the_place_after_the_first_look_is_refused_as_well(
-    put: Callable[[Path], None], reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    put: Callable[[Path], None], reason: str, tmp_path: Path
 ) -> None:
     """A FIFO with a reader is opened at once, so only fstat(2) finds it."""
     path, innocent = tmp_path / "log", (tmp_path / "innocent")
@@ -68,9 +68,8 @@ def test_what_takes_the_place_after_the_first_look_is_refused_as_well(
     innocent.touch()
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK) if path.is_fifo() else None
     about = os.lstat(innocent)
-    monkeypatch.setattr(os, "lstat", lambda _: about)
     with pytest.raises(OSError, match=r"Too many levels of symbolic links|it is a FIFO"):
-        own_files.open_log(str(path))
+        own_files._open(str(path), os.O_WRONLY | own_files.SAFELY, (), lambda _: about)
     if reader is not None:
         os.close(reader)
 
