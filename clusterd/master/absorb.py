@@ -299,6 +299,8 @@ def _changed_on_disk(group: Group, zygote: Zygote) -> None:
     group.roster.lost.add(from_generation)
     if group.goal.candidate is not None:
         return  # a rollout is under way: the plan dismisses this one or asks for another
+    if group.goal.mode is not Mode.SERVING:
+        return  # no rollout ends in a pause: when that is over, the plan asks for another
     config, bundle = group.configs[from_generation], group.bundles.get(from_generation)
     zygote.generation = group.next_generation(config, bundle)
     group.goal = group.goal.rolling(zygote.generation)

@@ -213,6 +213,27 @@ def test_a_rebuilt_zygote_with_other_code_is_a_new_generation_with_a_canary() ->
         assert sim.ready(2) == 2
 
 
+@pytest.mark.parametrize("then", ["resume", "reload"])
+def test_a_zygote_rebuilt_in_a_pause_with_other_code_begins_no_rollout(then: str) -> None:
+    """It would not end before the pause does, and a reload would wait for it."""
+    with simulated(2, lambda _: Behaviour(fingerprint="old")) as sim:
+        sim.start()
+        sim.order(lambda: orders.pause(sim.group))
+        sim.settle()
+        sim.kernel.behaviour = lambda _: Behaviour(fingerprint="new")
+        sim.kernel.kill(sim.kernel.zygotes()[0].pid, signal.SIGKILL)
+        sim.until(lambda: len(sim.find(Kind.ZYGOTE_READIED)) == 2)
+        assert sim.group.goal.candidate is None
+        assert not sim.find(Kind.ROLLOUT_STARTED)
+        if then == "resume":
+            sim.order(lambda: orders.resume(sim.group))
+        else:
+            sim.reload()
+        sim.settle()
+        assert sim.find(Kind.ROLLOUT_FINISHED, generation=2)
+        assert sim.ready(2) == 2
+
+
 def test_a_fork_that_fails_is_tried_again_later_and_the_rest_serve() -> None:
     failing = Behaviour()
     with simulated(2, lambda _: failing) as sim:

@@ -127,6 +127,18 @@ def test_the_last_workers_that_are_killed_while_they_drain_are_replaced() -> Non
             serve_by_one_more(sim, client)
 
 
+def test_a_stop_in_a_pause_in_which_the_code_on_disk_changed() -> None:
+    """Today's code serves them: that of the generation is lost with its zygote."""
+    with simulated(1, lambda _: Behaviour(fingerprint="old")) as sim:
+        sim.start()
+        pause(sim)
+        sim.kernel.behaviour = lambda _: Behaviour(fingerprint="new")
+        sim.kernel.kill(sim.kernel.zygotes()[0].pid, signal.SIGKILL)
+        with waiting(sim) as client:
+            stop(sim)
+            serve_by_one_more(sim, client)
+
+
 @pytest.mark.parametrize("killed", [True, False])
 def test_whether_a_connection_waits_at_a_unix_socket_is_known_by_how_the_last_worker_ended(
     tmp_path: Path, killed: bool
