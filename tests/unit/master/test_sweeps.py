@@ -16,7 +16,7 @@ from clusterd.core.errors import BindError
 from clusterd.core.events import Kind
 from clusterd.core.exits import Exit
 from clusterd.fleet.lifecycle import Phase
-from clusterd.ipc.messages import Drain, Empty
+from clusterd.ipc.messages import Drain, Empty, Lasting
 from clusterd.master import ending, orders, reload
 from clusterd.master.group import Group
 from tests.support.fake import Behaviour, Child
@@ -330,6 +330,18 @@ def test_one_that_cannot_be_bound_leaves_what_was_dropped_as_it_was(both: Simula
         with socket.socket() as newcomer:
             newcomer.setblocking(False)
             assert newcomer.connect_ex(port.sock.getsockname()) == errno.EINPROGRESS
+
+
+@pytest.mark.parametrize("how", ["inherited", "kept"])
+def test_workers_know_which_listeners_outlive_the_cluster(tmp_path: Path, how: str) -> None:
+    """Those they do not close to newcomers where the master was killed."""
+    bind = on("127.0.0.1:0", f"unix:{tmp_path / 's'}")
+    with contextlib.closing(Simulation(bind)) as sim:
+        port, _ = sim.group.sockets
+        setattr(port, how, True)
+        sim.start()
+        (worker,) = sim.kernel.workers()
+        assert [one for one in worker.heard if isinstance(one, Lasting)] == [Lasting([port.name])]
 
 
 def is_let_in(where: Any) -> bool:
