@@ -278,6 +278,20 @@ def test_a_zygote_whose_code_changed_meanwhile_becomes_a_new_generation(tmp_path
         assert server.get().startswith("two ")
 
 
+def test_a_zygote_whose_code_changed_in_a_pause_holds_no_reload_up(tmp_path: Path) -> None:
+    """Found by a soak: the rollout that it began ended with the pause, and the reload waited."""
+    with shop(tmp_path) as server:
+        server.ask("pause")
+        (zygote,) = server.ask("status")["zygotes"]
+        deploy(tmp_path, GOOD.format(version="two"))
+        os.kill(zygote["pid"], signal.SIGKILL)
+        server.event("zygote_exited", pid=zygote["pid"])
+        server.event("zygote_readied")
+        assert server.ask("status")["rollout"] is None
+        server.ask("reload", wait=True)
+        assert server.get().startswith("two ")
+
+
 def test_when_all_died_and_the_code_is_broken_it_stays_up_and_heals(tmp_path: Path) -> None:
     with shop(tmp_path) as server:
         deploy(tmp_path, BROKEN["import error"][0])
