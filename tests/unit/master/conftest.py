@@ -4,9 +4,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import setproctitle
 
 from tests.support.desk import Desk
 from tests.support.simulated import simulated
+
+
+@pytest.fixture(autouse=True)
+def own_title() -> Iterator[None]:
+    """Undo what a test has the process table show: by that, clusters are found."""
+    title = setproctitle.getproctitle()
+    yield
+    if setproctitle.getproctitle() != title:
+        setproctitle.setproctitle(title)
 
 
 @pytest.fixture

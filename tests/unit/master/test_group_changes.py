@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from clusterd.config.serving import TlsSettings
+from clusterd.core.errors import ConfigError
 from clusterd.core.events import Kind
 from clusterd.fleet.goal import Mode
 from clusterd.fleet.lifecycle import Phase
 from clusterd.ipc.messages import Ready, Sockets
 from clusterd.ipc.scoreboard import Cell, Scoreboard
-from clusterd.master import reload, report
+from clusterd.master import orders, reload, report
 from tests.support.fake import Behaviour
 from tests.support.several import ask, bound, groups, program, ready, up
 from tests.support.simulated import config
@@ -246,6 +247,17 @@ def test_a_group_that_becomes_a_singleton_has_one_process() -> None:
         ask(sim, "reload")
         sim.settle()
         assert ready(sim, "work") == 1
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_singleton_cannot_be_scaled(force: bool) -> None:
+    single = program()
+    single = replace(single, command=replace(single.command, singleton=True))
+    with groups(web=config(1), work=single) as sim:
+        up(sim)
+        with pytest.raises(ConfigError, match="is a singleton and cannot have 2 processes"):
+            orders.scale(sim.cluster.groups["work"], 2, "test", force=force)
+        assert sim.cluster.groups["work"].goal.size == 1
 
 
 def test_a_keeper_that_is_killed_leaves_no_program_though_its_group_serves_by_now() -> None:
