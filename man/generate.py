@@ -24,6 +24,7 @@ from clusterd.config.convert import allowed  # noqa: E402
 from clusterd.config.kinds import Kind, Setting  # noqa: E402
 from clusterd.config.resolve import load_groups  # noqa: E402
 from clusterd.config.settings import SECTIONS, TABLE, title  # noqa: E402
+from clusterd.config.sources import NOT_IN_A_FILE  # noqa: E402
 from clusterd.fleet.lifecycle import LEGAL, MOOT, Cue, Phase  # noqa: E402
 from clusterd.observe.catalogue import (  # noqa: E402
     CAUSES,
@@ -79,7 +80,8 @@ def keys() -> str:
     """The keys of clusterd.toml(5)."""
     out: list[str] = []
     for heading, rows in sections():
-        out.append(f".SS {heading}")
+        rows = [row for row in rows if row.name not in NOT_IN_A_FILE]
+        out += [f".SS {heading}"] if rows else []
         for row in rows:
             out += [".TP", f".B {row.name}", roff(row.about.help)]
             out.append(f"Allowed: {roff(allowed(row))}.")

@@ -56,6 +56,7 @@ class Facts:
     binds: Mapping[str, tuple[Bind, ...]] = field(default_factory=dict)  # by group
     superuser: bool = False
     user_errors: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # by group
+    writable: tuple[tuple[str, str], ...] = ()  # what others may change that root relies on
     somaxconn: int = 4096
     descriptors: int = 1048576  # the soft limit that workers inherit
     cpus: int = 1
@@ -185,6 +186,13 @@ def user(facts: Facts) -> Iterator[Finding]:
         )
     elif not facts.user_errors and facts.groups:
         yield Finding("user", OK, "workers are not the superuser")
+
+
+def paths(facts: Facts) -> Iterator[Finding]:
+    """Report what a start refuses, since others may change it and root relies on it."""
+    allowed = any(config.trust.insecure_paths for config in facts.groups.values())
+    for text, remedy in facts.writable:
+        yield Finding("paths", WARN if allowed else FAIL, text, remedy)
 
 
 def addresses(facts: Facts) -> Iterator[Finding]:
@@ -424,6 +432,7 @@ CHECKS: dict[str, Check] = {
     "later": later,
     "command": command,
     "user": user,
+    "paths": paths,
     "bind": addresses,
     "backlog": backlog,
     "descriptors": descriptors,

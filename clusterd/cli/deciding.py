@@ -13,13 +13,15 @@ from clusterd.config.resolve import load_groups
 from clusterd.config.settings import Config
 from clusterd.core.errors import ConfigError
 from clusterd.kernel import privileges
+from clusterd.master import trusted_paths
 
 FOUND = "found"  # beside what the command line says: the runtime directory that was chosen
 ACTIVATED = "activated"  # beside what the command line says: the sockets that we were started with
 
 
 def decide(values: Mapping[str, object], home: Path) -> dict[str, Config]:
-    """Every source read, now and again at each reload; there must be something to run."""
+    """Read every source, now and again at each reload. There must be something to run, and as
+    root nothing to read that workers could write."""
     found = str(values.get(FOUND) or "")
     # The directory that was chosen at the start comes first at each reload, too.
     environ = {**os.environ, **({"RUNTIME_DIRECTORY": found} if found else {})}
@@ -35,6 +37,8 @@ def decide(values: Mapping[str, object], home: Path) -> dict[str, Config]:
         control_path(config.place, environ)  # raises where it is too long for a socket
         if name not in internal.NAMES:
             privileges.check(config.limits.user)
+    faults = trusted_paths.faults_of_settings(groups, values, environ, home)
+    trusted_paths.refuse(trusted_paths.SETTINGS, faults, groups)
     return groups
 
 

@@ -29,6 +29,7 @@ from clusterd.core.errors import BindError, ClusterdError, ConfigError
 from clusterd.core.units import parse_seconds
 from clusterd.ipc.client import Client
 from clusterd.kernel import own_files, privileges
+from clusterd.master import trusted_paths
 from clusterd.master.holder import owner_of
 from clusterd.master.listener import attempt
 from clusterd.master.sockets import somaxconn
@@ -59,6 +60,7 @@ def gather(values: Mapping[str, object], home: Path, unit: str = "") -> Facts:
             name: tuple(tried(b, ours) for b in one.listen.bind) for name, one in groups.items()
         },
         user_errors=users,
+        writable=() if users else _writable(groups, values, home),
         log_error=_log(groups),
         has_h2=http2.is_installed(),
         remark=next((text for one in groups.values() if (text := watch.remark(one))), ""),
@@ -175,6 +177,16 @@ def _user(config: Config) -> tuple[str, str] | None:
     except ConfigError as error:
         return error.message, " ".join(error.remedy.split())
     return None
+
+
+def _writable(
+    groups: Mapping[str, Config], values: Mapping[str, object], home: Path
+) -> tuple[tuple[str, str], ...]:
+    """What others than root may change that a start as root would rely on."""
+    settings = trusted_paths.faults_of_settings(groups, values, os.environ, home)
+    code = trusted_paths.faults_of_code(groups, os.environ)
+    both = ((trusted_paths.SETTINGS, settings), (trusted_paths.CODE, code))
+    return tuple(trusted_paths.described(what, found) for what, found in both if found)
 
 
 def _log(groups: Mapping[str, Config]) -> str:

@@ -23,6 +23,7 @@ from clusterd.kernel import faulty, own_files, privileges
 from clusterd.kernel.child import Ahead
 from clusterd.kernel.real import Kernel
 from clusterd.master import run as master
+from clusterd.master import trusted_paths
 from clusterd.master.activation import take
 
 
@@ -54,6 +55,7 @@ def run(ahead: Ahead | None, /, ready_fd: int | None, **values: object) -> int:
     reread = functools.partial(decide, given, home)
     groups = reread()
     config = next(iter(groups.values()))  # what is said below is for all groups
+    trusted_paths.refuse_code(groups, os.environ)
     descriptor = open_log(config.log.log_file, groups)
     log.set_up(descriptor, config.log.log_format, config.log.log_level, identity(config.place))
     if os.isatty(2):

@@ -17,6 +17,7 @@ from clusterd.core.errors import ClusterdError
 from clusterd.core.exits import Exit
 from clusterd.kernel import faulty, memory
 from clusterd.kernel.real import Kernel
+from clusterd.master import trusted_paths
 from clusterd.master.cluster import Cluster
 from clusterd.master.resume import carry_on
 from clusterd.master.state import State, read
@@ -67,7 +68,7 @@ def attempt(number: int) -> NoReturn:
         state, _ = take_over(number, Kernel())
         if os.getppid() != state.cluster.pid:
             os._exit(code)  # it ended before we asked to be ended with it
-        state.cluster.reread()
+        trusted_paths.refuse_code(state.cluster.reread(), os.environ)
         import clusterd.child
         import clusterd.worker.main  # noqa: F401  # what zygotes will need
 

@@ -52,14 +52,18 @@ def load_groups(
 
     The command line and the environment speak of the group `web` and, in settings that are for
     all (and who workers are), of the cluster. Other groups take what stands at the top of the file
-    where their own table says nothing, but for `app`, `bind` and the numbers of workers.
+    where their own table says nothing, but for `app`, `bind` and the numbers of workers. A user
+    on the command line is that of every group, whatever the file says.
     """
     here = Path(cwd)
     main = load(cli_values, environ, cwd)
     file = from_file(find_file(cli_values, environ, here))
     tables = file.groups | procfile.groups(main.place.procfile, file.groups)
     shared = {name: one for name, one in file.top.items() if name not in ITS_OWN}
-    told = from_environment(environ) | from_command_line(cli_values)
+    typed = from_command_line(cli_values)
+    told = from_environment(environ) | typed
+    # No file makes another user of a group than the operator has typed.
+    last = {name: one for name, one in typed.items() if name == EVERYBODY}
     common = {
         name: one
         for name, one in told.items()
@@ -68,13 +72,13 @@ def load_groups(
     found: dict[str, Config] = {}
     for name, own in tables.items():
         if name != MAIN:
-            found[name] = _whole(here, _for(own, shared) | common, own, start=BARE)
+            found[name] = _whole(here, _for(own, shared) | common, own, last, start=BARE)
             _check_group(name, found[name])
     if MAIN in tables and "command" in tables[MAIN]:
         if main.app.app:
             raise ConfigError(f"the group {MAIN} has an application and a command")
         own = tables[MAIN]
-        found[MAIN] = _whole(here, _for(own, shared) | common, own, start=BARE)
+        found[MAIN] = _whole(here, _for(own, shared) | common, own, last, start=BARE)
         _check_group(MAIN, found[MAIN])
     elif not main.app.app and MAIN in tables and found:
         raise ConfigError(

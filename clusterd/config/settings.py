@@ -129,6 +129,18 @@ class PlaceSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class TrustSettings:
+    """Trust"""
+
+    insecure_paths: bool = setting(
+        False,
+        "Start also where a user other than root may change settings or code that root relies on, "
+        "and so become root; each start warns of it. Files of settings cannot say it.",
+        Kind.SWITCH,
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Everything that was decided, and for each setting where its value came from."""
 
@@ -146,6 +158,7 @@ class Config:
     command: CommandSettings = CommandSettings()
     dev: DevSettings = DevSettings()
     place: PlaceSettings = PlaceSettings()
+    trust: TrustSettings = TrustSettings()
     origins: dict[str, str] = field(default_factory=dict)
 
     def to_wire(self) -> dict[str, Any]:
@@ -182,6 +195,7 @@ SECTIONS: dict[str, type[Any]] = {
     "command": CommandSettings,
     "dev": DevSettings,
     "place": PlaceSettings,
+    "trust": TrustSettings,
 }
 
 # Whose the settings of a section are; those not named here are an application's.
@@ -193,6 +207,7 @@ SCOPES: dict[str, Scope] = {
     "log": Scope.CLUSTER,
     "dev": Scope.CLUSTER,
     "place": Scope.CLUSTER,
+    "trust": Scope.CLUSTER,
 }
 
 

@@ -21,6 +21,7 @@ VARIABLES = {row.variable: row.name for row in TABLE.values() if row.is_option}
 GROUP = "group"  # the table whose tables are the other groups
 PROCESSES = "processes"  # what a program's workers are called in its table
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}", re.ASCII)
+NOT_IN_A_FILE = ("insecure_paths",)  # it says whether files are trusted at all
 CONFIG_VARIABLE = "CLUSTERD_CONFIG"  # names the file, so it is no setting in it
 
 
@@ -144,6 +145,8 @@ def _known(
         name = "workers" if key == PROCESSES and "command" in table else key
         if name not in TABLE:
             raise ConfigError(f"{place}: {_unknown(key, value)}")
+        if name in NOT_IN_A_FILE:
+            raise ConfigError(f"{place}: {key} counts only as {TABLE[name].flag} or in a variable")
         if not fits(TABLE[name]):
             raise ConfigError(f"{place}: {key} {_belongs(TABLE[name])}")
         found[name] = Given(value, f"{place} {key}")

@@ -16,6 +16,7 @@ class Kind(enum.StrEnum):
     SIGNALLED = "signalled"
     ORDERED = "ordered"  # a control command was taken
     RUNS_AS_ROOT = "runs_as_root"  # the workers, though no setting asks for that
+    INSECURE_PATHS = "insecure_paths"  # others may change what root relies on, and that is allowed
     READY = "ready"  # the first time the whole size is ready
     STOPPING = "stopping"
     STOPPED = "stopped"
@@ -83,6 +84,7 @@ WARNINGS = frozenset(
         Kind.ORPHANS_KILLED,
         Kind.ORPHANS_SPARED,
         Kind.RUNS_AS_ROOT,
+        Kind.INSECURE_PATHS,
         Kind.TROUBLE,
     }
 )

@@ -66,6 +66,10 @@ class Identity:
         """Whether this process is that already, so that there is nothing to give up."""
         return (self.uid, self.gid) == (os.geteuid(), os.getegid())
 
+    def groups(self) -> list[int]:
+        """Return the gids of all groups that a process of this user is in."""
+        return os.getgrouplist(self.name, self.gid) if self.named else [self.gid]
+
 
 def identity(text: str) -> Identity:
     """What USER or USER:GROUP means, each a name or a number. Raises ConfigError."""
@@ -108,6 +112,11 @@ def users(settings: Iterable[str]) -> set[int]:
 def is_root_by_default(user: str) -> bool:
     """Return whether workers would run as root though no setting asks for that."""
     return not user and os.geteuid() == 0
+
+
+def is_root(user: str) -> bool:
+    """Return whether workers run as root by this setting. Raises ConfigError."""
+    return os.geteuid() == 0 and (not user or identity(user).uid == 0)
 
 
 def check(user: str) -> None:

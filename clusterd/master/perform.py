@@ -265,7 +265,7 @@ def kill(group: Group, action: Kill) -> None:
 def renew(group: Group, _action: Renew) -> None:
     group.roster.renewing.died(group.kernel.now(), 0.0, group.cluster.jitter())  # until one works
     reason = "the code of the serving generation is no longer on disk"
-    reload.begin_quietly(group.cluster, reason, group.name)
+    reload.renew(group, reason)
 
 
 TABLE: dict[type[Action], Callable[[Group, Any], None]] = {

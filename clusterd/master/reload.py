@@ -3,6 +3,7 @@
 from dataclasses import replace
 from math import inf
 
+from clusterd.config import internal
 from clusterd.config.settings import TABLE, Config
 from clusterd.core.errors import ClusterdError, ConfigError
 from clusterd.core.events import Kind
@@ -11,6 +12,7 @@ from clusterd.fleet.backoff import Backoff
 from clusterd.fleet.goal import Goal, Mode
 from clusterd.fleet.rollout import Verdict, after, judge
 from clusterd.ipc.certificates import Sealed
+from clusterd.kernel.privileges import is_root
 from clusterd.master import ahead
 from clusterd.master.certificates import read
 from clusterd.master.cluster import Cluster
@@ -46,6 +48,7 @@ def begin(cluster: Cluster, why: str, only: str = "") -> dict[str, int | None]:
     bound: Bound = []
     try:
         configs = cluster.reread()
+        refuse_root(cluster, configs)
         refuse_fixed(cluster.config, next(iter(configs.values())))
         due = {name: cluster.groups[name] for name in due_groups(cluster, configs, only)}
         for name, group in due.items():
@@ -69,6 +72,28 @@ def begin(cluster: Cluster, why: str, only: str = "") -> dict[str, int | None]:
         else:
             begun[name] = roll(group, configs[name], bundles[name], why)
     return begun
+
+
+def renew(group: Group, why: str) -> int:
+    """Roll in the code that is on disk, with the settings that serve; the generation.
+
+    No operator asked for it. Settings that were changed meanwhile wait for one who does: workers
+    can bring a renewal about by themselves.
+    """
+    stable = group.goal.stable
+    return roll(group, group.configs[stable], group.bundles.get(stable), why)
+
+
+def refuse_root(cluster: Cluster, configs: dict[str, Config]) -> None:
+    """Raise ConfigError where a reload would give root's rights to a group that has less now, or
+    add a group with them to a cluster where another has less."""
+    as_root = {name: is_root(config.limits.user) for name, config in configs.items()}
+    before = {group.name: is_root(group.config.limits.user) for group in cluster.wanted}
+    for name in configs:
+        if name in internal.NAMES or not as_root[name] or before.get(name, all(before.values())):
+            continue
+        what = f"turn the user of the group {name} into" if name in before else f"add {name} as"
+        raise ConfigError(f"a reload cannot {what} root", "name a user for it, or restart clusterd")
 
 
 def refused(cluster: Cluster, error: Exception, only: str) -> ClusterdError:

@@ -4,6 +4,7 @@ import contextlib
 import gc
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import setproctitle
@@ -14,13 +15,14 @@ from clusterd.config.place import control_path, directory_of
 from clusterd.config.settings import Config
 from clusterd.core.errors import BindError
 from clusterd.core.events import Kind
+from clusterd.core.write_access import remedy
 from clusterd.fleet.memory import Ledger
 from clusterd.ipc import last_run
 from clusterd.kernel.abort import explain_abort
 from clusterd.kernel.child import Ahead
 from clusterd.kernel.privileges import NAME_A_USER, is_root_by_default
 from clusterd.kernel.real import Kernel
-from clusterd.master import logbook, pidfile, remains
+from clusterd.master import logbook, pidfile, remains, trusted_paths
 from clusterd.master.activation import Luggage
 from clusterd.master.ahead import drop
 from clusterd.master.cluster import Cluster
@@ -194,6 +196,7 @@ def announce(cluster: Cluster, control: Control | None, ready_fd: int | None) ->
         for one in group.sockets:
             group.note(Kind.LISTENING, address=one.name)
     warn_of_root(cluster)
+    warn_of_paths(cluster)
     limit = somaxconn()
     if 0 < limit < main.listen.backlog:
         reason = f"backlog {main.listen.backlog} is cut to net.core.somaxconn = {limit}"
@@ -202,6 +205,19 @@ def announce(cluster: Cluster, control: Control | None, ready_fd: int | None) ->
         with contextlib.suppress(OSError):  # whoever started us no longer listens
             os.write(ready_fd, b"\n")
         os.close(ready_fd)
+
+
+def warn_of_paths(cluster: Cluster) -> None:
+    """Say at each start that the operator allows others to change what root relies on."""
+    configs = {group.name: group.config for group in cluster.groups.values()}
+    if not trusted_paths.is_insecure(configs):
+        return
+    home = Path(cluster.directory)
+    found = trusted_paths.faults_of_settings(configs, cluster.given, os.environ, home)
+    found += trusted_paths.faults_of_code(configs, os.environ)
+    reason = "--insecure-paths: nothing is refused that others may change and root relies on"
+    named = {"found": str(found[0]), "next": remedy(found)} if found else {}
+    cluster.note(Kind.INSECURE_PATHS, reason=reason, **named)
 
 
 def warn_of_root(cluster: Cluster) -> None:

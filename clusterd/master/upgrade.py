@@ -11,9 +11,11 @@ import sys
 from math import inf
 
 from clusterd import __version__
+from clusterd.core.errors import ConfigError
 from clusterd.core.events import Kind
 from clusterd.kernel import memory
 from clusterd.kernel.real import Death
+from clusterd.master import trusted_paths
 from clusterd.master.cluster import Cluster
 from clusterd.master.control import Control
 from clusterd.master.group import Pipe
@@ -88,6 +90,12 @@ def _document(cluster: Cluster, control: Control | None, began: float) -> tuple[
 
 def _try(cluster: Cluster, control: Control | None, trial: Trial) -> None:
     kernel, output = cluster.kernel, -1
+    try:  # what is tried runs with our rights, so it is judged first
+        groups = {group.name: group.config for group in cluster.groups.values()}
+        trusted_paths.refuse_code(groups, os.environ)
+    except ConfigError as error:
+        _fail(cluster, trial, f"{error.message}; {error.remedy}")
+        return
     try:
         state, keep = _document(cluster, control, trial.began)
         try:

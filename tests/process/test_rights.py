@@ -25,11 +25,13 @@ LIMITS = ("--nice", "4", "--umask", "027", "--limit-nofile", "512", "--limit-cor
 
 
 @contextlib.contextmanager
-def serving_as_nobody(place: Path, *options: str, workers: int = 2) -> Iterator[Server]:
+def serving_as_nobody(
+    place: Path, *options: str, workers: int = 2, typed: tuple[str, ...] = ("--user", "nobody")
+) -> Iterator[Server]:
     wrapper = opening()
     if wrapper is None:
         pytest.skip("the interpreter is closed to others, and no mount namespace can open it")
-    more = ("--user", "nobody", "-w", str(workers), "--min-ready", "0", *options)
+    more = (*typed, "-w", str(workers), "--min-ready", "0", *options)
     with tempfile.TemporaryDirectory(prefix="clusterd-rights-") as folder:
         os.chmod(folder, 0o777)
         file = str(Path(folder, "file"))
@@ -181,6 +183,7 @@ def test_limits_change_with_a_reload(tmp_path: Path) -> None:
 def test_a_program_is_whom_its_group_says(tmp_path: Path) -> None:
     """And who the others are is said once, for all."""
     (tmp_path / "clusterd.toml").write_text(
+        'user = "nobody"\n'
         "[group.clock]\n"
         'directory = "/"\n'
         'command = ["sh", "-c", "umask; id -un; exec sleep 1000"]\n'
@@ -192,7 +195,7 @@ def test_a_program_is_whom_its_group_says(tmp_path: Path) -> None:
         'command = ["sh", "-c", "echo bell; id -un; exec sleep 1000"]\n'
         'readiness = "line:nobody"\n'
     )
-    with serving_as_nobody(tmp_path, workers=1) as server:
+    with serving_as_nobody(tmp_path, workers=1, typed=()) as server:
         while {e["group"] for e in server.find("readied")} < {"web", "clock", "bell"}:
             server.event("readied")
         names = {"web": "nobody", "clock": "daemon", "bell": "nobody"}

@@ -121,3 +121,22 @@ def test_web_may_be_a_program_too(tmp_path: Path) -> None:
 def test_what_cannot_be_is_refused_in_one_line(tmp_path: Path, text: str, line: str) -> None:
     with pytest.raises(ConfigError, match=line):
         read(tmp_path, text)
+
+
+def test_a_user_on_the_command_line_is_that_of_every_group(tmp_path: Path) -> None:
+    """No table of a file makes another of it; one at the top or in the environment yields."""
+    text = (
+        'user = "top"\n[web]\nuser = "daemon"\n'
+        '[group.a]\ncommand = "a"\nuser = "root"\n[group.b]\ncommand = "b"\n'
+    )
+    names = ("web", "a", "b")
+    cases: list[tuple[dict[str, str], dict[str, str], list[str]]] = [
+        ({}, {}, ["daemon", "root", "top"]),
+        ({"CLUSTERD_USER": "env"}, {}, ["env", "root", "env"]),
+        ({"CLUSTERD_USER": "env"}, {"user": "typed"}, ["typed"] * 3),
+    ]
+    for env, cli, users in cases:
+        groups = read(tmp_path, text, env, app="shop:app", **cli)
+        assert [groups[name].limits.user for name in names] == users
+    only = '[web]\ncommand = "serve"\nuser = "root"\n'
+    assert read(tmp_path, only, user="typed")["web"].limits.user == "typed"

@@ -227,3 +227,12 @@ def test_whatever_a_file_holds_is_a_value_or_a_config_error(name: str, raw: obje
         lines = len(error.message.splitlines())
     assert isinstance(value, type(row.default))
     assert lines == 1
+
+
+def test_a_file_cannot_say_that_files_are_to_be_trusted(tmp_path: Path) -> None:
+    file = tmp_path / "clusterd.toml"
+    for text in ("insecure_paths = true\n", "[web]\ninsecure_paths = true\n"):
+        file.write_text(text)
+        assert "insecure_paths counts only as --insecure-paths" in refusal({}, {}, tmp_path)
+    file.unlink()
+    assert load({}, {"CLUSTERD_INSECURE_PATHS": "1"}, tmp_path).trust.insecure_paths

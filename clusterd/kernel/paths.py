@@ -1,0 +1,143 @@
+"""Look at all that the lookup of a path passes, and find what others than root may write to."""
+
+import contextlib
+import grp
+import os
+import pwd
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from clusterd.core.write_access import ROOT, Entry, Fault, Trust, writer
+from clusterd.kernel.privileges import identity
+
+ACL = "system.posix_acl_access"
+MOST_LINKS = 40  # in a lookup: the kernel's own limit (path_resolution(7))
+PROC = "/proc/"  # only the kernel writes there: /dev/stdin and /dev/fd/63 lead there
+
+
+def trust(users: Iterable[str], environ: Mapping[str, str]) -> Trust | None:
+    """Return whose files root may rely on, or None where no worker has less rights than we have.
+
+    `users`: the setting of each group. Raises ConfigError for a user that does not exist.
+    """
+    if os.geteuid() != ROOT:
+        return None
+    workers = [one for one in map(identity, filter(None, users)) if one.uid != ROOT]
+    if not workers:
+        return None
+    owners = {ROOT}
+    if (sudo := environ.get("SUDO_UID", "")).isdecimal():
+        owners.add(int(sudo))
+    groups = {gid for one in workers for gid in (one.gid, *one.groups())}
+    return Trust(frozenset(owners - {one.uid for one in workers}), frozenset(groups))
+
+
+@dataclass(slots=True)
+class Looker:
+    """Finds faults. What it has seen it does not look at again: paths have much in common."""
+
+    trust: Trust
+    _seen: dict[str, os.stat_result | None] = field(default_factory=dict)
+    _walked: set[str] = field(default_factory=set)  # directories, all the way to them
+    _members: dict[int, frozenset[int]] = field(default_factory=dict)
+
+    def faults(self, paths: Iterable[str]) -> list[Fault]:
+        """Return what others may write to on the way to these absolute paths, each entry once."""
+        entries = dict.fromkeys(entry for path in paths for entry in self._new_entries(path))
+        return [
+            Fault(entry, found, user_name(entry.uid), _group_name(entry.gid))
+            for entry in entries
+            if (found := writer(entry, self.trust)) is not None
+        ]
+
+    def _new_entries(self, path: str) -> Iterator[Entry]:
+        """Yield what a lookup passes, but of a file in a known directory only the file: a program
+        has hundreds of modules in a few directories."""
+        found = self._look(path)
+        directory = os.path.dirname(path)
+        is_file = found is not None and stat.S_ISREG(found.st_mode)
+        if found is not None and is_file and directory in self._walked:
+            return iter([self._entry(path, found)])
+        if is_file:
+            self._walked.add(directory)
+        return self.entries(path)
+
+    def entries(self, path: str) -> Iterator[Entry]:
+        """Yield what the lookup of an absolute path passes, in the order of the kernel's lookup.
+
+        Where a part is missing it ends: the last directory is one that others may add it to.
+        """
+        directory, rest, links = "/", path.split("/")[::-1], 0
+        last, found = "/", self._look("/")
+        while rest and found is not None and not f"{directory}/".startswith(PROC):
+            name = rest.pop()
+            if name in ("", "."):
+                continue
+            if name == "..":
+                directory = os.path.dirname(directory)
+                continue
+            there = os.path.join(directory, name)
+            next_found = self._look(there)
+            if next_found is None:
+                break
+            yield self._entry(last, found, is_passed=True)
+            last, found = there, next_found
+            if not stat.S_ISLNK(found.st_mode):
+                directory = there
+                continue
+            links += 1
+            if links > MOST_LINKS:
+                break
+            target = os.readlink(there)
+            directory = "/" if target.startswith("/") else directory
+            rest += target.split("/")[::-1]
+        if found is not None:
+            yield self._entry(last, found)
+
+    def _look(self, path: str) -> os.stat_result | None:
+        if path not in self._seen:
+            try:
+                self._seen[path] = os.lstat(path)
+            except OSError:  # it is missing, or not even root may look
+                self._seen[path] = None
+        return self._seen[path]
+
+    def _entry(self, path: str, found: os.stat_result, is_passed: bool = False) -> Entry:
+        about = (path, found.st_uid, found.st_gid, found.st_mode, is_passed)
+        if not found.st_mode & stat.S_IWGRP or stat.S_ISLNK(found.st_mode):
+            return Entry(*about)
+        return Entry(*about, self._of_group(found.st_gid), _has_acl(path))
+
+    def _of_group(self, gid: int) -> frozenset[int]:
+        """Return the uids of a group's members, as far as the system lists its users."""
+        if gid not in self._members:
+            found = {entry.pw_uid for entry in pwd.getpwall() if entry.pw_gid == gid}
+            with contextlib.suppress(KeyError):
+                for name in grp.getgrgid(gid).gr_mem:
+                    with contextlib.suppress(KeyError):
+                        found.add(pwd.getpwnam(name).pw_uid)
+            self._members[gid] = frozenset(found)
+        return self._members[gid]
+
+
+def _has_acl(path: str) -> bool:
+    try:
+        return ACL in os.listxattr(path)
+    except OSError:  # a file system without any
+        return False
+
+
+def user_name(uid: int) -> str:
+    """Return a user's name, or the number of one that has none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _group_name(gid: int) -> str:
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)
