@@ -61,7 +61,8 @@ class Loaded:
     """The application is imported. `unsafe` says why workers cannot be forked from it, or ''.
 
     `kinds` names the kinds of what the import left behind, and `advice` what to do about them;
-    both are empty where each worker imports for itself because the settings say so.
+    both are empty where each worker imports for itself because the settings say so. `handlers`
+    names the application's signal handlers that workers replace.
     """
 
     generation: int
@@ -70,6 +71,7 @@ class Loaded:
     unsafe: str = ""
     kinds: str = ""
     advice: str = ""
+    handlers: str = ""
 
 
 @dataclass(frozen=True, slots=True)

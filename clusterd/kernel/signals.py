@@ -1,6 +1,7 @@
 """Signals as a set, with a wake-up descriptor as the bell."""
 
 import contextlib
+import ctypes
 import signal
 import socket
 from collections.abc import Iterable, Mapping
@@ -12,6 +13,20 @@ from typing import Self
 FAULT_SIGNAL = signal.SIGRTMIN + 1
 # The signal whose handler, in Python, tells all stacks; if Python runs at all in the main thread.
 LOOK_SIGNAL = signal.SIGRTMIN + 2
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_ROOM = 512  # bytes, more than a struct sigaction of any C library has
+
+
+def c_handler(number: int) -> int:
+    """Return the address of a signal's handler in C, which is Python's own for Python functions.
+
+    `signal.getsignal` knows nothing of the handlers that libraries install, such as faulthandler.
+    Source: sigaction(2), whose structure begins with the address in glibc and musl.
+    """
+    found = ctypes.create_string_buffer(_ROOM)
+    if _LIBC.sigaction(number, None, found) != 0:
+        return 0
+    return int(ctypes.c_void_p.from_buffer(found).value or 0)
 
 
 class Wakeup:

@@ -288,6 +288,19 @@ def loaded(group: Group, zygote: Zygote, message: Loaded) -> None:
             price=PRICE,
             remedy=f"{message.advice} {DOCS}".strip(),
         )
+    if message.handlers and known is None:
+        _tell_of_handlers(group, message)
+
+
+def _tell_of_handlers(group: Group, message: Loaded) -> None:
+    """Warn of the application's signal handlers that no worker runs."""
+    group.note(
+        Kind.TROUBLE,
+        generation=message.generation,
+        reason=f"the import installed handlers that workers replace: {message.handlers}",
+        next="workers handle these signals themselves",
+        remedy=f"Do at the end what must be done in lifespan shutdown or atexit. {DOCS}",
+    )
 
 
 def _changed_on_disk(group: Group, zygote: Zygote) -> None:

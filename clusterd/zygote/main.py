@@ -32,7 +32,7 @@ from clusterd.ipc.scoreboard import Scoreboard
 from clusterd.kernel import fork, forked, resources
 from clusterd.kernel.faulty import wrap
 from clusterd.kernel.process import set_parent_death_signal
-from clusterd.zygote import inventory, log_queues
+from clusterd.zygote import handlers, inventory, log_queues
 from clusterd.zygote.image import Image
 from clusterd.zygote.trail import Trail, roots
 from clusterd.zygote.undertaker import bury
@@ -161,6 +161,7 @@ class Zygote:
             return True
         earlier, app = resources.read(), self.config.app
         trail = Trail(roots(app.app, app.app_dir) if app.app else ())
+        handled = handlers.read()
         try:
             with trail:
                 self.image = self.build()
@@ -176,7 +177,7 @@ class Zygote:
             return False
         image, self.unsafe = self.image, found.reason
         self.listeners = list(log_queues.listening().values())
-        told = (found.reason, found.kinds, found.advice)
+        told = (found.reason, found.kinds, found.advice, handlers.replaced(handled, trail.roots))
         self.channel.send(Loaded(self.generation, image.fingerprint, image.seconds, *told))
         return True
 

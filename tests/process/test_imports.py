@@ -1,5 +1,7 @@
 """What an application may do while it is imported, and what becomes of it, on real clusters."""
 
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -47,6 +49,21 @@ def test_one_warning_names_what_was_left_where_and_at_what_price(tmp_path: Path)
         logged = [line for line in server.log().splitlines() if "WARNING" in line]
         assert sum("import per worker" in line for line in logged) == 1
         assert len({server.get() for _ in range(20)}) <= 2
+
+
+def test_one_warning_names_the_signal_handlers_that_workers_replace(tmp_path: Path) -> None:
+    """However many workers there are, and though the zygote is rebuilt."""
+    code = "import signal\ndef on_term(*_): pass\nsignal.signal(signal.SIGTERM, on_term)"
+    with serving(tmp_path, *deploy(tmp_path, code), "--log-format", "text") as server:
+        (zygote,) = server.ask("status")["zygotes"]
+        os.kill(zygote["pid"], signal.SIGKILL)
+        server.event("zygote_readied")
+        server.rest_so_far()
+        (told,) = server.find("trouble")
+        assert told["reason"].endswith(" workers replace: SIGTERM (on_term, shop.py:4)")
+        assert "docs/importing.md" in told["remedy"]
+        logged = [line for line in server.log().splitlines() if "WARNING" in line]
+        assert sum("SIGTERM (on_term, shop.py:4)" in line for line in logged) == 1
 
 
 def test_always_fails_with_the_same_words(tmp_path: Path) -> None:
