@@ -89,7 +89,7 @@ def test_a_socket_of_the_application_is_no_control_socket(tmp_path: Path) -> Non
 def test_a_listener_that_cannot_be_asked_may_be_anything_and_is_not_waited_for(
     tmp_path: Path,
 ) -> None:
-    path = str(tmp_path / "shop.sock")
+    path = str(tmp_path / "clusterd.sock")  # other tests may have titled this process a master
     assert not may_be_control(path), "there is none"
     with socket.socket(socket.AF_UNIX) as listener, contextlib.ExitStack() as clients:
         listener.bind(path)

@@ -89,13 +89,22 @@ def test_a_message_that_nobody_sends_the_master_is_journaled_and_the_speaker_ser
 
 
 @pytest.mark.parametrize(
-    "packet", [b"noise", b"[1, 2]", b'["Ready", {"colour": 1}]', b"[" * 50_000, b"\xff" * 70_000]
+    ("packet", "error"),
+    [
+        (b"noise", "Bug"),
+        (b"[1, 2]", "Bug"),
+        (b'["Ready", {"colour": 1}]', "Foreign"),
+        (b"[" * 50_000, "Bug"),
+        (b"\xff" * 70_000, "Bug"),
+    ],
 )
-def test_what_an_app_writes_into_a_channel_it_inherited_hurts_nobody(packet: bytes) -> None:
+def test_what_an_app_writes_into_a_channel_it_inherited_hurts_nobody(
+    packet: bytes, error: str
+) -> None:
     with simulated(1) as sim:
         sim.start()
         sim.kernel.workers()[0].channel.sock.send(packet)
-        assert endure(sim).fields["reason"].startswith("Bug")
+        assert endure(sim).fields["reason"].startswith(f"{error}: ")
         assert sim.ready() == 1
 
 
