@@ -1,7 +1,7 @@
 """What holds for every unit test."""
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-# A busy machine takes longer than the 200 ms per example that hypothesis allows.
-settings.register_profile("clusterd", deadline=None)
+# A busy machine takes longer than what hypothesis allows for an example and for making them.
+settings.register_profile("clusterd", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("clusterd")

@@ -14,6 +14,7 @@ import pytest
 from clusterd.core.errors import AppError
 from clusterd.ipc.messages import Drain
 from clusterd.keeper.lock import Lock, holders, inode_of, place
+from clusterd.kernel.fork import fork_into
 from clusterd.kernel.process import start_ticks
 from tests.support.keeping import is_gone, keeping, settings
 
@@ -120,14 +121,17 @@ def test_another_users_process_does_not_stand_in_the_way_in_silence(name: str) -
         pytest.skip("only the superuser can become another user")
     lock = Lock(name, "crew")
     ready, tell = socket.socketpair()
-    pid = os.fork()
-    if pid == 0:
+
+    def squat() -> int:
         os.setuid(65534)
         squatter = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         squatter.bind(lock.address)
         squatter.listen()
         tell.send(b"!")
         signal.pause()
+        return 0
+
+    pid = fork_into(squat)
     assert ready.recv(1)
     try:
         assert not lock.take()

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from clusterd.kernel import threads
+from clusterd.kernel.fork import fork_into
 from clusterd.kernel.signals import FAULT_SIGNAL
 from clusterd.kernel.timer import Timer
 
@@ -92,11 +93,13 @@ def wait_for_tick() -> None:
 
 def test_a_child_has_no_timer(pipe: int, timer: Timer) -> None:
     timer.arm(0.01)
-    pid = os.fork()
-    if pid == 0:
+
+    def wait() -> int:
         signal.signal(FAULT_SIGNAL, signal.SIG_DFL)  # it would end it
         wait_for_tick()
-        os._exit(7)
+        return 7
+
+    pid = fork_into(wait)
     timer.disarm()
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
 

@@ -12,10 +12,18 @@ from clusterd.kernel.unwind import stacks_from_outside, text
 MAIN = 32  # the flag's value on Python 3.15
 able = pytest.mark.skipif(sys.version_info < (3, 15), reason="only newer Pythons can")
 WAITING = """
-def wait():
-    print(flush=True)
-    input()
+import threading
 
+def stay():
+    print(flush=True)
+    done.wait()
+
+def wait():
+    input()
+    done.set()
+
+done = threading.Event()
+threading.Thread(target=stay).start()
 wait()
 """
 
@@ -50,7 +58,8 @@ def test_a_process_that_runs_nothing_is_read() -> None:
         found = stacks_from_outside(child.pid)
         child.communicate(b"\n")
     assert found.startswith("thread MainThread\n")
-    assert ' in wait\n  File "<string>", line 6 in <module>\n' in found
+    assert ' in wait\n  File "<string>", line 14 in <module>\n' in found
+    assert " in stay\n" in found
 
 
 def test_what_cannot_be_read_is_empty() -> None:
