@@ -32,6 +32,7 @@ from clusterd.kernel import own_files, privileges
 from clusterd.master import trusted_paths
 from clusterd.master.holder import owner_of
 from clusterd.master.listener import attempt
+from clusterd.master.socket_file import owners_of
 from clusterd.master.sockets import somaxconn
 
 PATIENCE = 5.0  # seconds for what other programs are asked
@@ -100,7 +101,10 @@ def _place(facts: Facts) -> Facts:
         tried_all = "; ".join(runtime_dir.faults(os.environ, os.geteuid()))
         return dataclasses.replace(facts, no_control=tried_all)
     running = _answers(path)
-    error = "" if running else writable(os.path.dirname(path))
+    directory = os.path.dirname(path)
+    error = "" if running else writable(directory)
+    if reason := runtime_dir.foreign(directory, os.geteuid()):
+        error = f"{directory}: {reason}"
     return dataclasses.replace(facts, control=path, control_error=error, running=running)
 
 
@@ -135,6 +139,10 @@ def tried(text: str, ours: set[str]) -> Bind:
     if text in ours:
         return Bind(text, by_us=True)
     if isinstance(address, Unix):
+        try:
+            owners_of(address)
+        except ConfigError as error:
+            return Bind(text, error.message)
         wrong = _unix(address.path)
         return Bind(text, f"{text}: {wrong}" if wrong else "")
     if not isinstance(address, Tcp):

@@ -6,11 +6,16 @@ from dataclasses import dataclass, replace
 
 from clusterd.core.errors import ConfigError
 
-ALLOWED = "HOST:PORT, [IPV6]:PORT, unix:PATH[,mode=OCTAL], fd:NUMBER or fd:NAME"
+ALLOWED = (
+    "HOST:PORT, [IPV6]:PORT, unix:PATH[,mode=OCTAL][,owner=USER][,group=GROUP], fd:NUMBER or "
+    "fd:NAME"
+)
 NO_TLS = ",tls=off"
 MODE = 0o660  # a Unix socket's, unless told: the owner and its group, say the proxy's
 LONGEST_PATH = 107  # bytes that fit sun_path beside its NUL, unix(7)
 PASSED = re.compile(r"(?=.*[^0-9])[A-Za-z0-9._@-]{1,255}", re.ASCII)  # FileDescriptorName=
+NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}\$?"  # of a user or a group, useradd(8), or its number
+OPTIONS = {"mode": r"0?o?[0-7]{3}", "owner": NAME, "group": NAME}  # of a Unix socket
 HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,252})", re.ASCII)
 
 
@@ -29,13 +34,18 @@ class Tcp:
 
 @dataclass(frozen=True, slots=True)
 class Unix:
-    """A socket file and the permissions it gets."""
+    """A socket file and the permissions it gets. Without an owner or a group it has ours."""
 
     path: str
     mode: int = MODE
+    owner: str = ""  # a name or a number
+    group: str = ""
 
     def __str__(self) -> str:
-        return f"unix:{self.path}" + ("" if self.mode == MODE else f",mode={self.mode:o}")
+        mode = "" if self.mode == MODE else f"{self.mode:o}"
+        options = {"mode": mode, "owner": self.owner, "group": self.group}
+        given = (f",{name}={value}" for name, value in options.items() if value)
+        return f"unix:{self.path}{''.join(given)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +71,7 @@ def is_name(text: str) -> bool:
 def without_option(address: Address) -> str:
     """Where it is, whatever is spoken there and whoever may connect."""
     if isinstance(address, Unix):
-        return str(replace(address, mode=MODE))
+        return str(Unix(address.path))
     return str(replace(address, tls=True))
 
 
@@ -92,13 +102,16 @@ def _option(text: str) -> tuple[str, bool]:
 
 
 def _unix(text: str) -> Unix:
-    path, comma, option = text.removeprefix("unix:").partition(",")
-    mode = MODE
-    if comma:
-        key, _, octal = option.partition("=")
-        if key != "mode" or not re.fullmatch(r"0?o?[0-7]{3}", octal, re.ASCII):
-            raise ConfigError(f"{text!r} is no address: after the path comes ,mode= and e.g. 660")
-        mode = int(octal[-3:], 8)
+    path, *options = text.removeprefix("unix:").split(",")
+    given: dict[str, str] = {}
+    for option in options:
+        key, _, value = option.partition("=")
+        if key in given or not re.fullmatch(OPTIONS.get(key, r"\b\B"), value, re.ASCII):
+            raise ConfigError(
+                f"{text!r} is no address: after the path may come ,mode= and e.g. 660, ,owner= "
+                "and a user, ,group= and a group"
+            )
+        given[key] = value
     if not path or "\0" in path or path.startswith("@"):
         raise ConfigError(f"{text!r} is no address: after unix: comes the path of a file")
     if (length := len(path.encode("utf-8", "surrogateescape"))) > LONGEST_PATH:
@@ -106,7 +119,8 @@ def _unix(text: str) -> Unix:
             f"the path of {text!r} has {length} bytes, and a Unix socket's has at most "
             f"{LONGEST_PATH}"
         )
-    return Unix(path, mode)
+    mode = int(given["mode"][-3:], 8) if "mode" in given else MODE
+    return Unix(path, mode, given.get("owner", ""), given.get("group", ""))
 
 
 def _tcp(text: str) -> Tcp:

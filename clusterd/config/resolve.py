@@ -242,7 +242,7 @@ def _anchor(text: str, cwd: Path) -> str:
     """A socket file's path made absolute, since whoever unlinks it may be elsewhere by then."""
     address = parse_bind(text)
     if isinstance(address, Unix):
-        anchored = Unix(_absolute(cwd, address.path), address.mode)
+        anchored = replace(address, path=_absolute(cwd, address.path))
         return str(parse_bind(str(anchored)))
     return str(address)
 

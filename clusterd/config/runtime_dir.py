@@ -87,6 +87,19 @@ def distrust(path: str, uid: int) -> str:
     return ""
 
 
+def foreign(path: str, uid: int) -> str:
+    """Return why a directory that a setting names is another user's, or ''.
+
+    Its owner could replace the control socket, and the locks of singletons. Others may write to it:
+    a volume of a container is often open to all.
+    """
+    try:
+        owner = os.stat(path).st_uid
+    except OSError:
+        return ""  # the socket is made in it, or cannot be
+    return "" if owner in (0, uid) else f"it belongs to user {owner}"
+
+
 def _is_systemds(path: str, environ: Mapping[str, str]) -> bool:
     """Return whether systemd made this directory for us, with an owner and a mode of its choice."""
     return path == environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]

@@ -57,7 +57,8 @@ class ListenSettings:
 
     bind: tuple[str, ...] = setting(
         ("127.0.0.1:8000",),
-        "Address to listen on: HOST:PORT, [IPV6]:PORT, unix:PATH[,mode=OCTAL], or fd:NUMBER "
+        "Address to listen on: HOST:PORT, [IPV6]:PORT, "
+        "unix:PATH[,mode=OCTAL][,owner=USER][,group=GROUP], or fd:NUMBER "
         "or fd:NAME for a socket that systemd passes. "
         "May be given more than once. Where there is a certificate, ports speak TLS, save those "
         "with ,tls=off behind them, and Unix sockets do not.",

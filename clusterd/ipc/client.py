@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from clusterd.core.errors import ClusterdError, NotRunning
 from clusterd.core.exits import Exit
+from clusterd.ipc.trusted import stranger
 
 
 class Refused(ClusterdError):
@@ -73,6 +74,12 @@ class _Line:
         except OSError as error:
             self._sock.close()
             raise _nobody(path, error) from None
+        if (uid := stranger(self._sock, path)) is not None:
+            self._sock.close()
+            raise NotRunning(
+                f"what listens at {path} runs as {_name(uid)}, which is neither root, nor you, nor "
+                "the owner of that directory: it is not asked"
+            )
         self._file = self._sock.makefile("rb")
 
     def __enter__(self) -> Self:
@@ -117,6 +124,13 @@ def _nobody(path: str, error: OSError) -> NotRunning:
 def _owner(path: str) -> str:
     """Return the name of the user that a file belongs to."""
     try:
-        return pwd.getpwuid(os.stat(path).st_uid).pw_name
-    except (OSError, KeyError):
+        return _name(os.stat(path).st_uid)
+    except OSError:
         return "another user"
+
+
+def _name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"

@@ -76,10 +76,11 @@ def read(path: str, size: int) -> bytes:
 
 def fault(path: str, owners: Collection[int] = ()) -> str:
     """Return why what is at this path would not be opened, or ''. Raises OSError: nothing is."""
-    return _fault(os.lstat(path), path, owners)
+    return judge(os.lstat(path), path, owners)
 
 
-def _fault(about: os.stat_result, path: str, owners: Collection[int]) -> str:
+def judge(about: os.stat_result, path: str, owners: Collection[int] = ()) -> str:
+    """Return why a file may not be used as one of ours, or ''. Raises OSError."""
     kind = stat.S_IFMT(about.st_mode)
     if kind != stat.S_IFREG:
         return f"it is {KINDS.get(kind, 'something else')}, not a regular file"
@@ -109,7 +110,7 @@ def _open(
 
 
 def _refuse(about: os.stat_result, path: str, owners: Collection[int]) -> None:
-    if reason := _fault(about, path, owners):
+    if reason := judge(about, path, owners):
         raise PermissionError(errno.EPERM, reason, path)
 
 

@@ -91,13 +91,24 @@ def identity(text: str) -> Identity:
     return Identity(entry.pw_uid, gid, entry.pw_name, entry.pw_dir)
 
 
-def _group(text: str) -> int:
+def _group(text: str, setting: str = "user") -> int:
     if text.isdecimal():
         return int(text)
     try:
         return grp.getgrnam(text).gr_gid
     except KeyError:
-        raise ConfigError(f"user: there is no group {text!r}") from None
+        raise ConfigError(f"{setting}: there is no group {text!r}") from None
+
+
+def owners(owner: str, group: str, setting: str) -> tuple[int, int]:
+    """Return the numbers of a file's owner and group, LEFT for ''. Raises ConfigError."""
+    uid = LEFT
+    if owner:
+        try:
+            uid = int(owner) if owner.isdecimal() else pwd.getpwnam(owner).pw_uid
+        except KeyError:
+            raise ConfigError(f"{setting}: there is no user {owner!r}") from None
+    return uid, _group(group, setting) if group else LEFT
 
 
 def users(settings: Iterable[str]) -> set[int]:

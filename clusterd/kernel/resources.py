@@ -17,6 +17,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from clusterd.kernel.peers import peer_of
+
 HEAD = 32  # bytes of a regular file that say which library wrote it
 _ENDING = 0.1  # seconds that a thread which was joined may take to leave /proc
 _STACK = 64 * 1024  # bytes of a thread's stack to read; one that waits uses some 5 KiB
@@ -215,8 +217,7 @@ def _socket(number: int) -> Socket | None:
         pid = 0
         if family == socket.AF_UNIX and peer is not None:
             with contextlib.suppress(OSError):
-                packed = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-                pid = struct.unpack("3i", packed)[0]
+                pid, _ = peer_of(sock)
         return Socket(family, int(sock.type), listening, name, peer, pid)
 
 

@@ -8,15 +8,15 @@ import errno
 import json
 import os
 import socket
-import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 from clusterd.config.address import Unix
-from clusterd.config.runtime_dir import SYSTEM, fault
+from clusterd.config.runtime_dir import SYSTEM, fault, foreign
 from clusterd.core.errors import BindError
 from clusterd.core.events import Event, Kind
+from clusterd.kernel.peers import peer_of
 from clusterd.kernel.privileges import Identity
 from clusterd.kernel.real import Kernel
 from clusterd.master import commands
@@ -33,7 +33,6 @@ MOST_EVENTS = 256  # that are looked at for that
 MOST_AT_ONCE = 16  # requests of a client that are seen to in a turn: others wait meanwhile
 PIECE = 64 * 1024  # bytes of the journal that are made ready for a client at once
 ADMITTING = (Kind.GROUP_ADDED, Kind.GROUP_REMOVED, Kind.ROLLOUT_FINISHED)  # may change who looks
-_PEERCRED = struct.Struct("3i")  # pid, uid, gid: SO_PEERCRED, unix(7)
 
 
 @dataclass(slots=True)
@@ -86,10 +85,11 @@ class Control:
         except OSError as error:
             reason = f"the control socket {path} cannot be made: {error.strerror}"
             raise BindError(reason) from error
-        if was_found and (reason := fault(directory, os.environ, os.geteuid())):
+        uid = os.geteuid()
+        if reason := fault(directory, os.environ, uid) if was_found else foreign(directory, uid):
             raise BindError(
                 f"the control socket {path} cannot be made: {directory}: {reason}",
-                "name a directory with --runtime-dir",
+                "name a directory of your own with --runtime-dir",
             )
         if owner := owner_of(path):
             raise BindError(
@@ -162,9 +162,7 @@ class Control:
             if error.errno in (errno.EMFILE, errno.ENFILE) and self._make_room():
                 return  # the next turn tries again
             raise  # is lived through by the loop
-        _, uid, _ = _PEERCRED.unpack(
-            sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEERCRED.size)
-        )
+        _, uid = peer_of(sock)
         is_ours = uid in (0, os.geteuid())
         if not (is_ours or (self._reader is not None and uid == self._reader.uid)):
             sock.close()

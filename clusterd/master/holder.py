@@ -5,15 +5,14 @@ import os
 import pwd
 import re
 import socket
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from clusterd.core.log import clean
+from clusterd.kernel.peers import peer_of
 
 _LISTEN = "0A"  # the state of a listening socket in /proc/net/tcp, proc(5)
-_PEERCRED = struct.Struct("3i")  # pid, uid, gid: SO_PEERCRED, unix(7)
 _TITLE = re.compile(r"clusterd: master (?:\[(?P<name>[^\]]*)\] )?(?P<what>.*)", re.DOTALL)
 INIT = 1  # the pid of systemd
 NAMELESS = "clusterd"  # the name of a cluster that was given none
@@ -83,15 +82,12 @@ def _listener_at(path: str) -> int | None:
         sock.setblocking(False)
         try:
             sock.connect(path)
-            size = _PEERCRED.size
-            pid, _, _ = _PEERCRED.unpack(
-                sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
-            )
+            pid, _ = peer_of(sock)
         except (PermissionError, BlockingIOError):
             return 0  # another user's, or its backlog is full
         except OSError:
             return None  # no such file, or its process has ended
-    return int(pid)
+    return pid
 
 
 def masters() -> list[Master]:

@@ -2,18 +2,17 @@
 
 import contextlib
 import errno
-import fcntl
 import os
 import select
 import socket
 import stat
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from clusterd.config.address import Address, Fd, Tcp, Unix
-from clusterd.core.errors import BindError, ConfigError
+from clusterd.core.errors import BindError
 from clusterd.core.plain import Descriptor
 from clusterd.kernel.filters import refuse_newcomers
+from clusterd.master import socket_file
 from clusterd.master.activation import Luggage, Passed, address_of, revive
 from clusterd.master.holder import holder_of
 
@@ -62,7 +61,7 @@ class Listener:
         with contextlib.suppress(OSError):
             if os.stat(self.path).st_ino == self.inode:
                 os.unlink(self.path)
-        unlock_path(self.path, self.lock)
+        socket_file.unlock_path(self.path, self.lock)
 
 
 def listen(
@@ -160,14 +159,15 @@ def _passed_unix(address: Unix, backlog: int, luggage: Luggage) -> Listener | No
         return None
     if not passed.listener:
         return Listener(f"unix:{path}", passed.sock, inherited=True)
-    lock = lock_path(path)
-    with contextlib.suppress(OSError), pinned(path) as pin:
+    owners = socket_file.owners_of(address)
+    lock = socket_file.lock_path(path)
+    with contextlib.suppress(OSError), socket_file.pinned(path) as pin:
         if os.stat(pin).st_ino == passed.inode and revive(passed):
-            os.chmod(pin, address.mode)
+            socket_file.permit(pin, address, owners)
             passed.sock.listen(backlog)
-            name, inode = f"unix:{path}", passed.inode
+            name, inode = f"unix:{path}", socket_file.record(pin, lock)
             return Listener(name, passed.sock, path=path, inode=inode, lock=lock, kept=True)
-    unlock_path(path, lock)
+    socket_file.unlock_path(path, lock)
     luggage.drop(passed)
     return None
 
@@ -252,86 +252,25 @@ def sibling(first: Listener, slot: int, backlog: int, luggage: Luggage | None = 
 
 def _unix(address: Unix, backlog: int | None) -> Listener:
     path = os.path.abspath(address.path)
-    lock = lock_path(path)
+    owners = socket_file.owners_of(address)
+    lock = socket_file.lock_path(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        remove_stale(path)
+        socket_file.remove_stale(path, lock)
         sock.bind(path)
-        with pinned(path) as name:
-            os.chmod(name, address.mode)  # before listen: nobody can connect before it holds
-            inode = os.stat(name).st_ino
+        with socket_file.pinned(path) as name:  # before listen: nobody can connect before it holds
+            socket_file.permit(name, address, owners)
+            inode = socket_file.record(name, lock)
         if backlog is not None:
             sock.listen(backlog)
     except (OSError, BindError) as error:
+        if sock.getsockname():
+            with contextlib.suppress(OSError):
+                os.unlink(path)
         sock.close()
-        unlock_path(path, lock)
+        socket_file.unlock_path(path, lock)
         if isinstance(error, BindError):
             raise
         raise BindError(f"{address} cannot be bound: {error.strerror}") from error
     sock.setblocking(False)
     return Listener(f"unix:{path}", sock, path=path, inode=inode, lock=lock)
-
-
-@contextlib.contextmanager
-def pinned(path: str) -> Iterator[str]:
-    """A name of the file that is at this path now, and of no other meanwhile. Raises OSError.
-
-    Who may write to its directory could put a link to a file of ours there, just before we, as
-    the superuser, change the mode of what we have made (open(2): O_PATH; proc(5): /proc/PID/fd).
-    """
-    fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        if stat.S_ISLNK(os.fstat(fd).st_mode):
-            raise OSError(errno.ELOOP, "it is a link", path)
-        yield f"/proc/self/fd/{fd}"
-    finally:
-        os.close(fd)
-
-
-def lock_path(path: str) -> int:
-    """Lock the file beside a socket's path: who holds it owns the path. Raises BindError.
-
-    Opened and locked in a loop, since the one who held it removes it when it leaves.
-    """
-    name = f"{path}.lock"
-    if len(path.encode()) > 107:
-        raise ConfigError(f"{path} is too long for a Unix socket: at most 107 bytes")
-    try:
-        while True:
-            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-            lock = os.open(name, flags, 0o600)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                with contextlib.suppress(FileNotFoundError):
-                    if os.stat(name).st_ino == os.fstat(lock).st_ino:
-                        return lock
-            except BlockingIOError:
-                os.close(lock)
-                raise BindError(
-                    f"{path} is in use: another process holds {name}",
-                    "stop it, or choose another path (or --name for a second cluster)",
-                ) from None
-            except OSError:
-                os.close(lock)
-                raise
-            os.close(lock)
-    except OSError as error:
-        raise BindError(f"{path} cannot be used: {error.strerror}: {name}") from error
-
-
-def unlock_path(path: str, lock: int) -> None:
-    """Remove the lock file while we hold it, and let go."""
-    with contextlib.suppress(OSError):
-        os.unlink(f"{path}.lock")
-    os.close(lock)
-
-
-def remove_stale(path: str) -> None:
-    """Remove a socket file that nobody owns (we hold its lock). Anything else is left alone."""
-    try:
-        mode = os.lstat(path).st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(mode):
-        raise BindError(f"{path} exists and is no socket", "remove it, or choose another path")
-    os.unlink(path)

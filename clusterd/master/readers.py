@@ -9,7 +9,7 @@ import stat
 from clusterd.core.events import Kind
 from clusterd.kernel.privileges import Identity, identity
 from clusterd.master.cluster import Cluster
-from clusterd.master.listener import pinned
+from clusterd.master.socket_file import pinned
 
 ADMIN = "admin"
 

@@ -5,6 +5,8 @@ import collections
 import json
 from typing import Any
 
+from clusterd.ipc.trusted import stranger
+
 Reply = dict[str, Any]
 PATIENCE = 2.0  # seconds; the master answers in a millisecond, or something is very wrong
 
@@ -58,6 +60,11 @@ class Line(asyncio.Protocol):
     def _late(self) -> None:
         # The late reply must not be taken for that to another question.
         self.close(Unreachable(f"the master did not answer in {self._patience:g} s"))
+
+    @property
+    def socket(self) -> Any:
+        """The socket below, as the event loop shows it."""
+        return self._transport.get_extra_info("socket")
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
@@ -130,4 +137,7 @@ class Master:
             raise Unreachable(f"the master does not take calls for {self.patience:g} s") from None
         except OSError as error:
             raise Unreachable(f"the master cannot be asked: {error}") from None
+        if (uid := stranger(line.socket, self.path)) is not None:
+            line.close()
+            raise Unreachable(f"what listens at {self.path} runs as user {uid}: it is not asked")
         return line

@@ -13,6 +13,7 @@ import time
 
 from clusterd.ipc.scoreboard import ROWS, USED, Cell, Scoreboard
 from clusterd.kernel.descent import Identity, ancestor_of, everything
+from clusterd.kernel.own_files import SAFELY
 from clusterd.kernel.process import (
     is_running,
     kill_pidfd,
@@ -115,7 +116,7 @@ def unlink_ours(path: str, inode: int) -> None:
     removal happen under it, so that a successor's file is never removed.
     """
     with contextlib.suppress(OSError):
-        lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CLOEXEC)
+        lock = os.open(f"{path}.lock", os.O_RDWR | SAFELY)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.stat(path).st_ino == inode:

@@ -19,8 +19,8 @@ from clusterd.core.events import Kind
 from clusterd.kernel.privileges import Identity
 from clusterd.master import reload
 from clusterd.master.control import MOST_CLIENTS, Control
-from clusterd.master.listener import pinned
 from clusterd.master.readers import ADMIN, may_enter, reader
+from clusterd.master.socket_file import pinned
 from tests.support.simulated import Simulation, config
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be two users")

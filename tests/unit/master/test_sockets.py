@@ -280,6 +280,7 @@ def test_what_an_address_speaks_is_settled_while_it_is_bound(
     for before, after in (
         (f"127.0.0.1:{port}", f"127.0.0.1:{port},tls=off"),
         (place, f"{place},mode=600"),
+        (f"{place}2", f"{place}2,owner=0,group=0"),
     ):
         sockets.add(ListenSettings(bind=(before,)), 1)
         with pytest.raises(ConfigError, match=f"{before} cannot become {after}"):

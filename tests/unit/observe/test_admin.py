@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from clusterd.ipc import trusted
 from clusterd.observe.admin import Admin, make, why_not_ready
-from clusterd.observe.ask import Master
+from clusterd.observe.ask import Master, Unreachable
 from tests.support.scrape import families
 from tests.unit.observe.test_metrics import group, reply
 
@@ -130,6 +131,20 @@ def test_a_master_that_was_upgraded_is_asked_on_a_new_line(path: str) -> None:
         played.hang_up()
         assert (await get(app, "/healthz"))[0] == 200
         assert played.lines == 2
+
+    play(path, test)
+
+
+def test_a_process_of_another_user_is_not_asked(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trusted, "peer_of", lambda _: (1, 4_000_001))
+
+    async def test(app: Admin, played: Played) -> None:
+        with pytest.raises(Unreachable, match="runs as user 4000001: it is not asked"):
+            await app.master.ask("status")
+        assert (await get(app, "/metrics"))[0] == 503
+        while played.lines < 2:
+            await asyncio.sleep(0)  # it has yet to accept what was closed
+        assert played.asked == []
 
     play(path, test)
 
