@@ -61,7 +61,7 @@ def test_one_warning_names_the_signal_handlers_that_workers_replace(tmp_path: Pa
         server.rest_so_far()
         (told,) = server.find("trouble")
         assert told["reason"].endswith(" workers replace: SIGTERM (on_term, shop.py:4)")
-        assert "docs/importing.md" in told["remedy"]
+        assert "man clusterd-importing" in told["remedy"]
         logged = [line for line in server.log().splitlines() if "WARNING" in line]
         assert sum("SIGTERM (on_term, shop.py:4)" in line for line in logged) == 1
 
