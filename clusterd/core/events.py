@@ -44,6 +44,7 @@ class Kind(enum.StrEnum):
     LEAVING = "leaving"  # it asked to be replaced
     RETIRED = "retired"
     KILLED = "killed"
+    BREACH = "breach"  # it broke the rules of its channel to the master, and is killed
     EXITED = "exited"
     BACKED_OFF = "backed_off"
     DUMPED = "dumped"
@@ -75,6 +76,7 @@ WARNINGS = frozenset(
         Kind.IMPORT_PER_WORKER,
         Kind.BACKED_OFF,
         Kind.KILLED,
+        Kind.BREACH,
         Kind.SPAWN_FAILED,
         Kind.DUMPED,
         Kind.BLOCKED,

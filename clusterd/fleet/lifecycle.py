@@ -25,6 +25,7 @@ class Cue(enum.StrEnum):
     READIED = "readied"  # it said so
     RETIRED = "retired"  # the plan no longer wants it
     OVERDUE = "overdue"  # its deadline passed
+    BREACHED = "breached"  # it broke the rules of its channel
     EXITED = "exited"  # its wait status, or EOF before it ever said hello
 
 
@@ -36,6 +37,9 @@ LEGAL: dict[tuple[Phase, Cue], Phase] = {
     (P.BOOTING, C.OVERDUE): P.KILLED,
     (P.READY, C.RETIRED): P.DRAINING,
     (P.DRAINING, C.OVERDUE): P.KILLED,
+    (P.BOOTING, C.BREACHED): P.KILLED,
+    (P.READY, C.BREACHED): P.KILLED,
+    (P.DRAINING, C.BREACHED): P.KILLED,
     **{(phase, C.EXITED): P.GONE for phase in Phase if phase is not P.GONE},
 }
 
@@ -47,6 +51,7 @@ MOOT: frozenset[tuple[Phase, Cue]] = frozenset(
         (P.KILLED, C.READIED),
         (P.KILLED, C.RETIRED),
         (P.KILLED, C.OVERDUE),
+        (P.KILLED, C.BREACHED),
         (P.READY, C.READIED),
         (P.READY, C.OVERDUE),  # ready in the same turn in which its boot ran out
     }

@@ -5,11 +5,16 @@ import dataclasses
 import json
 import os
 import socket
+import struct
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Self
 
 from clusterd.core.errors import Bug
+from clusterd.ipc.budget import PIECES, Budget
+from clusterd.ipc.decoding import FROM_WORKERS, FROM_ZYGOTES, Malformed, decode
 from clusterd.ipc.messages import WIRE, Message
+from clusterd.kernel import passing
 
 LIMIT = 64 * 1024  # bytes a packet; a socketpair's default buffer holds three such
 MAX_FDS = 253  # SCM_MAX_FD, unix(7)
@@ -127,6 +132,74 @@ def _decode(body: bytes) -> Message:
         return WIRE[kind](**fields)
     except (KeyError, TypeError) as error:
         raise Foreign(f"another version of clusterd sent {kind}: {body[:100]!r}") from error
+
+
+CREDENTIALS = struct.Struct("3i")  # pid, uid, gid: struct ucred, unix(7)
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A message to the master. `sender`: the pid of its sender, as the kernel says; 0 for none
+    that the master can see. `size`: bytes."""
+
+    message: Message
+    sender: int
+    size: int
+
+
+class Breach(Exception):
+    """A worker or zygote did what none of ours does. `sender`: its pid, as `Heard` has it.
+
+    `is_foreign`: another version of clusterd may do that.
+    """
+
+    def __init__(self, reason: str, sender: int = 0, is_foreign: bool = False) -> None:
+        super().__init__(reason)
+        self.sender = sender
+        self.is_foreign = is_foreign
+
+
+class MasterChannel(Channel):
+    """The master's end. At the other one, code of the application may do whatever it likes.
+
+    So no descriptor is taken, the kernel says who sent a message, each message is checked, and
+    `budget` says how many may come. `pieces` is the budget of the worker's dump pipe.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock)
+        self.budget = Budget()
+        self.pieces = Budget(PIECES)
+        if sock.fileno() >= 0:  # else it was closed before an upgrade in place
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+            passing.refuse(sock)
+
+    def close(self) -> None:
+        passing.let_go(self.sock)
+
+    def hear(self, from_worker: bool) -> Heard | Closed | None:
+        """The next message of a worker or zygote; CLOSED at EOF; None: none now.
+
+        Raises Breach.
+        """
+        try:
+            body, credentials, is_cut = passing.receive(self.sock, LIMIT)
+        except BlockingIOError:
+            return None
+        except passing.Descriptors:
+            raise Breach("it sent descriptors") from None
+        except ConnectionError:
+            return CLOSED
+        if not credentials:
+            return CLOSED
+        sender, _uid, _gid = CREDENTIALS.unpack(credentials)
+        if is_cut:
+            raise Breach(f"it sent a message of more than {LIMIT} bytes", sender)
+        try:
+            message = decode(body, FROM_WORKERS if from_worker else FROM_ZYGOTES)
+        except Malformed as error:
+            raise Breach(str(error), sender, error.is_foreign) from error
+        return Heard(message, sender, len(body))
 
 
 def close_all(fds: Sequence[int]) -> None:

@@ -6,13 +6,17 @@ it (`clusterd events`), and so do the tests.
 
 import collections
 import itertools
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any, Self
 
 from clusterd.core.events import Event, Kind
 
 KEPT = 4096  # events; some ten reloads of a hundred workers
-MOST_TEXT = 8 * 1024 * 1024  # characters of stacks in all of them: a dump may be 60,000
+# Bytes of memory of long texts in all of them. Stacks may have 60,000 characters, and reasons come
+# from applications, too. A character takes up to four bytes.
+MOST_TEXT = 8 * 1024 * 1024
+LONG = 512  # bytes of memory from which a text counts
 GONE = "no longer kept: there were others since\n"
 
 
@@ -23,8 +27,8 @@ class Journal:
         self._wall = wall
         self._events: collections.deque[Event] = collections.deque(maxlen=KEPT)
         self._listeners: list[Callable[[Event], None]] = []
-        self._texts: collections.deque[Event] = collections.deque()  # those that have stacks
-        self._size = 0  # of their stacks
+        self._texts: collections.deque[Event] = collections.deque()  # those that have long texts
+        self._size = 0  # of these texts, bytes of memory
         self.last = 0
 
     @classmethod
@@ -46,16 +50,18 @@ class Journal:
         return event
 
     def _keep(self, event: Event) -> None:
-        """Events are bounded by their number, and their stacks by their size: oldest first."""
+        """Bound events by their number, and long texts in them by their size: oldest first."""
         self._events.append(event)
-        if not event.fields.get("traceback"):
+        size = sum(long_texts(event).values())
+        if not size:
             return
         self._texts.append(event)
-        self._size += len(event.fields["traceback"])
+        self._size += size
         while self._size > MOST_TEXT and len(self._texts) > 1:
             oldest = self._texts.popleft()
-            self._size -= len(oldest.fields["traceback"])
-            oldest.fields["traceback"] = GONE
+            texts = long_texts(oldest)
+            self._size -= sum(texts.values())
+            oldest.fields.update(dict.fromkeys(texts, GONE))
 
     def since(self, number: int, most: int = KEPT) -> list[Event]:
         """The first events after `number`, oldest first; those no longer kept are missing."""
@@ -68,3 +74,9 @@ class Journal:
     def listen(self, listener: Callable[[Event], None]) -> None:
         """Have `listener` called with each new event. It must not block or raise."""
         self._listeners.append(listener)
+
+
+def long_texts(event: Event) -> dict[str, int]:
+    """The fields of an event that hold long texts, and how many bytes of memory they take."""
+    texts = ((key, sys.getsizeof(one)) for key, one in event.fields.items() if type(one) is str)
+    return {key: size for key, size in texts if size > LONG}

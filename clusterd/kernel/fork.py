@@ -19,7 +19,9 @@ from clusterd.kernel.forked import fork_of_ours
 from clusterd.kernel.process import set_parent_death_signal
 
 _ORPHANED = signal.SIGUSR1  # blocked while it is used, so that its disposition does not matter
-_PATIENCE = 5.0  # seconds to wait for the intermediate's exit; it exits at once
+# Seconds to wait for the intermediate's exit. It exits at once, and a master that takes in the
+# newborn only as its own child gives up before that (`Patience.spawn`).
+_PATIENCE = 20.0
 
 
 def fork_into(body: Callable[[], int]) -> int:

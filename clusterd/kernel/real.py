@@ -59,6 +59,7 @@ class Kernel:
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
         self._wakeup = Wakeup(HANDLED)
+        self._reaped: set[int] = set()  # in this turn
 
     def adopt(self) -> None:
         """Take signals, and the orphans among our descendants; SIGPIPE is ignored for good."""
@@ -105,6 +106,7 @@ class Kernel:
 
     def wait(self, timeout: float | None) -> list[object]:
         """Block until something happens; the keys of what did. The master's only wait."""
+        self._reaped.clear()
         return [key.data for key, _ in self._selector.select(timeout)]
 
     def rest(self, seconds: float) -> None:
@@ -151,11 +153,27 @@ class Kernel:
         become.become(argv, keep)
 
     def kill(self, pid: int, number: int) -> None:
-        """Signal a child. Only pids that we have not reaped are passed, so it cannot be another."""
+        """Signal a child; nothing once it was reaped, since its pid may be another's by then."""
+        if pid in self._reaped:
+            return
         try:
             os.kill(pid, number)
         except (ProcessLookupError, PermissionError):
             return  # gone, or it became another user: then it is not ours to signal
+
+    def is_child(self, pid: int) -> bool:
+        """Is this a child of ours, alive or not yet reaped, or one that was reaped in this turn?"""
+        if pid in self._reaped:
+            return True
+        try:
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except (OSError, OverflowError):  # none of ours, or no pid
+            return False
+        return pid > 0
+
+    def sender(self, pid: int, claimed: int) -> int:
+        """The process that the kernel says a message is from, whatever that process claims."""
+        return pid
 
     def waited(self, pid: int) -> float:
         """Seconds that a child has waited for a CPU since it started; 0 for none."""
@@ -228,4 +246,5 @@ class Kernel:
                 return dead
             if pid == 0:
                 return dead
+            self._reaped.add(pid)
             dead.append(Death(pid, os.waitstatus_to_exitcode(status)))

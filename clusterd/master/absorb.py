@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 from clusterd.config.address import NO_TLS
-from clusterd.core.errors import Bug
 from clusterd.core.events import Kind
 from clusterd.core.imports import DOCS, PRICE
 from clusterd.core.stacks import NO_STACKS
@@ -14,7 +13,7 @@ from clusterd.fleet.backoff import GROWN_UP
 from clusterd.fleet.goal import Mode
 from clusterd.fleet.lifecycle import Cue, Phase, step
 from clusterd.fleet.roster import Worker, Zygote, ZygotePhase
-from clusterd.ipc.channel import Channel, Closed, Foreign, close_all
+from clusterd.ipc.channel import Breach, Closed, Heard, MasterChannel
 from clusterd.ipc.messages import (
     Certified,
     Draining,
@@ -30,7 +29,7 @@ from clusterd.ipc.messages import (
 )
 from clusterd.ipc.scoreboard import Cell
 from clusterd.kernel.real import Death
-from clusterd.master import ahead, certificates, ending, orphans, vitals
+from clusterd.master import ahead, breach, certificates, ending, orphans, vitals
 from clusterd.master.cause import explained
 from clusterd.master.cluster import Cluster
 from clusterd.master.group import Dump, Group, Pipe
@@ -42,42 +41,62 @@ CHANGED = "Say clusterd upgrade, or restart clusterd where that is refused."
 MOST_HEARD = 512  # messages of one process in a turn; more than its channel holds
 
 
-def listen_to(group: Group, channel: Channel, speaker: Worker | Zygote) -> bool:
+def listen_to(group: Group, channel: MasterChannel, speaker: Worker | Zygote) -> bool:
     """Take in what a process has said so far; False once it closed its end.
 
     Who goes on talking is heard again in the next turn: others are to be heard, too.
     """
     for _ in range(MOST_HEARD):
         try:
-            received = channel.receive(block=False)
-        except Foreign as error:
-            group.cluster.guard(_changed, group, speaker, error)
-            continue
-        except Bug as error:  # an app that writes to what it inherited: that packet is gone
-            group.cluster.trouble(error)
-            continue
-        if received is None:
+            heard = channel.hear(isinstance(speaker, Worker))
+        except Breach as error:
+            excess = channel.budget.spend(group.kernel.now(), 0)
+            if error.is_foreign and not excess and is_changed(group, speaker):
+                continue
+            sender = group.kernel.sender(error.sender, speaker.pid or 0)
+            breach.breached(group, speaker, str(error), sender)
             return True
-        if isinstance(received, Closed):
+        if heard is None:
+            return True
+        if isinstance(heard, Closed):
             return False
-        group.cluster.guard(_hear, group, speaker, *received)
+        size = 0 if _is_asked_for(group, speaker, heard.message) else heard.size
+        if excess := channel.budget.spend(group.kernel.now(), size):
+            breach.breached(group, speaker, f"it said more than {excess}")
+            return True
+        group.cluster.guard(_hear, group, speaker, heard)
+        if channel.fileno() < 0:
+            return True  # it was not what it said
     return True
 
 
-def _changed(group: Group, speaker: Worker | Zygote, error: Foreign) -> None:
-    """Fail a zygote that clusterd was exchanged under: waiting for it to be ready has no end."""
-    group.cluster.trouble(error)
-    if isinstance(speaker, Zygote) and speaker.phase is ZygotePhase.LOADING:
+def is_changed(group: Group, speaker: Worker | Zygote) -> bool:
+    """Was clusterd exchanged under a zygote that loads? Waiting for it to be ready has no end."""
+    if not isinstance(speaker, Zygote) or speaker.phase is not ZygotePhase.LOADING:
+        return False
+    if speaker.generation not in group.roster.faults:
         reason = "clusterd was changed on disk, and does not fit the master that runs"
         failed(group, speaker, Failed("start", reason, remedy=CHANGED))
+    return True
 
 
-def _hear(group: Group, speaker: Worker | Zygote, message: Message, fds: list[int]) -> None:
-    close_all(fds)  # nobody sends the master descriptors
-    hear = TABLE.get(type(message))
-    if hear is None:
-        raise Bug(f"the master was sent {type(message).__name__}")
-    hear(group, speaker, message)
+def _is_asked_for(group: Group, speaker: Worker | Zygote, message: Message) -> bool:
+    """Is this the dump that somebody waits for? They may ask as often as they like."""
+    if not isinstance(message, Dumped) or not isinstance(speaker, Worker):
+        return False
+    dump = group.dumps.get(speaker.row)
+    return dump is not None and dump.asked
+
+
+def _hear(group: Group, speaker: Worker | Zygote, heard: Heard) -> None:
+    message = heard.message
+    if isinstance(speaker, Worker):
+        claimed = message.pid if isinstance(message, Hello) else speaker.pid or 0
+        sender = group.kernel.sender(heard.sender, claimed)
+        if reason := breach.doubt(group, speaker, message, sender):
+            breach.breached(group, speaker, reason, sender)
+            return
+    TABLE[type(message)](group, speaker, message)
 
 
 def worker_spoke(group: Group, row: int) -> None:
@@ -96,7 +115,7 @@ def zygote_spoke(group: Group, pid: int) -> None:
     """A zygote's channel is readable."""
     zygote = next((z for z in group.roster.zygotes if z.pid == pid), None)
     channel = group.zygote_channels.get(pid)
-    if zygote is None or channel is None:
+    if zygote is None or channel is None or channel.fileno() < 0:
         return
     if not listen_to(group, channel, zygote):
         group.kernel.unwatch(channel)
@@ -106,10 +125,7 @@ def zygote_spoke(group: Group, pid: int) -> None:
 
 
 def hello(group: Group, worker: Worker, message: Hello) -> None:
-    """It is born. Said before any code of others runs; a pid that such code says later would be
-    another process, killed some day with the master's rights."""
-    if worker.pid not in (None, message.pid):  # which is known of one that was not forked
-        raise Bug(f"process {worker.pid} said hello as {message.pid}")
+    """It is born. That it is who it says was looked at (`breach.doubt`)."""
     worker.pid = message.pid
     if worker.phase is Phase.BOOTING:
         worker.deadline = worker.born + group.patience.startup
@@ -481,6 +497,9 @@ def dump_arrived(group: Group, row: int) -> None:
         return
     if not data:
         group.kernel.unwatch(Pipe(handles.dump))  # all writers are gone: its death follows
+        return
+    if excess := handles.channel.pieces.spend(group.kernel.now(), len(data)):
+        breach.breached(group, worker, f"it wrote more stacks than {excess}")
         return
     dump = group.dumps.setdefault(row, Dump(asked=False))
     if len(dump.text) + len(data) > MOST_DUMPED:

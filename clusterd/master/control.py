@@ -16,6 +16,7 @@ from clusterd.config.address import Unix
 from clusterd.config.runtime_dir import SYSTEM, fault, foreign
 from clusterd.core.errors import BindError
 from clusterd.core.events import Event, Kind
+from clusterd.kernel import passing
 from clusterd.kernel.peers import peer_of
 from clusterd.kernel.privileges import Identity
 from clusterd.kernel.real import Kernel
@@ -115,6 +116,7 @@ class Control:
         self.commanded = True  # something that the loop has to see to came in
         self._reader: Identity | None = None
         self.cluster.guard(self._admit)
+        passing.refuse(self.file.sock)
         self._kernel.watch(self.file.sock, ("control", 0))
         for client in list(self.clients.values()):
             self._watch(client)
@@ -196,10 +198,10 @@ class Control:
 
     def _hear(self, client: Client) -> None:
         try:
-            data = client.sock.recv(MOST_REQUEST)
+            data, _, _ = passing.receive(client.sock, MOST_REQUEST)
         except BlockingIOError:
             return
-        except OSError:
+        except (OSError, passing.Descriptors):  # it may be another user's process
             data = b""
         if not data:
             self._drop(client)
@@ -330,7 +332,7 @@ class Control:
             self._kernel.unwatch(client.sock)
             with contextlib.suppress(OSError):  # it closed its end already
                 client.sock.shutdown(socket.SHUT_RDWR)  # though the trial of an upgrade has a copy
-            client.sock.close()
+            passing.let_go(client.sock)
 
 
 def _worth(client: Client) -> int:

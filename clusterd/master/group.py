@@ -14,8 +14,9 @@ from clusterd.fleet.autoscale import Autoscale
 from clusterd.fleet.goal import Goal, Mode, Patience
 from clusterd.fleet.roster import Roster, Worker
 from clusterd.ipc.certificates import Sealed
-from clusterd.ipc.channel import Channel
+from clusterd.ipc.channel import MasterChannel
 from clusterd.ipc.scoreboard import ROWS, SLOTTED, TOTALS, USED, Scoreboard
+from clusterd.kernel import passing
 from clusterd.kernel.real import Kernel
 from clusterd.master.sockets import Sockets
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 class Handles:
     """The master's ends of what one worker was given."""
 
-    channel: Channel
+    channel: MasterChannel
     dump: Descriptor  # the read end of its dump pipe
 
 
@@ -77,7 +78,7 @@ class Group:
     tracebacks: dict[int, str] = field(default_factory=dict)  # what a generation said last
     remedy: str = ""  # what to do about the latest failure
     handles: dict[int, Handles] = field(default_factory=dict)  # by row
-    zygote_channels: dict[int, Channel] = field(default_factory=dict)  # by pid
+    zygote_channels: dict[int, MasterChannel] = field(default_factory=dict)  # by pid
     handover: tuple[socket.socket, socket.socket] = field(init=False)
     covers: dict[int, set[str]] = field(default_factory=dict)  # row → listeners beside its own
     dumps: dict[int, Dump] = field(default_factory=dict)  # by row
@@ -208,5 +209,5 @@ class Group:
         """Let go of what is left once it is over."""
         self.sockets.remove(list(self.sockets.groups))
         for end in self.handover:
-            end.close()
+            passing.let_go(end)
         os.close(self.board.fd)

@@ -72,7 +72,7 @@ def settle(cluster: "Cluster") -> None:
     if orphans.due > now and not (hurry and any(not h.killed for h in orphans.hunted.values())):
         return
     try:
-        found = cluster.kernel.orphans(_ours(cluster))
+        found = cluster.kernel.orphans(ours(cluster))
     except OSError:  # for want of descriptors, say
         orphans.due = now + UNBORN
         return
@@ -141,7 +141,7 @@ def _of(cluster: "Cluster", ancestor: Identity) -> dict[str, Any]:
     return cluster.orphans.ancestors.get(ancestor[0]) or {"pid": ancestor[0]}
 
 
-def _ours(cluster: "Cluster") -> set[int]:
+def ours(cluster: "Cluster") -> set[int]:
     """Return the pids of the children that the master has started."""
     groups = cluster.groups.values()
     known = {w.pid for g in groups for w in g.roster.workers.values() if w.pid is not None}

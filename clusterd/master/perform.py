@@ -22,7 +22,7 @@ from clusterd.fleet.plan import (
     StartZygote,
 )
 from clusterd.fleet.roster import Worker, Zygote, ZygotePhase
-from clusterd.ipc.channel import Channel
+from clusterd.ipc.channel import MasterChannel
 from clusterd.ipc.messages import Boot, Drain, Lasting, Leave, Quit
 from clusterd.ipc.messages import Spawn as SpawnOrder
 from clusterd.kernel.child import argv
@@ -43,7 +43,7 @@ def _child(group: Group, role: str, end: socket.socket) -> int:
     return group.kernel.spawn(argv(role, end), [end.fileno()], group.cluster.directory)
 
 
-def _boot(group: Group, channel: Channel, generation: int, bare: bool = False) -> None:
+def _boot(group: Group, channel: MasterChannel, generation: int, bare: bool = False) -> None:
     config = group.configs[generation]
     if bare:
         config = replace(config, app=replace(config.app, preload="never"))
@@ -76,16 +76,16 @@ def start_zygote(group: Group, action: StartZygote) -> None:
     group.note(Kind.ZYGOTE_SPAWNED, generation=generation, pid=pid)
 
 
-def _fresh_zygote(group: Group, bare: bool) -> tuple[int, Channel]:
+def _fresh_zygote(group: Group, bare: bool) -> tuple[int, MasterChannel]:
     """Return the zygote that was started ahead, or start one. Raises OSError."""
     ahead = None if group.is_command or bare else group.cluster.ahead
     if ahead is not None:
         group.cluster.ahead = None
         ahead.taken = True
-        return ahead.pid, Channel(ahead.sock)
+        return ahead.pid, MasterChannel(ahead.sock)
     ours, theirs = group.kernel.pair()
     try:
-        return _child(group, "zygote", theirs), Channel(ours)
+        return _child(group, "zygote", theirs), MasterChannel(ours)
     except OSError:
         ours.close()
         raise
@@ -143,7 +143,7 @@ def spawn(group: Group, action: Spawn) -> None:
     except OSError as error:
         absorb.unspawned(group, worker, str(error))
         return
-    channel = Channel(ours)
+    channel = MasterChannel(ours)
     group.roster.workers[row] = worker
     group.handles[row] = Handles(channel, dump_read)
     try:
@@ -167,7 +167,7 @@ def no_row(group: Group, action: Spawn) -> None:
 
 
 def _order(
-    group: Group, worker: Worker, zygote: Zygote | None, channel: Channel, fds: list[int]
+    group: Group, worker: Worker, zygote: Zygote | None, channel: MasterChannel, fds: list[int]
 ) -> None:
     settings = group.configs[worker.generation].listen
     listeners = group.sockets.of_slot(worker.slot, settings)

@@ -14,7 +14,7 @@ from clusterd import __version__
 from clusterd.core.events import Event, Kind
 from clusterd.core.plain import Fields, Hints, Read, Reader, Unfit, Write, Writer
 from clusterd.ipc.certificates import Sealed
-from clusterd.ipc.channel import Channel
+from clusterd.ipc.channel import MasterChannel
 from clusterd.ipc.journal import Journal
 from clusterd.ipc.messages import WIRE
 from clusterd.ipc.scoreboard import ROWS, WIDTH, Cell, Scoreboard
@@ -184,7 +184,7 @@ def _read_waiter(reader: Reader, plain: Any) -> Waiter:
 
 WRITE: dict[type, Write] = {
     socket.socket: _write_socket,
-    Channel: lambda writer, channel: _write_socket(writer, channel.sock),
+    MasterChannel: lambda writer, channel: _write_socket(writer, channel.sock),
     Sealed: lambda writer, sealed: writer.descriptor(sealed.fd),
     Scoreboard: lambda writer, one: writer.descriptor(one.fd),
     Sockets: _write_sockets,
@@ -194,7 +194,7 @@ WRITE: dict[type, Write] = {
 }
 READ: dict[type, Read] = {
     socket.socket: _read_socket,
-    Channel: lambda reader, plain: Channel(_read_socket(reader, plain)),
+    MasterChannel: lambda reader, plain: MasterChannel(_read_socket(reader, plain)),
     Sealed: lambda reader, plain: reader.once(Sealed, plain),
     Scoreboard: lambda reader, plain: Scoreboard(reader.descriptor(plain)),
     Sockets: _read_sockets,

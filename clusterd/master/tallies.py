@@ -32,7 +32,7 @@ class Tallies:
         add(self.events, group, str(event.kind))
         if event.kind in OUTCOMES:
             add(self.rollouts, group, OUTCOMES[event.kind])
-        elif event.kind in (Kind.LEAVING, Kind.RETIRED, Kind.KILLED):
+        elif event.kind in (Kind.LEAVING, Kind.RETIRED, Kind.KILLED, Kind.BREACH):
             self._foresee(event, pid)
         elif event.kind is Kind.EXITED:
             add(self.exits, group, self._cause(event, pid))
@@ -44,6 +44,8 @@ class Tallies:
         reason = str(event.fields.get("reason", ""))
         if event.kind is Kind.KILLED:
             self.doomed.setdefault(pid, "overdue")
+        elif event.kind is Kind.BREACH:
+            self.doomed[pid] = "breach"
         elif event.kind is Kind.LEAVING:
             condition = reason.partition(" ")[0].rstrip(":")
             self.doomed.setdefault(pid, condition if condition in CONDITIONS else "replaced")

@@ -43,6 +43,7 @@ CAUSES = {
     "stalled": "none of its requests got on for stall_timeout",
     "oom": "the kernel was out of memory",
     "overdue": "the master killed it, since it did not become ready or leave in time",
+    "breach": "the master killed it, since it broke the rules of its channel",
     "killed": "somebody else killed it",
     "signal": "it died of another signal",
     "status": "it ended by itself",

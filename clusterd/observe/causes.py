@@ -143,6 +143,16 @@ OOM = Reading(
 )
 
 
+def breached(reason: str) -> Reading:
+    """What it means that it broke the rules of its channel."""
+    return Reading(
+        "was killed, since it broke the rules of its channel to the master",
+        f"No code of clusterd does that. What was seen: {reason}.",
+        "Find what writes to descriptors that are not its own; if nothing should, treat the "
+        "application as compromised.",
+    )
+
+
 def ended(code: int, cause: str) -> Reading:
     """What a wait status says by itself. `cause` is its name, as the event has it."""
     if code < 0:

@@ -88,6 +88,8 @@ def _reading(event: Event, before: Sequence[Event]) -> Reading | None:
     condition = leaving is not None and not leaving.get("recycle")
     if condition and str(leaving and leaving["reason"]).split(" ")[0].rstrip(":") in OWN_CAUSES:
         return causes.replaced(str(leaving and leaving["reason"]))
+    if "breach" in last:
+        return causes.breached(str(last["breach"].get("reason", "")))
     if "killed" in last:
         return causes.killed(str(last["killed"].get("reason", "")))
     if "worker_failed" in last:
@@ -104,7 +106,10 @@ def _zygote(event: Event, events: Sequence[Event], place: int) -> Story | None:
     before = _of_process(event, events[:place])
     killed = next((one for one in before if one["kind"] == "killed"), None)
     failed = next((one for one in before if one["kind"] == "zygote_failed"), None)
-    if killed is not None:
+    breach = next((one for one in before if one["kind"] == "breach"), None)
+    if breach is not None:
+        reading = causes.breached(str(breach.get("reason", "")))
+    elif killed is not None:
         reading = causes.killed(str(killed.get("reason", "")))
     elif failed is not None:
         if any(_is_end_of(one, event) for one in events):

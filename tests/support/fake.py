@@ -104,6 +104,8 @@ class FakeKernel(Kernel):
         self.children: dict[int, Child] = {}
         self.dead: list[Death] = []
         self.halted: list[Halt] = []
+        self.senders: dict[int, int] = {}  # who sent a hello, by the pid that it claims
+        self.not_ours: set[int] = set()  # pids that are no children of the master
         self.other_threads: list[int] = []
         self.does = "S"
         self.kept_waiting: dict[int, float] = {}  # seconds for a CPU, by pid
@@ -212,6 +214,12 @@ class FakeKernel(Kernel):
         child = self.children.get(pid)
         if child is not None and number == signal.SIGKILL:
             self.end(child, -number)
+
+    def is_child(self, pid: int) -> bool:
+        return pid > 0 and pid not in self.not_ours
+
+    def sender(self, pid: int, claimed: int) -> int:
+        return self.senders.get(claimed, claimed)
 
     def waited(self, pid: int) -> float:
         return self.kept_waiting.get(pid, 0.0)

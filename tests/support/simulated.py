@@ -158,10 +158,10 @@ def abandon(cluster: Cluster, control: Control | None) -> None:
     """Close what a master had open, as close-on-exec does: nothing is said or removed."""
     for group in cluster.groups.values():
         for handles in group.handles.values():
-            handles.channel.close()
+            handles.channel.sock.close()
             os.close(handles.dump)
         for channel in group.zygote_channels.values():
-            channel.close()
+            channel.sock.close()
         for end in group.handover:
             end.close()
         for one in group.sockets:

@@ -1,5 +1,8 @@
 """The journal: numbered, bounded, and complete since any number still in it."""
 
+import sys
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -51,9 +54,23 @@ def test_stacks_are_bounded_by_their_size_and_the_latest_stay() -> None:
     found = [event.fields["traceback"] for event in journal.since(0)]
     assert len(found) == count
     assert sum(map(len, found)) <= MOST_TEXT + count * len(GONE)
+    assert found.count(text) > MOST_TEXT // len(text) - 3, "as many as there is room for"
     assert (found[0], found[-1]) == (GONE, text)
     again = Journal.restored(journal.since(0), journal.last, lambda: 0.0)
     again.append(Kind.DUMPED, traceback="y" * (MOST_TEXT // 2))
     assert sum(len(event.fields["traceback"]) for event in again.since(0)) <= 1.1 * MOST_TEXT
     again.append(Kind.DUMPED, traceback="z" * 2 * MOST_TEXT)
     assert len(again.since(0)[-1].fields["traceback"]) == 2 * MOST_TEXT, "the latest is whole"
+
+
+@pytest.mark.parametrize("character", ["x", "ü", "“", "🎂"])
+def test_reasons_and_every_other_long_text_are_bounded_too(character: str) -> None:
+    """Each character of a text takes as many bytes as the widest one in it."""
+    journal = Journal(lambda: 0.0)
+    text = "x" * 16_000 + character
+    for number in range(KEPT):
+        journal.append(Kind.BUSY, slot=number, reason=text, advice=text)
+    held = [event.fields["reason"] for event in journal.since(0)]
+    kept = [one for one in held if one == text]
+    assert held[-1] == text
+    assert 0 < 2 * sum(map(sys.getsizeof, kept)) <= MOST_TEXT

@@ -1,16 +1,20 @@
 """The control socket under abuse: what it costs is bounded, and whoever behaves is answered."""
 
+import contextlib
 import json
 import os
 import resource
+import socket
 
 import pytest
 
 from clusterd.core.events import Kind
 from clusterd.ipc.journal import KEPT
+from clusterd.kernel import passing
 from clusterd.master import control
 from clusterd.master.control import MOST_CLIENTS, MOST_REQUEST, PIECE
 from tests.support.desk import Caller, Desk
+from tests.support.lingering import does_not_wait, lingering
 
 STATUS = b'{"command": "status"}\n'
 
@@ -187,3 +191,25 @@ def test_where_descriptors_run_out_an_idle_client_makes_room(desk: Desk) -> None
     assert not idle.read()
     assert caller.replies()[0]["ok"]
     assert desk.sim.cluster.fault is None
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+def test_a_descriptor_that_blocks_at_its_close_costs_its_sender_alone(
+    desk: Desk, is_old: bool
+) -> None:
+    """The admin endpoint, another user's process, may be a client. `is_old`: a kernel that cannot
+    refuse descriptors."""
+    if is_old:
+        with contextlib.suppress(OSError):
+            desk.control.file.sock.setsockopt(socket.SOL_SOCKET, passing.SO_PASSRIGHTS, 1)
+    caller = desk.call()
+    with lingering() as sock:
+        caller.say('{"command": ')
+        try:
+            socket.send_fds(caller.sock, [b'"status"}\n'], [sock.fileno()])
+        except PermissionError:
+            assert not is_old
+            return
+        sock.close()
+        does_not_wait(lambda: desk.dropped(caller))
+    assert desk.ask('{"command": "status"}')["ok"]

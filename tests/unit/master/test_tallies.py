@@ -94,7 +94,8 @@ def test_rollouts_and_events_are_counted_by_group() -> None:
 
 def test_every_word_is_in_the_catalogue() -> None:
     """Its series begin at 0, and the man page explains it."""
-    words = {*CONDITIONS, *PLANNED, "asked", "overdue", "oom", "killed", "signal", "status"}
+    words = {*CONDITIONS, *PLANNED, "asked", "overdue", "breach", "oom", "killed", "signal"}
+    words.add("status")
     assert words == set(CAUSES)
     assert set(OUTCOMES) == {"finished", "failed", "refused"}
 
