@@ -31,7 +31,7 @@ from clusterd.kernel import passing
 from tests.support.lingering import does_not_wait, lingering
 
 Ends = tuple[MasterChannel, Channel]
-NAMES = {kind.__name__: kind for kind in ALL}
+NAMES = {kind.__name__: kind for kind in sorted(ALL, key=lambda kind: kind.__name__)}
 
 
 @pytest.fixture(params=["refused", "looked for"])
