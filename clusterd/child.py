@@ -71,7 +71,7 @@ def _become(role: str, channel: Channel) -> int:
     is_bare = is_zygote and not config.command.command and config.app.preload == "never"
     _load_what_follows(boot.group, config, bool(bundle), is_bare)
     try:
-        privileges.apply(config.limits)
+        privileges.apply(config.limits, holds_key=bool(bundle))
     except ConfigError as error:
         channel.send(Failed("limits", error.message, remedy=error.remedy))
         return Exit.CONFIG

@@ -148,8 +148,27 @@ class LimitSettings:
         -1, "Size of a worker's core dump at most; 0 for none.", Kind.BYTES, shown="inherited"
     )
     limit_as: int = setting(0, "Address space of a worker; 0 leaves the limit.", Kind.BYTES)
-    no_new_privs: bool = setting(
-        False, "Workers and what they start never gain rights by set-user-ID files.", Kind.SWITCH
+    no_new_privs: str = setting(
+        "auto",
+        "Whether workers and what they start can gain no rights by set-user-ID files or file "
+        "capabilities (sudo, ping); auto is on where root starts clusterd and user gives up its "
+        "rights.",
+        Kind.CHOICE,
+        choices=("auto", "on", "off"),
+    )
+    keep_capabilities: bool = setting(
+        False,
+        "Leave workers the capabilities that a clusterd not started by root has, as by systemd's "
+        "AmbientCapabilities=.",
+        Kind.SWITCH,
+    )
+    dumpable: str = setting(
+        "auto",
+        "Whether core dumps, and debuggers and profilers of the workers' own user, see the memory "
+        "of workers; auto is off where root starts clusterd, user gives up its rights, workers "
+        "hold the private key of a certificate and limit_core does not ask for core dumps.",
+        Kind.CHOICE,
+        choices=("auto", "on", "off"),
     )
 
 

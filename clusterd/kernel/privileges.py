@@ -17,7 +17,8 @@ from typing import Protocol
 from clusterd.core.errors import ConfigError
 from clusterd.kernel.fork import fork_into
 from clusterd.kernel.process import (
-    drop_inheritable_capabilities,
+    drop_bounding_capabilities,
+    drop_capabilities,
     set_dumpable,
     set_no_new_privs,
     signal_group,
@@ -48,7 +49,11 @@ class Limits(Protocol):
     @property
     def limit_as(self) -> int: ...
     @property
-    def no_new_privs(self) -> bool: ...
+    def no_new_privs(self) -> str: ...
+    @property
+    def keep_capabilities(self) -> bool: ...
+    @property
+    def dumpable(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +150,11 @@ def check(user: str) -> None:
         )
 
 
-def apply(limits: Limits) -> None:
+def apply(limits: Limits, holds_key: bool = False) -> None:
     """Take limits on and give rights up, in this process, for good. Raises ConfigError.
 
     In this order: to raise a limit or the priority takes the rights that go with the user.
+    `holds_key`: this process and those that it forks hold the private key of a certificate.
     """
     for name, which, size in (
         ("limit_nofile", resource.RLIMIT_NOFILE, limits.limit_nofile or LEFT),
@@ -161,10 +167,36 @@ def apply(limits: Limits) -> None:
         os.umask(limits.umask)
     if limits.nice:
         _try("nice", os.nice, limits.nice)
-    if limits.user:
-        _try("user", become, identity(limits.user))
-    if limits.no_new_privs:
+    _give_up_rights(limits, holds_key)
+
+
+def _give_up_rights(limits: Limits, holds_key: bool) -> None:
+    wanted = identity(limits.user) if limits.user else None
+    was_root = os.geteuid() == 0
+    is_root = (wanted.uid if wanted else os.geteuid()) == 0
+    gives_up = was_root and not is_root
+    has_no_new_privs = _is_on(limits.no_new_privs, gives_up)
+    # Without no_new_privs, sudo and ping are to work: they need the capabilities of this set.
+    if has_no_new_privs and not is_root:
+        drop_bounding_capabilities()
+    if wanted:
+        _try("user", become, wanted)
+    if gives_up or not (is_root or limits.keep_capabilities):
+        _try("keep_capabilities", drop_capabilities)
+    if has_no_new_privs:
         _try("no_new_privs", set_no_new_privs)
+    # Where no root gave up its rights, our user can read the key's file as well as our memory.
+    hides = gives_up and holds_key and limits.limit_core <= 0
+    is_dumpable = _is_on(limits.dumpable, not hides)
+    # The kernel forbids dumps to a process that changes its ids (prctl(2)). /proc/<pid> belongs to
+    # root then, so that there is neither a core dump nor a view of our own memory maps.
+    if gives_up or not is_dumpable:
+        set_dumpable(is_dumpable)
+
+
+def _is_on(choice: str, auto: bool) -> bool:
+    """Return what a setting of `auto`, `on` or `off` comes to."""
+    return auto if choice == "auto" else choice == "on"
 
 
 def become(wanted: Identity) -> None:
@@ -176,9 +208,6 @@ def become(wanted: Identity) -> None:
         return
     _change_ids(wanted)
     os.environ.update(USER=wanted.name, LOGNAME=wanted.name, HOME=wanted.home)
-    # The kernel takes both away from whoever changes its ids (prctl(2)). Without the first
-    # /proc/<pid> belongs to root, and there is no core dump and no look at our own memory maps.
-    set_dumpable()
 
 
 def _change_ids(wanted: Identity) -> None:
@@ -188,7 +217,6 @@ def _change_ids(wanted: Identity) -> None:
         os.setgroups([wanted.gid])
     os.setresgid(wanted.gid, wanted.gid, wanted.gid)
     os.setresuid(wanted.uid, wanted.uid, wanted.uid)
-    drop_inheritable_capabilities()
 
 
 def kill_group_as(user: str, leader: int) -> int:
@@ -227,5 +255,7 @@ _REMEDY = {
     "limit_core": "To raise the hard limit takes CAP_SYS_RESOURCE: ulimit -Hc shows it.",
     "limit_as": "To raise the hard limit takes CAP_SYS_RESOURCE: ulimit -Hv shows it.",
     "nice": "To be favoured takes CAP_SYS_NICE.",
+    "keep_capabilities": "A system call filter (SystemCallFilter=~@privileged) forbids capset: "
+    "start clusterd without capabilities (no AmbientCapabilities=), or allow capset.",
     "user": "That takes CAP_SETUID and CAP_SETGID, which root may lack in a container.",
 }

@@ -7,10 +7,13 @@ import contextlib
 import ctypes
 import os
 import signal
+from collections.abc import Iterator
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG = 1
+_PR_GET_DUMPABLE = 3
 _PR_SET_DUMPABLE = 4
+_PR_CAPBSET_DROP = 24
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
 # capset(2): twice three words, which are effective, permitted and inheritable capabilities.
@@ -49,9 +52,23 @@ def hang_up(pid: int) -> None:
         os.kill(pid, signal.SIGHUP)
 
 
-def set_dumpable() -> None:
-    """Have /proc/<pid> belong to our user again, and core dumps (PR_SET_DUMPABLE)."""
-    _prctl(_PR_SET_DUMPABLE, 1)
+def set_dumpable(is_dumpable: bool = True) -> None:
+    """Allow or forbid core dumps, and with them that other processes of our user look into our
+    memory (PR_SET_DUMPABLE). While it is forbidden, /proc/<pid> belongs to root."""
+    _prctl(_PR_SET_DUMPABLE, int(is_dumpable))
+
+
+@contextlib.contextmanager
+def dumpable() -> Iterator[None]:
+    """Own what is in /proc/self for a moment: some of it only its owner may open."""
+    if _LIBC.prctl(_PR_GET_DUMPABLE, 0, 0, 0, 0) == 1:
+        yield
+        return
+    set_dumpable()
+    try:
+        yield
+    finally:
+        set_dumpable(False)
 
 
 def set_no_new_privs() -> None:
@@ -59,20 +76,29 @@ def set_no_new_privs() -> None:
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 
-def drop_inheritable_capabilities() -> None:
-    """Empty our inheritable capabilities, which a change of user leaves as they are.
+def drop_capabilities() -> None:
+    """Empty this thread's effective, permitted, inheritable and ambient capabilities.
 
-    Some container managers (systemd-nspawn, Docker before 20.10.14: CVE-2022-24769) start processes
-    with a full set. A program with inheritable file capabilities would gain from it.
+    A change from root to another user leaves the inheritable ones, with which some container
+    managers (systemd-nspawn, Docker before 20.10.14: CVE-2022-24769) start processes. A process
+    that never was root may have ambient ones (AmbientCapabilities= of systemd).
+    The kernel takes ambient capabilities away with the permitted ones (capabilities(7)).
     """
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     data = (ctypes.c_uint32 * 6)()
-    if _LIBC.capget(header, data) != 0 or not (data[2] or data[5]):
+    # A system call filter may forbid capset(2). It does not matter where there is nothing to drop.
+    if _LIBC.capget(header, data) != 0 or not any(data):
         return
-    data[2] = data[5] = 0
-    if _LIBC.capset(header, data) != 0:
+    if _LIBC.capset(header, (ctypes.c_uint32 * 6)()) != 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
+
+
+def drop_bounding_capabilities() -> None:
+    """Have no program that we start gain a capability, as far as we may say so (CAP_SETPCAP)."""
+    capability = 0
+    while _LIBC.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) == 0:  # the kernel has 41, or more
+        capability += 1
 
 
 def start_ticks(pid: int) -> int:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from clusterd.kernel.peers import peer_of
+from clusterd.kernel.process import dumpable
 
 HEAD = 32  # bytes of a regular file that say which library wrote it
 _ENDING = 0.1  # seconds that a thread which was joined may take to leave /proc
@@ -136,10 +137,10 @@ def _library(number: int, mappings: list[tuple[int, int, str, bool]]) -> str:
     the stack pointer of a thread that waits in a system call (/proc/PID/syscall, proc(5)).
     """
     with contextlib.suppress(OSError, ValueError, IndexError):
-        words = Path(f"/proc/self/task/{number}/syscall").read_text().split()
-        pointer = int(words[-2], 16)
-        end = next(end for first, end, *_ in mappings if first <= pointer < end)
-        with open("/proc/self/mem", "rb", buffering=0) as memory:
+        with dumpable(), open("/proc/self/mem", "rb", buffering=0) as memory:
+            words = Path(f"/proc/self/task/{number}/syscall").read_text().split()
+            pointer = int(words[-2], 16)
+            end = next(end for first, end, *_ in mappings if first <= pointer < end)
             memory.seek(pointer)
             stack = memory.read(min(end - pointer, _STACK))
         for (address,) in reversed(list(struct.iter_unpack("N", stack[: len(stack) // 8 * 8]))):

@@ -21,12 +21,14 @@ superuser = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a
 people = pytest.mark.skipif(os.geteuid() == 0, reason="root can do what this must refuse")
 
 TELL = """
-import dataclasses, json, os, resource, sys
+import ctypes, json, os, resource, sys
 from clusterd.config.running import LimitSettings
 from clusterd.core.errors import ConfigError
 from clusterd.kernel import privileges
+given = json.loads(sys.argv[1])
+holds_key = given.pop("holds_key", False)
 try:
-    privileges.apply(LimitSettings(**json.loads(sys.argv[1])))
+    privileges.apply(LimitSettings(**given), holds_key)
 except ConfigError as error:
     sys.exit(str(error))
 status = dict(line.split(":", 1) for line in open("/proc/self/status"))
@@ -38,6 +40,7 @@ print(json.dumps({
     "as": resource.getrlimit(resource.RLIMIT_AS),
     "environ": {key: os.environ.get(key) for key in ("USER", "LOGNAME", "HOME")},
     "owner": os.stat("/proc/self/maps").st_uid,
+    "dumpable": ctypes.CDLL(None).prctl(3, 0, 0, 0, 0),  # PR_GET_DUMPABLE
 }))
 """
 
@@ -65,7 +68,7 @@ def applied(*prefix: str, **limits: object) -> dict[str, Any]:
 
 def test_limits_that_anybody_may_take_on_hold() -> None:
     found = applied(
-        umask=0o027, nice=3, limit_nofile=256, limit_core=0, limit_as=1 << 40, no_new_privs=True
+        umask=0o027, nice=3, limit_nofile=256, limit_core=0, limit_as=1 << 40, no_new_privs="on"
     )
     assert found["status"]["Umask"] == ["0027"]
     assert found["nice"] == os.nice(0) + 3
@@ -75,7 +78,7 @@ def test_limits_that_anybody_may_take_on_hold() -> None:
 
 def test_what_is_not_set_stays_as_it_is() -> None:
     found, here = applied(), Path("/proc/self/status").read_text()
-    for key in ("Umask", "Uid", "Gid", "Groups", "NoNewPrivs", "CapEff"):
+    for key in ("Umask", "Uid", "Gid", "Groups", "NoNewPrivs", "CapEff", "CapBnd"):
         [line] = [line for line in here.splitlines() if line.startswith(f"{key}:")]
         assert found["status"][key] == line.split()[1:]
 
@@ -87,26 +90,88 @@ def test_a_limit_that_cannot_be_raised_is_named() -> None:
     assert done.stderr.startswith("limit_nofile: it cannot be had: ")
 
 
+def sets(found: dict[str, Any], *names: str) -> list[int]:
+    """Return sets of capabilities as /proc/PID/status has them."""
+    return [int(found["status"][f"Cap{name}"][0], 16) for name in names]
+
+
+ALL = ("Inh", "Prm", "Eff", "Amb")
+# A master that never was root, and may bind low ports, as by AmbientCapabilities= of systemd.
+AMBIENT = (
+    *("setpriv", "--reuid", "nobody", "--regid", str(pwd.getpwnam("nobody").pw_gid)),
+    *("--clear-groups", "--inh-caps=+net_bind_service,+setpcap"),
+    "--ambient-caps=+net_bind_service,+setpcap",
+)
+BIND_LOW = 1 << 10  # CAP_NET_BIND_SERVICE
+
+
 @superuser
 def test_the_user_is_given_up_in_all_ids_groups_and_capabilities() -> None:
     nobody = pwd.getpwnam("nobody")
-    found = applied(user="nobody", nice=-1, no_new_privs=True)
+    found = applied(user="nobody", nice=-1)
     status = found["status"]
     assert status["Uid"] == [str(nobody.pw_uid)] * 4
     assert status["Gid"] == [str(nobody.pw_gid)] * 4
     assert set(status["Groups"]) == {str(nobody.pw_gid)}
-    for capabilities in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
-        assert int(status[capabilities][0], 16) == 0
+    assert sets(found, *ALL, "Bnd") == [0] * 5
+    assert status["NoNewPrivs"] == ["1"]
     assert found["nice"] == os.nice(0) - 1  # taken while it still could
     assert found["environ"] == {"USER": "nobody", "LOGNAME": "nobody", "HOME": nobody.pw_dir}
     assert found["owner"] == nobody.pw_uid  # the process is dumpable again
 
 
 @superuser
+def test_sudo_and_ping_work_where_they_are_to() -> None:
+    """They need set-user-ID files and the bounding set."""
+    found = applied(user="nobody", no_new_privs="off")
+    assert found["status"]["NoNewPrivs"] == ["0"]
+    assert sets(found, *ALL) == [0] * 4
+    assert sets(found, "Bnd") == sets(applied(), "Bnd") != [0]
+
+
+@superuser
 def test_inheritable_capabilities_are_given_up_too() -> None:
     inheriting = ("setpriv", "--inh-caps=+kill")
-    assert int(applied(*inheriting)["status"]["CapInh"][0], 16) != 0
-    assert int(applied(*inheriting, user="nobody")["status"]["CapInh"][0], 16) == 0
+    assert sets(applied(*inheriting), "Inh") != [0]
+    assert sets(applied(*inheriting, user="nobody", keep_capabilities=True), *ALL) == [0] * 4
+
+
+@superuser
+def test_ambient_capabilities_are_given_up_by_who_never_was_root() -> None:
+    found = applied(*AMBIENT)
+    assert sets(found, *ALL) == [0] * 4
+    assert found["status"]["NoNewPrivs"] == ["0"]  # sudo and ping work as before
+    assert sets(found, "Bnd") != [0]
+    assert found["dumpable"] == 1
+    assert sets(applied(*AMBIENT, user="nobody"), *ALL) == [0] * 4
+    assert sets(applied(*AMBIENT, no_new_privs="on"), *ALL, "Bnd") == [0] * 5
+
+
+@superuser
+def test_capabilities_stay_where_that_is_asked_for() -> None:
+    found = applied(*AMBIENT, keep_capabilities=True)
+    assert all(one & BIND_LOW for one in sets(found, *ALL))
+
+
+@superuser
+@pytest.mark.parametrize(
+    ("limits", "dumpable"),
+    [
+        ({"user": "nobody"}, 1),
+        ({"user": "nobody", "holds_key": True}, 0),
+        ({"user": "nobody", "holds_key": True, "limit_core": 1 << 20}, 1),
+        ({"user": "nobody", "holds_key": True, "dumpable": "on"}, 1),
+        ({"user": "nobody", "dumpable": "off"}, 0),
+        ({"holds_key": True}, 1),
+        ({"user": "root", "holds_key": True}, 1),
+        ({"user": "root", "dumpable": "off"}, 0),
+    ],
+)
+def test_memory_with_a_key_is_nobody_elses(limits: dict[str, Any], dumpable: int) -> None:
+    found = applied(**limits)
+    assert found["dumpable"] == dumpable
+    user = limits.get("user", "root") if dumpable else "root"
+    assert found["owner"] == pwd.getpwnam(user).pw_uid
 
 
 @superuser
