@@ -65,7 +65,8 @@ def systemd(
 
     Takes the options of 'clusterd run' and writes them into the unit; what they leave open is read
     from the file of settings when the service starts, in what is the current directory now. With
-    --socket systemd itself listens, from the boot on.
+    --socket systemd itself listens, from the boot on; so it does for ports below 1024, since the
+    service is to have no rights.
 
     Units say what the systemd understands that is installed here. For another machine name its
     version with --systemd-version; before 254 a crash is followed by a start each second, without
@@ -77,6 +78,14 @@ def systemd(
     if not any(each.app.app or each.command.command for each in groups.values()):
         raise ConfigError("systemd: no application is named; allowed: module:attribute")
     account = "" if of_user else account or config.limits.user
+    low = 0 if of_user else unit.low_port(config)
+    if low and not activated and output_dir is None:
+        raise ConfigError(
+            f"systemd: port {low} takes rights that a service should not have, so systemd itself "
+            "has to listen, by a second unit",
+            "write both with --output-dir /etc/systemd/system, or print both with --socket",
+        )
+    activated = activated or bool(low)
     plan = unit.Plan(
         name=_name(called, config),
         command=(*program(), "run", *arguments(values), *_as_root(account)),

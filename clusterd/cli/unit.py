@@ -58,7 +58,7 @@ def service(plan: Plan, config: Config) -> str:
         _times(config),
         _failure(plan),
         _places(plan, config),
-        _rights(plan, config),
+        _rights(plan),
     ]
     if not plan.of_user:
         parts.append(_walls(plan, config))
@@ -156,23 +156,29 @@ def _places(plan: Plan, config: Config) -> str:
         lines += ["# The application may write to $STATE_DIRECTORY and $CACHE_DIRECTORY."]
         lines += [f"StateDirectory={plan.name}", f"CacheDirectory={plan.name}"]
     lines += ["UMask=0027", "# Each connection takes a descriptor.", "LimitNOFILE=65536"]
+    if config.limits.limit_core <= 0:
+        lines += ["# No core dumps: what clients send, and TLS keys, would be in them."]
+        lines += ["LimitCORE=0"]
     return "\n".join([*lines, ""])
 
 
-def _rights(plan: Plan, config: Config) -> str:
+def _rights(plan: Plan) -> str:
     lines = ["# Nobody in here gains rights that it was not started with."]
     if not plan.of_user:
         lines = _account(plan) + lines
-        low = not plan.activated and any(
-            isinstance(bind, Tcp) and 0 < bind.port < 1024
-            for bind in map(parse_bind, config.listen.bind)
-        )
-        needed = "CAP_NET_BIND_SERVICE" if low else ""
-        lines += [f"CapabilityBoundingSet={needed}", f"AmbientCapabilities={needed}"]
-        if not low:
-            lines.append("PrivateUsers=yes")
+        lines += ["CapabilityBoundingSet=", "AmbientCapabilities=", "PrivateUsers=yes"]
     lines += ["NoNewPrivileges=yes", "RestrictSUIDSGID=yes"]
     return "\n".join([*lines, ""])
+
+
+def low_port(config: Config) -> int:
+    """Return a port to bind that takes a capability, or 0.
+
+    A process that binds none of them has no need of that capability: the application would have
+    it, too, and without PrivateUsers= it would be one for all of the system.
+    """
+    ports = (bind.port for bind in map(parse_bind, config.listen.bind) if isinstance(bind, Tcp))
+    return next((port for port in ports if 0 < port < 1024), 0)
 
 
 def _account(plan: Plan) -> list[str]:

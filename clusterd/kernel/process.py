@@ -11,7 +11,6 @@ from collections.abc import Iterator
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG = 1
-_PR_GET_DUMPABLE = 3
 _PR_SET_DUMPABLE = 4
 _PR_CAPBSET_DROP = 24
 _PR_SET_CHILD_SUBREAPER = 36
@@ -60,10 +59,7 @@ def set_dumpable(is_dumpable: bool = True) -> None:
 
 @contextlib.contextmanager
 def dumpable() -> Iterator[None]:
-    """Own what is in /proc/self for a moment: some of it only its owner may open."""
-    if _LIBC.prctl(_PR_GET_DUMPABLE, 0, 0, 0, 0) == 1:
-        yield
-        return
+    """Own what is in /proc/self for a moment, in a process that is not dumpable."""
     set_dumpable()
     try:
         yield

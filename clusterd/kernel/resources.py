@@ -5,6 +5,7 @@ second descriptor would drop this process's locks on the file (fcntl(2), "Record
 """
 
 import contextlib
+import io
 import os
 import socket
 import stat
@@ -137,10 +138,10 @@ def _library(number: int, mappings: list[tuple[int, int, str, bool]]) -> str:
     the stack pointer of a thread that waits in a system call (/proc/PID/syscall, proc(5)).
     """
     with contextlib.suppress(OSError, ValueError, IndexError):
-        with dumpable(), open("/proc/self/mem", "rb", buffering=0) as memory:
-            words = Path(f"/proc/self/task/{number}/syscall").read_text().split()
-            pointer = int(words[-2], 16)
-            end = next(end for first, end, *_ in mappings if first <= pointer < end)
+        with _opened(f"/proc/self/task/{number}/syscall") as file:
+            pointer = int(file.read().split()[-2], 16)
+        end = next(end for first, end, *_ in mappings if first <= pointer < end)
+        with _opened("/proc/self/mem") as memory:
             memory.seek(pointer)
             stack = memory.read(min(end - pointer, _STACK))
         for (address,) in reversed(list(struct.iter_unpack("N", stack[: len(stack) // 8 * 8]))):
@@ -149,6 +150,18 @@ def _library(number: int, mappings: list[tuple[int, int, str, bool]]) -> str:
             if path.startswith("/") and not name.startswith(_OF_C):
                 return name.partition(".")[0]
     return ""
+
+
+def _opened(path: str) -> io.FileIO:
+    """Open a file of /proc/self. Of a process that is not dumpable root owns it (proc(5)).
+
+    Before Linux 5.14 that counts for fdinfo as well.
+    """
+    try:
+        return io.FileIO(path)
+    except PermissionError:
+        with dumpable():
+            return io.FileIO(path)
 
 
 def await_ending_threads(stays: Callable[[Thread], bool]) -> None:
@@ -188,7 +201,7 @@ def _descriptor(number: int) -> Descriptor:
         return Descriptor(number, target, _socket(number))
     if not stat.S_ISREG(about.st_mode):
         return Descriptor(number, target)
-    with open(f"/proc/self/fdinfo/{number}", "rb") as file:
+    with _opened(f"/proc/self/fdinfo/{number}") as file:
         about_it = file.read()
     locked = b"\nlock:" in about_it
     flags = next(int(line[6:], 8) for line in about_it.splitlines() if line.startswith(b"flags:"))

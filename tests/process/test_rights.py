@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.authority import Authority, secured
 from tests.support.rights import opening
 from tests.support.server import LIMIT, ROOT, Server, running, serving
 
@@ -48,6 +49,12 @@ def status(pid: int) -> dict[str, list[str]]:
     return {key: value.split() for key, value in (line.split(":", 1) for line in lines)}
 
 
+def capabilities(pid: int) -> list[int]:
+    """Return all sets of a process."""
+    names = ("CapInh", "CapPrm", "CapEff", "CapAmb", "CapBnd")
+    return [int(status(pid)[name][0], 16) for name in names]
+
+
 def unprivileged_port() -> int:
     """A free port below 1024."""
     for port in range(1023, 600, -1):
@@ -63,8 +70,8 @@ def judge(pid: int, slot: int | None) -> None:
     assert found["Uid"] == [str(nobody.pw_uid)] * 4
     assert found["Gid"] == [str(nobody.pw_gid)] * 4
     assert set(found["Groups"]) == {str(nobody.pw_gid)}
-    assert int(found["CapEff"][0], 16) == int(found["CapPrm"][0], 16) == 0
-    assert found["NoNewPrivs"] == ["1"]
+    assert capabilities(pid) == [0] * 5
+    assert found["NoNewPrivs"] == ["1"]  # by default, where root gives up its rights
     assert found["Umask"] == ["0027"]
     cpus = sorted(os.sched_getaffinity(0))
     mine = cpus if slot is None else [cpus[slot % len(cpus)]]
@@ -89,7 +96,7 @@ def judge_all(server: Server) -> None:
 @superuser
 def test_workers_are_nobody_from_before_the_import_and_stay_it(tmp_path: Path) -> None:
     port = unprivileged_port()
-    bind = ("-b", f"127.0.0.1:{port}", "--pin", "--no-new-privs")
+    bind = ("-b", f"127.0.0.1:{port}", "--pin")
     with serving_as_nobody(tmp_path, *LIMITS, *bind, workers=3) as server:
         nobody = pwd.getpwnam("nobody")
         told = json.loads(server.get())
@@ -127,6 +134,51 @@ def test_the_log_is_reopened_by_root_for_workers_that_may_not(tmp_path: Path) ->
             pass  # the order is on its way to it
         server.get("/after")
     assert "/after" in log.read_text()
+
+
+@superuser
+def test_capabilities_of_a_master_that_is_not_root_stay_with_it(tmp_path: Path) -> None:
+    """As systemd's AmbientCapabilities= gives them, to bind a port below 1024."""
+    port = unprivileged_port()
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="clusterd-rights-"))
+        os.chmod(folder, 0o755)
+        Path(folder, "clusterd.toml").write_text(
+            '[group.clock]\ncommand = ["sleep", "1000"]\ndirectory = "/"\nready_after = 0\n'
+        )
+        options = ("--config", f"{folder}/clusterd.toml", "-w", "1", "--min-ready", "0")
+        options += ("-b", f"127.0.0.1:{port}")
+        server = Server(
+            tmp_path, "rights:app", *options, ordinary=True, ambient="+net_bind_service"
+        )
+        stack.callback(server.dispose)
+        server.ready()
+        started = {event["group"] for event in server.find("readied")}
+        while started < {"web", "clock"}:
+            started.add(server.event("readied")["group"])
+        nobody = pwd.getpwnam("nobody")
+        ids = json.loads(server.get())["now"]["ids"]
+        assert ids == [nobody.pw_uid] * 3 + [nobody.pw_gid] * 3
+        assert all(one & 1 << 10 for one in capabilities(server.pid))  # CAP_NET_BIND_SERVICE
+        for process in [*server.workers(), *server.ask("status")["zygotes"]]:
+            assert capabilities(process["pid"])[:4] == [0] * 4
+        assert server.stop() == 0
+
+
+@superuser
+def test_memory_with_a_tls_key_is_closed_to_others_of_the_same_user(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    pair = authority.issue("server")
+    options = ("--tls-cert", pair[0], "--tls-key", pair[1])
+    with serving_as_nobody(tmp_path, *options, workers=1) as server:
+        told = secured(server.address, authority.client())
+        told.close()
+        pids = [one["pid"] for one in [*server.workers(), *server.ask("status")["zygotes"]]]
+        assert len(pids) == 2
+        look = ("setpriv", "--reuid", "nobody", "--clear-groups", "cat")
+        for pid in pids:
+            done = subprocess.run([*look, f"/proc/{pid}/maps"], capture_output=True, check=False)
+            assert (done.stdout, done.returncode) == (b"", 1)
 
 
 def files_of(pid: int) -> set[str]:

@@ -28,19 +28,31 @@ class Unavailable(Exception):
     """No command can be run as another user here."""
 
 
-def as_ordinary_user(*paths: Path) -> tuple[str, ...]:
+def as_ordinary_user(*paths: Path, ambient: str = "") -> tuple[str, ...]:
     """What to put before a command, which can then read `paths`. Raises Unavailable.
 
-    Nothing, where we are an ordinary user already.
+    Nothing, where we are an ordinary user already. `ambient`: capabilities that it has all the
+    same, as setpriv(1) names them, as by AmbientCapabilities= of systemd.
     """
     if os.geteuid() != 0:
         return ()
     wrapper = opening(*paths)
     if wrapper is None:
         raise Unavailable("the interpreter is closed to others, and no mount namespace can open it")
+    if ambient:
+        return (*wrapper, *with_ambient(ambient))
+    return (*wrapper, "setpriv", *_ids(), *WITHOUT_RIGHTS)
+
+
+def with_ambient(capabilities: str) -> tuple[str, ...]:
+    """What to put before a command to run it as that user, but with these capabilities."""
+    sets = ("--inh-caps", capabilities, "--ambient-caps", capabilities)
+    return ("setpriv", *_ids(), "--clear-groups", *sets)
+
+
+def _ids() -> tuple[str, ...]:
     user = pwd.getpwnam(USER)
-    ids = ("--reuid", str(user.pw_uid), "--regid", str(user.pw_gid))
-    return (*wrapper, "setpriv", *ids, *WITHOUT_RIGHTS)
+    return ("--reuid", str(user.pw_uid), "--regid", str(user.pw_gid))
 
 
 def give(path: Path) -> None:

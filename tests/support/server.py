@@ -38,6 +38,7 @@ class Server:
         wrapper: tuple[str, ...] = (),  # a command that runs ours
         keep: tuple[int, ...] = (),  # descriptors that it inherits
         ordinary: bool = False,  # by a user without any right
+        ambient: str = "",  # but these capabilities
     ) -> None:
         self.place = place
         # A Unix socket's path is short, pytest's directories are not.
@@ -45,7 +46,8 @@ class Server:
         self.control = self.runtime / "clusterd.sock"
         if ordinary:
             give(self.runtime)
-            wrapper, cwd = as_ordinary_user(), str(self.runtime)  # pytest's are closed to others
+            # pytest's directories are closed to others
+            wrapper, cwd = as_ordinary_user(ambient=ambient), str(self.runtime)
         self.stderr = place / "stderr"
         self.seen: list[Event] = []
         ready, theirs = os.pipe()

@@ -44,17 +44,44 @@ def command(text: str) -> list[str]:
 
 
 def test_options_of_run_go_into_the_command_line(call: Call) -> None:
-    text = call("shop.main:app", "-b", "127.0.0.1:80", "-b", "unix:/run/shop/s", "--no-factory")
+    text = call("shop.main:app", "-b", "127.0.0.1:8000", "-b", "unix:/run/shop/s", "--no-factory")
     words = command(text)
     assert words[words.index("run") :] == [
         *("run", "shop.main:app", "--no-factory"),
-        *("--bind", "127.0.0.1:80", "--bind", "unix:/run/shop/s"),
+        *("--bind", "127.0.0.1:8000", "--bind", "unix:/run/shop/s"),
     ]
     assert Path(words[0]).is_absolute()
     assert keys(text, "Type") == ["notify-reload"]
     assert keys(text, "RuntimeDirectory") == ["shop"]
-    assert keys(text, "AmbientCapabilities") == ["CAP_NET_BIND_SERVICE"]  # for port 80
     assert keys(text, "ReadWritePaths") == []  # its own runtime directory it may write to
+
+
+@pytest.mark.parametrize("bind", ["127.0.0.1:80", "unix:/run/shop/s"])
+def test_no_service_has_rights_or_core_dumps(call: Call, tmp_path: Path, bind: str) -> None:
+    """A low port is bound by systemd."""
+    call("shop:app", "-b", bind, "--output-dir", str(tmp_path))
+    text = (tmp_path / "shop.service").read_text()
+    for name in ("AmbientCapabilities", "CapabilityBoundingSet"):
+        assert keys(text, name) == [""]
+    assert keys(text, "PrivateUsers") == ["yes"]
+    assert keys(text, "LimitCORE") == ["0"]
+    is_low = bind.endswith(":80")
+    assert keys(text, "Requires") == ["shop.socket"] * is_low
+    assert (tmp_path / "shop.socket").exists() == is_low
+    if is_low:
+        assert keys((tmp_path / "shop.socket").read_text(), "ListenStream") == ["127.0.0.1:80"]
+
+
+def test_a_low_port_takes_two_units(call: Call, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="port 443 takes rights") as caught:
+        call("shop:app", "-b", "127.0.0.1:443")
+    assert "--output-dir" in caught.value.remedy
+    assert keys(call("shop:app", "-b", "127.0.0.1:443", "--socket"), "ListenStream")
+    assert not keys(call("shop:app", "-b", "127.0.0.1:443", "--user"), "ListenStream")
+
+
+def test_core_dumps_that_are_asked_for_stay(call: Call) -> None:
+    assert not keys(call("shop:app", "--limit-core", "1G"), "LimitCORE")
 
 
 NEW = ("RestartSteps", "RestartMaxDelaySec", "FileDescriptorStorePreserve")

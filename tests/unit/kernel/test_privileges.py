@@ -14,6 +14,7 @@ import pytest
 from clusterd.core.errors import ConfigError
 from clusterd.kernel import privileges
 from clusterd.kernel.privileges import Identity, identity
+from tests.support.ordinary import with_ambient
 from tests.support.rights import opening
 
 ROOT = Path(__file__).parents[3]
@@ -45,13 +46,18 @@ print(json.dumps({
 """
 
 
-def told(*prefix: str, **limits: object) -> subprocess.CompletedProcess[str]:
-    """A process that takes these limits on, and says what it is then."""
+def readable() -> tuple[str, ...]:
+    """What to put before a command so that any user can read the interpreter and clusterd."""
     wrapper = opening()
     if wrapper is None:
         pytest.skip("the interpreter is closed to others, and no mount namespace can open it")
+    return wrapper
+
+
+def told(*prefix: str, **limits: object) -> subprocess.CompletedProcess[str]:
+    """A process that takes these limits on, and says what it is then."""
     return subprocess.run(
-        [*wrapper, *prefix, sys.executable, "-c", TELL, json.dumps(limits)],
+        [*readable(), *prefix, sys.executable, "-c", TELL, json.dumps(limits)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -97,11 +103,7 @@ def sets(found: dict[str, Any], *names: str) -> list[int]:
 
 ALL = ("Inh", "Prm", "Eff", "Amb")
 # A master that never was root, and may bind low ports, as by AmbientCapabilities= of systemd.
-AMBIENT = (
-    *("setpriv", "--reuid", "nobody", "--regid", str(pwd.getpwnam("nobody").pw_gid)),
-    *("--clear-groups", "--inh-caps=+net_bind_service,+setpcap"),
-    "--ambient-caps=+net_bind_service,+setpcap",
-)
+AMBIENT = with_ambient("+net_bind_service,+setpcap")
 BIND_LOW = 1 << 10  # CAP_NET_BIND_SERVICE
 
 
@@ -172,6 +174,36 @@ def test_memory_with_a_key_is_nobody_elses(limits: dict[str, Any], dumpable: int
     assert found["dumpable"] == dumpable
     user = limits.get("user", "root") if dumpable else "root"
     assert found["owner"] == pwd.getpwnam(user).pw_uid
+
+
+LIBRARY = """
+import _thread
+from clusterd.config.running import LimitSettings
+from clusterd.kernel import privileges, resources
+privileges.apply(LimitSettings(user="nobody", dumpable="off"))
+gate = _thread.allocate_lock()
+gate.acquire()
+_thread.start_new_thread(gate.acquire, ())
+while not (found := resources.read().threads) or not found[0].library:
+    pass  # it does not wait yet
+print(found[0].library)
+try:
+    open("/proc/self/mem", "rb")
+except PermissionError:
+    print("closed again")
+"""
+
+
+@superuser
+def test_the_library_of_a_thread_is_found_in_memory_that_is_closed() -> None:
+    """The zygote judges threads after it has given up its rights."""
+    done = subprocess.run(
+        [*readable(), sys.executable, "-c", LIBRARY], cwd=ROOT, capture_output=True, text=True,
+        timeout=20, check=True,
+    )  # fmt: skip
+    library, closed = done.stdout.splitlines()
+    assert "python" in library
+    assert closed == "closed again"
 
 
 @superuser
