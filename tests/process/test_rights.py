@@ -147,9 +147,9 @@ def test_capabilities_of_a_master_that_is_not_root_stay_with_it(tmp_path: Path) 
             '[group.clock]\ncommand = ["sleep", "1000"]\ndirectory = "/"\nready_after = 0\n'
         )
         options = ("--config", f"{folder}/clusterd.toml", "-w", "1", "--min-ready", "0")
-        options += ("-b", f"127.0.0.1:{port}")
+        bind, ambient = f"127.0.0.1:{port}", "+net_bind_service"
         server = Server(
-            tmp_path, "rights:app", *options, ordinary=True, ambient="+net_bind_service"
+            tmp_path, "rights:app", *options, "-b", bind, ordinary=True, ambient=ambient
         )
         stack.callback(server.dispose)
         server.ready()
