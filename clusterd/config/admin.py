@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from clusterd.config.address import Tcp, parse_bind
 from clusterd.config.place import control_path
 from clusterd.config.running import CommandSettings, VitalsSettings
 from clusterd.config.serving import AppSettings, HttpSettings, ListenSettings
@@ -13,6 +14,7 @@ from clusterd.core.errors import ConfigError
 
 APP = "clusterd.observe.admin:make"
 CONTROL = "CLUSTERD_CONTROL"  # the variable by which the application is told the control socket
+HOSTS = "CLUSTERD_ADMIN_HOSTS"  # and the names in Host that it accepts, parted by blanks
 HOME = str(Path(__file__).parents[2])  # so that nothing of the user's is imported in our place
 
 
@@ -57,8 +59,17 @@ def group(main: Config, environ: Mapping[str, str], has_it: bool | None = None) 
         limits=replace(limits, pin=False, nice=0, limit_as=0, limit_nofile=0),
         http=HttpSettings(http2="off", max_connections=100, server_header=main.http.server_header),
         log=replace(main.log, access_log=False),
-        command=CommandSettings(environment=(f"{CONTROL}={control}",)),
+        command=CommandSettings(
+            environment=(f"{CONTROL}={control}", f"{HOSTS}={' '.join(_hosts(main))}")
+        ),
         dev=main.dev,
         place=main.place,
         origins=main.origins,
     )
+
+
+def _hosts(main: Config) -> tuple[str, ...]:
+    """Return the names that Host may have: those that are set, and the one that is bound."""
+    bind = parse_bind(main.place.admin)
+    bound = (bind.host,) if isinstance(bind, Tcp) and bind.host else ()
+    return (*main.place.admin_hosts, *bound)

@@ -14,6 +14,7 @@ from clusterd.core.units import GIB, KIB, MIB, SECONDS, parse_bytes, parse_secon
 
 ON = {"true", "yes", "on", "1"}
 OFF = {"false", "no", "off", "0"}
+_HOST = re.compile(r"[A-Za-z0-9_.-]{1,253}|\*")
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", re.ASCII)
 INHERITED = -1  # an umask or a limit that is left as it is
 AUTO = 0  # workers, until the CPUs are counted
@@ -84,6 +85,8 @@ def allowed(row: Setting) -> str:
             return "a mode such as 027"
         case Kind.NAMES:
             return "names of groups"
+        case Kind.HOSTS:
+            return "host names without a port, *"
         case Kind.MODULES:
             return "modules, e.g. shop.report"
         case Kind.ARGV:
@@ -279,6 +282,16 @@ def _names(row: Setting, raw: Any) -> tuple[str, ...]:
     return tuple(_text(row, text) for text in texts if text != "")
 
 
+def _hosts(row: Setting, raw: Any) -> tuple[str, ...]:
+    names = re.split(r"[\s,]+", raw.strip(" ,")) if isinstance(raw, str) else raw
+    if not isinstance(names, (list, tuple)):
+        raise _refuse(row, raw)
+    found = tuple(name for name in names if name != "")
+    if not all(isinstance(name, str) and _HOST.fullmatch(name) for name in found):
+        raise _refuse(row, raw)
+    return found
+
+
 def _modules(row: Setting, raw: Any) -> tuple[str, ...]:
     """Dotted names of modules."""
     names = _names(row, raw)
@@ -344,6 +357,7 @@ READERS: dict[Kind, Callable[[Setting, Any], Any]] = {
     Kind.WHOLE: _integer,
     Kind.OCTAL: _octal,
     Kind.NAMES: _names,
+    Kind.HOSTS: _hosts,
     Kind.MODULES: _modules,
     Kind.ARGV: _argv,
     Kind.PAIRS: _pairs,

@@ -24,6 +24,7 @@ class Kind(enum.StrEnum):
     WHOLE = "whole"  # a whole number that may be negative
     OCTAL = "octal"
     NAMES = "names"
+    HOSTS = "hosts"
     MODULES = "modules"
     ARGV = "argv"
     PAIRS = "pairs"
@@ -32,7 +33,7 @@ class Kind(enum.StrEnum):
 
 DEFAULT = "default"  # where a value comes from that nobody gave
 MAIN = "web"  # the group that the command line, the environment and top-level keys speak of
-PLURAL = frozenset({Kind.ADDRESSES, Kind.PATHS, Kind.PEERS, Kind.NAMES, Kind.MODULES})
+PLURAL = frozenset({Kind.ADDRESSES, Kind.PATHS, Kind.PEERS, Kind.NAMES, Kind.HOSTS, Kind.MODULES})
 
 
 class Scope(enum.StrEnum):

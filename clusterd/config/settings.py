@@ -112,6 +112,14 @@ class PlaceSettings:
         metavar="ADDRESS",
         shown="none",
     )
+    admin_hosts: tuple[str, ...] = setting(
+        (),
+        "Names by which the admin endpoint may be called, in Host, beside addresses, localhost, "
+        "the host that it binds and the machine's own name; * for any.",
+        Kind.HOSTS,
+        metavar="NAME",
+        shown="none",
+    )
     procfile: str = setting(
         "",
         "File with a group in each line, as NAME: COMMAND.",

@@ -13,10 +13,12 @@ from typing import Any, NamedTuple
 from prometheus_client.exposition import choose_encoder
 
 from clusterd.observe.ask import Master, Unreachable
+from clusterd.observe.hosts import Hosts
 from clusterd.observe.merged import Merged
 from clusterd.observe.metrics import END, exposition
 
 CONTROL = "CLUSTERD_CONTROL"  # the control socket's path, see `config.admin`
+HOSTS = "CLUSTERD_ADMIN_HOSTS"  # names in Host that are accepted
 TEXT = "text/plain; charset=utf-8"
 INDEX = """\
 clusterd's admin endpoint
@@ -48,9 +50,12 @@ def text(status: int, said: str) -> Answer:
 class Admin:
     """The application."""
 
-    def __init__(self, master: Master, merged: Merged | None = None) -> None:
+    def __init__(
+        self, master: Master, merged: Merged | None = None, hosts: Hosts | None = None
+    ) -> None:
         self.master = master
         self.merged = merged
+        self.hosts = hosts or Hosts(())
         self.routes: dict[str, Callable[[Scope], Awaitable[Answer]]] = {
             "/": self.index,
             "/metrics": self.metrics,
@@ -75,6 +80,9 @@ class Admin:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _answer(self, scope: Scope) -> Answer:
+        host = self._strange_host(scope)
+        if host:
+            return text(421, f"{host} is no name of this endpoint; name it with --admin-hosts")
         act = self.routes.get(scope["path"])
         if act is None:
             return text(404, f"there is no such page; there are {', '.join(self.routes)}")
@@ -85,6 +93,15 @@ class Admin:
             return await act(scope)
         except Unreachable as error:
             return text(503, str(error))
+
+    def _strange_host(self, scope: Scope) -> str:
+        """Return the Host of a request if it is none of ours, else ''. Browsers always send one,
+        and never connect to a Unix socket."""
+        if scope["server"][1] is None:
+            return ""
+        host = next((value for name, value in scope["headers"] if name == b"host"), b"")
+        named: str = host.decode("latin-1")
+        return "" if not named or self.hosts.has(named) else named
 
     async def _send(self, scope: Scope, send: Send, answer: Answer) -> None:
         headers = [
@@ -142,4 +159,5 @@ def why_not_ready(reply: dict[str, Any]) -> str:
 def make() -> Admin:
     """The application of the cluster that started us."""
     directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR", "")
-    return Admin(Master(os.environ[CONTROL]), Merged(directory) if directory else None)
+    hosts = Hosts(os.environ.get(HOSTS, "").split())
+    return Admin(Master(os.environ[CONTROL]), Merged(directory) if directory else None, hosts)

@@ -94,6 +94,26 @@ def test_a_life_seen_through_the_admin_endpoint(tmp_path: Path) -> None:
         assert not Path(folder, "admin").exists()
 
 
+def test_a_host_that_is_strange_is_refused_and_a_probe_is_not(tmp_path: Path) -> None:
+    options = ("--admin", "127.0.0.1:0", "--admin-hosts", "metrics.internal")
+    with serving(tmp_path, "tell:app", *options, workers=1) as server:
+        while not server.find("readied", group="admin"):
+            server.event("readied")
+        (found,) = server.find("listening", group="admin")
+        at = found["address"]
+        with contextlib.closing(http.client.HTTPConnection(at, timeout=LIMIT)) as client:
+            for name, status in (
+                (at, 200),
+                ("10.1.2.3:9090", 200),  # a pod's, as a kubelet says it
+                ("metrics.internal", 200),
+                ("evil.example", 421),
+            ):
+                client.request("GET", "/healthz", headers={"Host": name})
+                response = client.getresponse()
+                response.read()
+                assert response.status == status, name
+
+
 def deaths_and_an_upgrade(server: Server, endpoint: Endpoint) -> int:
     """Kill all workers one by one, five times, scraping meanwhile; how many requests were made."""
     before, asked = counters(endpoint.scrape(**OPENMETRICS)), 0

@@ -41,9 +41,35 @@ def test_it_is_one_plain_worker_whatever_the_others_are(tmp_path: Path) -> None:
 
 def test_its_application_is_told_where_the_control_socket_is(tmp_path: Path) -> None:
     environment = groups(tmp_path, admin=":9000", runtime_dir="run")["admin"].command.environment
-    assert environment == (f"CLUSTERD_CONTROL={tmp_path}/run/clusterd.sock",)
+    assert environment[0] == f"CLUSTERD_CONTROL={tmp_path}/run/clusterd.sock"
     environment = groups(tmp_path, admin=":9000", name="shop")["admin"].command.environment
-    assert environment == ("CLUSTERD_CONTROL=/tmp/shop.sock",)
+    assert environment[0] == "CLUSTERD_CONTROL=/tmp/shop.sock"
+
+
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        ({"admin": ":9000", "admin_hosts": ("*",)}, "* 0.0.0.0"),
+        ({"admin": "metrics.internal:9000"}, "metrics.internal"),
+        ({"admin": "127.0.0.1:9000", "admin_hosts": ("a", "b")}, "a b 127.0.0.1"),
+        ({"admin": "unix:/run/a.sock", "admin_hosts": ("a",)}, "a"),
+    ],
+)
+def test_its_application_is_told_its_names(
+    tmp_path: Path, values: dict[str, Any], names: str
+) -> None:
+    environment = groups(tmp_path, **values)["admin"].command.environment
+    assert environment[1] == f"CLUSTERD_ADMIN_HOSTS={names}"
+
+
+def test_a_name_with_a_port_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="host names without a port"):
+        groups(tmp_path, admin=":9000", admin_hosts=("a:9000",))
+
+
+def test_names_in_a_variable_are_parted_by_commas_or_blanks(tmp_path: Path) -> None:
+    environ = {**RUN, "CLUSTERD_ADMIN_HOSTS": "a.example, b"}
+    assert groups(tmp_path, environ)["web"].place.admin_hosts == ("a.example", "b")
 
 
 def test_a_unix_socket_is_anchored_where_clusterd_was_started(tmp_path: Path) -> None:

@@ -61,7 +61,12 @@ class Played:
 
 
 async def get(
-    app: Admin, path: str, method: str = "GET", accept: bytes = b""
+    app: Admin,
+    path: str,
+    method: str = "GET",
+    accept: bytes = b"",
+    host: bytes = b"127.0.0.1:9000",
+    server: tuple[str, int | None] = ("127.0.0.1", 9000),
 ) -> tuple[int, dict[str, str], str]:
     """Status, headers and body of an answer."""
     sent: list[dict[str, Any]] = []
@@ -73,7 +78,9 @@ async def get(
         return {"type": "http.request"}
 
     headers = [(b"accept", accept)] if accept else []
-    await app({"type": "http", "method": method, "path": path, "headers": headers}, receive, send)
+    headers += [(b"host", host)] if host else []
+    scope = {"type": "http", "method": method, "path": path, "headers": headers, "server": server}
+    await app(scope, receive, send)
     start, *rest = sent
     found = {name.decode(): value.decode() for name, value in start["headers"]}
     return start["status"], found, b"".join(one["body"] for one in rest).decode()
@@ -121,6 +128,25 @@ def test_one_line_is_kept_and_those_who_ask_at_once_share_the_reply(path: str) -
         await asyncio.gather(*(get(app, page) for page in ("/metrics", "/healthz", "/readyz")))
         assert played.asked == ["metrics", "metrics"]
         assert played.lines == 1
+
+    play(path, test)
+
+
+def test_a_page_whose_name_leads_here_reads_nothing(path: str) -> None:
+    """DNS rebinding: its requests carry its own name."""
+
+    async def test(app: Admin, played: Played) -> None:
+        for page in ("/metrics", "/status.json", "/"):
+            status, _, body = await get(app, page, host=b"evil.example:9000")
+            assert (status, "evil.example:9000" in body, "--admin-hosts" in body) == (
+                421,
+                True,
+                True,
+            )
+        assert not played.asked
+        assert (await get(app, "/healthz", host=b""))[0] == 200  # HTTP/1.0: no browser
+        at_unix_socket = ("/run/admin.sock", None)
+        assert (await get(app, "/healthz", host=b"any.example", server=at_unix_socket))[0] == 200
 
     play(path, test)
 
