@@ -8,15 +8,16 @@ reason to change, is a resource limit. RLIMIT_RSS has had no effect since Linux 
 of more than four exabytes. /proc/PID/limits shows it, to everybody.
 """
 
+import contextlib
 import os
 import resource
 from dataclasses import dataclass
 from pathlib import Path
 
-from clusterd.kernel.process import is_running, parent_of, start_ticks
+from clusterd.kernel.process import PID_LIMIT, is_running, parent_of, start_ticks
 
 _MARK = 1 << 62
-_PID_BITS = 22  # the kernel's pids are below 2^22 (PID_MAX_LIMIT)
+_PID_BITS = PID_LIMIT.bit_length() - 1
 _FIELD = b"Max resident set"
 MOST = 4096  # processes that are looked at
 
@@ -87,6 +88,16 @@ def children() -> list[int]:
     except OSError:
         found = [pid for pid in everything() if parent_of(pid) == own]
     return found[:MOST]
+
+
+def members(group: int) -> set[int]:
+    """Return our own children that are in a process group."""
+    found = set()
+    for pid in children():
+        with contextlib.suppress(OSError):  # it has just been reaped
+            if os.getpgid(pid) == group:
+                found.add(pid)
+    return found
 
 
 def everything() -> list[int]:

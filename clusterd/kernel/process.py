@@ -7,8 +7,9 @@ import contextlib
 import ctypes
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+PID_LIMIT = 1 << 22  # the kernel's pids are below that (PID_MAX_LIMIT)
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
@@ -143,6 +144,8 @@ def open_pidfd(pid: int, ticks: int) -> int | None:
 
     The identity is checked after opening: from then on the descriptor can mean nobody else.
     """
+    if not 0 < pid < PID_LIMIT:
+        return None
     try:
         fd = os.pidfd_open(pid)
     except OSError:
@@ -161,7 +164,13 @@ def kill_pidfd(fd: int) -> None:
         return
 
 
-def signal_group(leader: int, number: int) -> None:
-    """Signal a process group; nothing where it is gone or another user's."""
+def signal_group(leader: int, number: int, send: Callable[[int, int], None] = os.killpg) -> None:
+    """Signal a process group; nothing where it is gone, another user's, our own or no group.
+
+    The leader may stand where others may have written it. To the kernel, 0 would be our own group
+    and 1 all processes that we may signal (kill(2)).
+    """
+    if not 1 < leader < PID_LIMIT or leader == os.getpgrp():
+        return
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(leader, number)
+        send(leader, number)

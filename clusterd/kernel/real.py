@@ -190,12 +190,15 @@ class Kernel:
         found = [descent.orphan(pid) for pid in strangers if process.doing(pid) != "Z"]
         return [one for one in found if one is not None]
 
-    def kill_group(self, leader: int, user: str) -> None:
+    def kill_group(self, leader: int, user: str, known: set[int]) -> None:
         """Kill what is left of the process group of a child's child, whose parent has died.
 
-        `leader` stands where programs of `user` may have written it. Raises OSError.
+        `leader` stands where programs of `user` may have written it. So it must be the group of
+        processes that were given to us with that death, and of none of `known`, our own children.
+        Raises OSError.
         """
-        if leader <= 1:
+        left = descent.members(leader)
+        if not left or left & known:
             return
         if user and os.geteuid() == 0:
             privileges.kill_group_as(user, leader)

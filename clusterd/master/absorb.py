@@ -440,7 +440,8 @@ def _worker_died(group: Group, worker: Worker, code: int) -> None:
     config = group.configs[worker.generation]
     if config.command.command:  # a keeper that was killed leaves what its program had started
         leader = group.board.row(worker.row)[Cell.COMMAND]
-        group.cluster.guard(group.kernel.kill_group, leader, config.limits.user)
+        known = orphans.ours(group.cluster)
+        group.cluster.guard(group.kernel.kill_group, leader, config.limits.user, known)
     whose = {"group": group.name, **group.identity(worker)}
     orphans.ended(group.cluster, worker.pid or 0, whose)
     group.forget(worker)

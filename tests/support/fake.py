@@ -233,7 +233,7 @@ class FakeKernel(Kernel):
             raise OSError(errno.EMFILE, "Too many open files")
         return [one for one in self.strangers.values() if one.pid not in known]
 
-    def kill_group(self, leader: int, user: str) -> None:
+    def kill_group(self, leader: int, user: str, known: set[int]) -> None:
         """Programs of keepers are not played here."""
 
     def killings(self) -> Killings:

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from clusterd.ipc.scoreboard import USED, Cell, Scoreboard
-from clusterd.kernel.process import start_ticks
+from clusterd.kernel.process import signal_group, start_ticks
+from clusterd.zygote import undertaker
 from clusterd.zygote.undertaker import bury, unlink_ours
 
 Process = subprocess.Popen[bytes]
@@ -127,3 +128,28 @@ def test_what_a_stuck_keepers_program_started_is_killed_with_it(
     board.row(0)[Cell.COMMAND] = program.pid
     bury(board, [], 0.0, master)
     assert keeper.wait() == program.wait() == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("value", [0, 1, 2**22, 2**63, 2**64 - 1])
+def test_garbage_in_the_rows_neither_stops_it_nor_misleads_it(
+    board: Scoreboard,
+    master: int,
+    processes: list[Process],
+    monkeypatch: pytest.MonkeyPatch,
+    value: int,
+) -> None:
+    """Every row can be written by every worker. kill(2) takes the group 1 for all processes."""
+    sent: list[int] = []
+
+    def recorded(leader: int, number: int) -> None:
+        signal_group(leader, number, lambda group, _number: sent.append(group))
+
+    monkeypatch.setattr(undertaker, "signal_group", recorded)
+    board.cells[:] = memoryview(value.to_bytes(8, "little") * len(board.cells)).cast("Q")
+    enter(board, 3, processes[0].pid, start_ticks(processes[0].pid))
+    board.header[USED] = max(value, 4)
+    bury(board, [], 0.0, master)
+    assert processes[0].wait() == -signal.SIGKILL
+    assert all(other.poll() is None for other in processes[1:])
+    assert set(sent) <= {value}
+    assert not {0, 1, 2**63, 2**64 - 1} & set(sent)
