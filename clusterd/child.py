@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from clusterd.config.http2 import is_spoken
 from clusterd.config.internal import ADMIN
-from clusterd.config.place import directory_of
 from clusterd.config.settings import Config
 from clusterd.core.errors import AppError, Bug, ConfigError
 from clusterd.core.exits import Exit
@@ -27,7 +26,7 @@ from clusterd.ipc.messages import Boot, Failed, Spawn
 from clusterd.ipc.scoreboard import Scoreboard
 from clusterd.kernel import descent, forked, privileges
 from clusterd.kernel.child import AHEAD, keep_only
-from clusterd.kernel.process import set_parent_death_signal, start_ticks
+from clusterd.kernel.process import set_parent_death_signal
 from clusterd.zygote.image import Image
 from clusterd.zygote.main import Work, Zygote, be_born, failure, ignore_signals
 
@@ -62,7 +61,6 @@ def _become(role: str, channel: Channel) -> int:
     os.set_inheritable(channel.fileno(), False)
     board, log_fd, *bundle = Scoreboard(fds[0]), *fds[1:]
     config = Config.from_wire(boot.config)
-    place = _place(config) if config.command.command else ""
     if not config.command.command:  # a program is given them when it is started
         for name, _, value in (pair.partition("=") for pair in config.command.environment):
             os.environ[name] = value
@@ -76,7 +74,7 @@ def _become(role: str, channel: Channel) -> int:
         channel.send(Failed("limits", error.message, remedy=error.remedy))
         return Exit.CONFIG
     if config.command.command:
-        keep = _keep(boot.group, config, board, log_fd, place)
+        keep = _keep(boot.group, config, board, log_fd)
         return Zygote(
             channel, boot, board, log_fd, lambda: _look(config), keep, None, "command"
         ).run()
@@ -151,17 +149,6 @@ def _build(config: Config, is_forked: bool = True) -> Image:
     return build(config.app, is_forked=is_forked)
 
 
-def _place(config: Config) -> str:
-    """What distinguishes our cluster from others. Our parent is the master; asked while we may
-    still look at what is its own."""
-    from clusterd.keeper.lock import place
-
-    master = os.getppid()
-    return place(
-        directory_of(config.place, os.environ), config.place.name, (master, start_ticks(master))
-    )
-
-
 def _look(config: Config) -> Image:
     """The image of a group that runs a program: where that is. Raises AppError."""
     from clusterd.keeper import program
@@ -172,7 +159,7 @@ def _look(config: Config) -> Image:
     return Image(path, program.fingerprint(path, config), 0.0)
 
 
-def _keep(group: str, config: Config, board: Scoreboard, log_fd: int, place: str) -> Work:
+def _keep(group: str, config: Config, board: Scoreboard, log_fd: int) -> Work:
     from clusterd.keeper import main as keeper
     from clusterd.keeper.birth import Birth as KeeperBirth
     from clusterd.kernel.command import end_like
@@ -180,6 +167,7 @@ def _keep(group: str, config: Config, board: Scoreboard, log_fd: int, place: str
     def work(order: Spawn, channel: Channel, fds: list[int], image: Image | None) -> int:
         assert image is not None
         unused, listeners = fds[:3], fds[3:]  # nobody dumps a keeper, or hands it connections
+        lock = listeners.pop(0) if order.locked else -1
         close_all(unused)
         privileges.place(config.limits, order.slot)
         birth = KeeperBirth(
@@ -194,7 +182,7 @@ def _keep(group: str, config: Config, board: Scoreboard, log_fd: int, place: str
             log_fd=log_fd,
             program=str(image.app),
             fingerprint=image.fingerprint,
-            place=place,
+            lock=lock,
         )
         status = keeper.run(birth)
         end_like(status)

@@ -27,13 +27,15 @@ class Boot:
 class Spawn:
     """Fork a worker. fds: its channel, its dump pipe, the hand-over pair (read, write), listeners.
 
-    `listeners` are the addresses of the listeners, in the order of their descriptors.
+    `listeners` are the addresses of the listeners, in the order of their descriptors. With `locked`
+    the file of the program's lock comes before them.
     """
 
     slot: int
     row: int
     generation: int
     listeners: list[str]
+    locked: bool = False
 
 
 @dataclass(frozen=True, slots=True)

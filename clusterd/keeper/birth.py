@@ -23,4 +23,4 @@ class Birth:
     log_fd: int
     program: str
     fingerprint: str
-    place: str  # what distinguishes this cluster from others, for the lock of a singleton
+    lock: int = -1  # the file that the program must have locked before it starts, if it must

@@ -1,146 +1,105 @@
-"""The lock of a singleton: whoever has the name, and whatever it started, runs; nobody else does.
+"""The lock of a singleton: its keeper, and whatever that started, runs; no other does.
 
-A name among Linux's abstract sockets (unix(7)): it is free when the last copy of the socket is
-closed, and the program inherits one. So it does not matter which of them is gone first, keeper,
-master or program; there is no file to leave behind, and who waits is told by the end of a
-connection.
+A file in the runtime directory that no other user may open, locked by flock(2). Such a lock belongs
+to the open file. The master opens it anew for each keeper, and the program inherits the keeper's:
+so it is free when the last copy is closed, whether keeper, master or program is gone first.
 """
 
-import errno
-import hashlib
+import fcntl
 import os
-import socket
-import struct
+from collections.abc import Iterator
 
-from clusterd.core.errors import AppError
 from clusterd.kernel.process import kill_pidfd
-
-QUEUE = 128  # who waits while a keeper is busy; it takes in the others at once
-PEER = struct.Struct("3i")  # pid, uid, gid: SO_PEERCRED
-ROOT = 0
-
-
-def place(directory: str | None, name: str, master: tuple[int, int]) -> str:
-    """What distinguishes this cluster from others that run here.
-
-    By the runtime directory, as the same file on the same file system: a successor of a master
-    that was killed finds it, and another container does not, though it may share our network.
-    Where there is none by the master, its pid and start.
-    """
-    if directory is not None:
-        try:
-            there = os.stat(directory)
-            return f"{there.st_dev}:{there.st_ino}:{name}"
-        except OSError:
-            pass  # then nobody's control socket is there either
-    return f"{os.stat('/proc/self/ns/pid').st_ino}:{master[0]}:{master[1]}"
 
 
 class Lock:
-    """One group's. `take` it; where that fails, `wait` for the end of what it returns."""
+    """One group's, or one slot's. `take` it; where that fails, `wait` for what it returns."""
 
-    def __init__(self, place: str, group: str) -> None:
-        digest = hashlib.sha256(f"{os.geteuid()}:{place}:{group}".encode()).hexdigest()
-        self.address = f"\0clusterd.singleton.{digest[:32]}"
-        self.sock: socket.socket | None = None
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
         self.holder = 0  # the keeper that we wait for
 
+    def fileno(self) -> int:
+        return self._fd
+
     def take(self) -> bool:
-        """Have it, if nobody has. Raises OSError."""
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        """Have it, if it is free. Raises OSError."""
         try:
-            sock.bind(self.address)
-            sock.listen(QUEUE)
-            sock.setblocking(False)
-        except OSError as error:
-            sock.close()
-            if error.errno == errno.EADDRINUSE:
-                return False
-            raise
-        self.sock = sock
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
         return True
 
-    def fileno(self) -> int:
-        return self.sock.fileno() if self.sock is not None else -1
+    def wait(self) -> int | None:
+        """Return a descriptor that can be read when the keeper that has it has ended.
 
-    def visitors(self) -> list[socket.socket]:
-        """Connections of those who wait for us."""
-        found = []
-        while self.sock is not None:
-            try:
-                found.append(self.sock.accept()[0])
-            except OSError:
-                break
-        return found
-
-    def wait(self) -> socket.socket | None:
-        """A connection that ends when it is worth to try again; None: soon. Raises AppError."""
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        sock.setblocking(False)
-        try:
-            sock.connect(self.address)
-        except OSError:  # it is free by now, or just being taken, or its queue is full
-            sock.close()
+        None where no such keeper is found: it is being taken or let go, or its keeper is gone.
+        """
+        self.holder = next((taker for pid, taker in holders(self._fd) if pid == taker), 0)
+        if not self.holder:
             return None
-        size = PEER.size
-        peer = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
-        self.holder, uid, _ = PEER.unpack(peer)
-        if uid not in (ROOT, os.geteuid()):
-            sock.close()
-            raise AppError(f"its lock is held by process {self.holder} of user {uid}")
-        return sock
-
-    def abandoned(self) -> list[int]:
-        """Processes that still have it though the keeper that took it is gone."""
-        if os.path.exists(f"/proc/{self.holder}") and not os.access(
-            f"/proc/{self.holder}/fd", os.R_OK
-        ):
-            return []  # we cannot know
-        inode = inode_of(self.address)
-        found = holders(inode) if inode else []
-        return [] if self.holder in found else found
+        try:
+            pidfd = os.pidfd_open(self.holder)
+        except OSError:
+            return None
+        if any(pid == self.holder for pid, _ in holders(self._fd)):
+            return pidfd  # and not of another process that was given its number
+        os.close(pidfd)
+        return None
 
     def end_abandoned(self) -> list[int]:
-        """Kill those; who it was. Their keeper is gone, so they should be."""
+        """Kill what still has it though its keeper is gone; return the pids."""
         found = []
-        for pid in self.abandoned():
+        for pid in self._abandoned():
             try:
-                fd = os.pidfd_open(pid)
+                pidfd = os.pidfd_open(pid)
             except OSError:
                 continue
-            if pid in self.abandoned():  # and still: the number is held by the descriptor now
-                kill_pidfd(fd)
+            if pid in self._abandoned():  # and still: the number is held by the descriptor now
+                kill_pidfd(pidfd)
                 found.append(pid)
-            os.close(fd)
+            os.close(pidfd)
         return found
 
-
-def inode_of(address: str) -> int:
-    """The inode of a listening abstract socket (/proc/net/unix, proc(5)); 0 where there is none."""
-    name = "@" + address[1:]
-    with open("/proc/net/unix") as table:
-        for line in table:
-            fields = line.split()
-            if fields[-1] == name and int(fields[3], 16) & 0x10000:  # __SO_ACCEPTCON
-                return int(fields[6])
-    return 0
+    def _abandoned(self) -> list[int]:
+        """Return the processes that have it, unless the keeper is one of them, or hidden."""
+        found = set(holders(self._fd))
+        alive = {taker for _, taker in found if os.path.exists(f"/proc/{taker}")}
+        hidden = {taker for taker in alive if not os.access(f"/proc/{taker}/fd", os.R_OK)}
+        if hidden or any(pid == taker for pid, taker in found):
+            return []
+        return [pid for pid, _ in found]
 
 
-def holders(inode: int) -> list[int]:
-    """Processes that have a socket open, as far as we may look."""
-    wanted, found = f"socket:[{inode}]", []
+def holders(lock: int) -> Iterator[tuple[int, int]]:
+    """Yield each process that has the lock of a file, and the one that took it.
+
+    As far as we may look: into processes of our user. Others that have the file open, but not
+    locked, are not among them: proc(5) shows a lock with the descriptors that it belongs to.
+    """
+    ours = os.fstat(lock)
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             fds = os.listdir(f"/proc/{pid}/fd")
         except OSError:
             continue
-        if any(_is(f"/proc/{pid}/fd/{fd}", wanted) for fd in fds):
-            found.append(int(pid))
-    return found
+        for fd in fds:
+            if taker := _taker(pid, fd, ours):
+                yield int(pid), taker
+                break
 
 
-def _is(link: str, wanted: str) -> bool:
+def _taker(pid: str, fd: str, ours: os.stat_result) -> int:
+    """Return the process that took the lock that a descriptor has on this file, or 0."""
     try:
-        return os.readlink(link) == wanted
-    except OSError:
-        return False
+        if not os.path.samestat(os.stat(f"/proc/{pid}/fd/{fd}"), ours):
+            return 0
+        with open(f"/proc/{pid}/fdinfo/{fd}") as file:
+            for line in file:
+                # lock: 1: FLOCK  ADVISORY  WRITE 1234 fe:00:5678 0 EOF
+                words = line.split()
+                if words[:1] == ["lock:"] and words[2] == "FLOCK":
+                    return int(words[5])
+    except (OSError, ValueError, IndexError):
+        pass
+    return 0

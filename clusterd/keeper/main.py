@@ -75,7 +75,8 @@ class Keeper:
         self.output = Output(self.turns, self.outlet, lambda _, text: text, self._on_line)
         self.pattern = pattern(self.settings.readiness)
         self.notify = NotifySocket() if self.settings.readiness == "notify" else None
-        self.lock = lock_of(birth)
+        self.lock = Lock(birth.lock) if birth.lock >= 0 else None
+        self.tries = 0  # to have the lock, while no keeper was found that has it
         self.recycling = Recycling(birth.config.vitals, self.turns, self.row)
         self.fingerprint = birth.fingerprint  # of the program's files as they were when it started
         self.main = 0  # the program's pid, while it runs
@@ -147,29 +148,35 @@ class Keeper:
     def _stand_by(self, lock: Lock) -> None:
         waiting = lock.wait()
         if waiting is None:
-            self.turns.at("lock", TRY_AGAIN, self._begin)
+            self._try_again(lock)
             return
-        killed = lock.end_abandoned()
-        if killed:
-            logger.warning(
-                "ended what was left of it without a keeper", extra=log.fields(pids=killed)
-            )
 
         def over() -> None:
             self.turns.off(waiting)
-            waiting.close()
+            os.close(waiting)
             self._begin()
 
         self.turns.on(waiting, over)
-        if self.stage is Stage.BOOTING and not killed:
-            logger.info(
-                "standing by until the one before has ended", extra=log.fields(keeper=lock.holder)
+        self._ready_to_stand_by(keeper=lock.holder)
+
+    def _try_again(self, lock: Lock) -> None:
+        """No keeper is found that has the lock: it is just being taken or let go, its keeper is
+        gone, or is another user's since a reload has changed the setting."""
+        self.turns.at("lock", TRY_AGAIN, self._begin)
+        if killed := lock.end_abandoned():
+            logger.warning(
+                "ended what was left of it without a keeper", extra=log.fields(pids=killed)
             )
+        elif self.tries:
+            self._ready_to_stand_by()
+        self.tries += 1
+
+    def _ready_to_stand_by(self, **keeper: int) -> None:
+        if self.stage is Stage.BOOTING:
+            logger.info("standing by until the one before has ended", extra=log.fields(**keeper))
             self._ready()
 
     def _start(self) -> None:
-        if self.lock is not None and self.lock.sock is not None:
-            self.turns.on(self.lock.sock, self._on_waiting)
         birth, settings = self.birth, self.settings
         for _, sock in birth.listeners:
             sock.setblocking(True)  # as systemd hands them over; they are this group's alone
@@ -237,17 +244,6 @@ class Keeper:
             if said.get("STOPPING") == "1" and not self.asked and not self.asked_to_leave:
                 self.asked_to_leave = True  # so that another is there when it is gone
                 self._say(Leaving("it says that it stops"), keep=True)
-
-    def _on_waiting(self) -> None:
-        """Others stand by: take them in, so that they see our end and the queue stays short."""
-        assert self.lock is not None
-        for visitor in self.lock.visitors():
-
-            def gone(visitor: object = visitor) -> None:
-                self.turns.off(visitor)  # type: ignore[arg-type]
-                visitor.close()  # type: ignore[attr-defined]
-
-            self.turns.on(visitor, gone)
 
     def _on_children(self) -> None:
         dead, left = command.reap()
@@ -418,14 +414,6 @@ class Keeper:
             f"{birth.config.place.name}: {birth.group} keeper {birth.slot} g{birth.generation} "
             f"{self.stage.name.lower()}{said}"
         )
-
-
-def lock_of(birth: Birth) -> Lock | None:
-    """What the program must have before it starts: the group's lock, or that of its slot."""
-    settings = birth.config.command
-    if settings.singleton:
-        return Lock(birth.place, birth.group)
-    return None if settings.overlap else Lock(birth.place, f"{birth.group}#{birth.slot}")
 
 
 def cause(code: int) -> str:

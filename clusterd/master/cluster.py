@@ -34,6 +34,7 @@ class Cluster:
     log_fd: Descriptor = 2
     ahead: Ahead | None = None  # the first zygote, if it was started already
     control_file: list[tuple[str, int]] = field(default_factory=list)  # its path and inode
+    locks: dict[str, Descriptor] = field(default_factory=dict)  # of programs: their files
     terminal: bool = False  # started at one
     groups: dict[str, Group] = field(default_factory=dict)
     generations: int = 0  # numbers given out, to whichever group

@@ -26,7 +26,7 @@ from clusterd.ipc.channel import MasterChannel
 from clusterd.ipc.messages import Boot, Drain, Lasting, Leave, Quit
 from clusterd.ipc.messages import Spawn as SpawnOrder
 from clusterd.kernel.child import argv
-from clusterd.master import absorb, reload, vitals
+from clusterd.master import absorb, program_locks, reload, vitals
 from clusterd.master.group import Group, Handles, Pipe
 
 NO_ROW = 5.0  # seconds until a worker is ordered again after there was no row for it
@@ -146,15 +146,19 @@ def spawn(group: Group, action: Spawn) -> None:
     channel = MasterChannel(ours)
     group.roster.workers[row] = worker
     group.handles[row] = Handles(channel, dump_read)
+    lock = program_locks.NONE
     try:
         group.kernel.watch(channel, ("worker", group.name, row))
         group.kernel.watch(Pipe(dump_read), ("dump", group.name, row))
-        _order(group, worker, zygote, channel, [theirs.fileno(), dump_write])
+        lock = program_locks.open_lock(group, worker.generation, worker.slot)
+        _order(group, worker, zygote, channel, [theirs.fileno(), dump_write], lock)
     except OSError as error:
         absorb.unspawned(group, worker, str(error))
     finally:
         theirs.close()  # or a newborn that never was would not be EOF here
         os.close(dump_write)
+        if lock != program_locks.NONE:
+            os.close(lock)
 
 
 def no_row(group: Group, action: Spawn) -> None:
@@ -167,12 +171,19 @@ def no_row(group: Group, action: Spawn) -> None:
 
 
 def _order(
-    group: Group, worker: Worker, zygote: Zygote | None, channel: MasterChannel, fds: list[int]
+    group: Group,
+    worker: Worker,
+    zygote: Zygote | None,
+    channel: MasterChannel,
+    fds: list[int],
+    lock: int,
 ) -> None:
     settings = group.configs[worker.generation].listen
     listeners = group.sockets.of_slot(worker.slot, settings)
-    order = SpawnOrder(worker.slot, worker.row, worker.generation, [one.name for one in listeners])
-    fds = [*fds, *(end.fileno() for end in group.handover)]
+    names = [one.name for one in listeners]
+    locked = lock != program_locks.NONE
+    order = SpawnOrder(worker.slot, worker.row, worker.generation, names, locked)
+    fds = [*fds, *(end.fileno() for end in group.handover), *([lock] if locked else [])]
     fds += [one.sock.fileno() for one in listeners]
     if zygote is not None and zygote.unsafe and not zygote.bare:
         _promote(group, worker, zygote, order, fds)

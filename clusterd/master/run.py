@@ -22,7 +22,7 @@ from clusterd.kernel.abort import explain_abort
 from clusterd.kernel.child import Ahead
 from clusterd.kernel.privileges import NAME_A_USER, is_root_by_default
 from clusterd.kernel.real import Kernel
-from clusterd.master import logbook, pidfile, remains, trusted_paths
+from clusterd.master import logbook, pidfile, program_locks, remains, trusted_paths
 from clusterd.master.activation import Luggage
 from clusterd.master.ahead import drop
 from clusterd.master.cluster import Cluster
@@ -116,6 +116,7 @@ def close(cluster: Cluster, control: Control | None) -> None:
         pidfile.remove(cluster.main.config.place.pid_file)
         for group in cluster.groups.values():
             group.sockets.remove(list(group.sockets.groups))
+        program_locks.remove(cluster)
     finally:
         if control is not None:
             control.close()

@@ -143,3 +143,19 @@ def test_a_socket_belongs_to_the_proxy(tmp_path: Path, place: Path) -> None:
     with serving(tmp_path, "tell:app", "-b", bind, "-b", "127.0.0.1:0"):
         about = path.stat()
         assert (about.st_uid, about.st_gid, about.st_mode & 0o777) == (65534, 0, 0o600)
+
+
+@superuser
+def test_the_lock_of_a_singleton_is_for_no_user_to_take(tmp_path: Path) -> None:
+    """Its keeper, which may not open it either, is given it."""
+    (tmp_path / "clusterd.toml").write_text(
+        "[group.clock]\ncommand = ['sleep', '60']\nsingleton = true\nuser = 'nobody'\n"
+        "directory = '/'\nready_after = 0\nmin_ready = 0\n"
+    )
+    with running(tmp_path, "") as server:
+        first = server.event("readied", group="clock")["pid"]
+        about = (server.runtime / "clusterd.clock.singleton").stat()
+        assert (about.st_uid, about.st_mode & 0o777) == (0, 0o600)
+        assert server.ask("reload", wait=True)["ok"]
+        server.event("exited", pid=first)
+        assert server.stop() == 0

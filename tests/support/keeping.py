@@ -104,6 +104,7 @@ class Zygote(Ear):
 
     def __init__(self, place: Path, config: Config, log_fd: int | None = None) -> None:
         self.log = place / "log"
+        self.place, self.config = place, config
         self.board = Scoreboard.create()
         self.rows = 0
         ours, theirs = Channel.pair()
@@ -131,17 +132,27 @@ class Zygote(Ear):
         ours, theirs = Channel.pair()
         pair = socket.socketpair()
         read, write = os.pipe()
-        fds = [theirs.fileno(), write, *(one.fileno() for one in (*pair, *listeners))]
+        lock = self._lock(slot)
+        fds = [theirs.fileno(), write, *(one.fileno() for one in pair), *lock]
+        fds += [one.fileno() for one in listeners]
         names = [f"127.0.0.1:{one.getsockname()[1]}" for one in listeners]
         row = self.rows
         self.rows = self.board.header[0] = row + 1
-        assert self.channel.send(Spawn(slot, row, 1, names), fds)
+        assert self.channel.send(Spawn(slot, row, 1, names, bool(lock)), fds)
         for one in (*pair, theirs):
             one.close()
-        os.close(read)
-        os.close(write)
+        for fd in (read, write, *lock):
+            os.close(fd)
         self.keepers.append(Keeper(self, slot, row, ours))
         return self.keepers[-1]
+
+    def _lock(self, slot: int) -> list[int]:
+        """The lock's file, opened anew as a master does, where the program needs one."""
+        settings = self.config.command
+        if settings.overlap and not settings.singleton:
+            return []
+        name = "lock" if settings.singleton else f"lock-{slot}"
+        return [os.open(self.place / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)]
 
     def lines(self) -> list[str]:
         return self.log.read_text().splitlines()

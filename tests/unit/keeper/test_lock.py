@@ -1,24 +1,22 @@
 """A singleton's lock: one at a time, whoever goes first, with nothing left behind."""
 
+import fcntl
 import os
 import select
 import signal
-import socket
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from clusterd.core.errors import AppError
 from clusterd.ipc.messages import Drain
-from clusterd.keeper.lock import Lock, holders, inode_of, place
-from clusterd.kernel.fork import fork_into
-from clusterd.kernel.process import start_ticks
+from clusterd.keeper.lock import Lock, holders
 from tests.support.keeping import is_gone, keeping, settings
 
-ME = (os.getpid(), start_ticks(os.getpid()))
+ME = os.getpid()
 DIARY = """
 import os, signal, sys
 def tell(word):
@@ -30,128 +28,108 @@ print("up")
 while True:
     signal.pause()
 """
-
-
-@pytest.fixture
-def name(tmp_path: Path) -> str:
-    return place(str(tmp_path), "clusterd", ME)
-
-
-def test_who_has_it_keeps_it_from_others_until_the_last_copy_is_closed(name: str) -> None:
-    first, second, other = Lock(name, "crew"), Lock(name, "crew"), Lock(name, "other")
-    assert first.take()
-    assert other.take()
-    assert not second.take()
-    waiting = second.wait()
-    assert waiting is not None
-    assert second.holder == os.getpid()
-    assert first.sock is not None
-    copy = os.dup(first.fileno())
-    first.sock.close()
-    assert not second.take()
-    assert select.select([waiting], [], [], 0) == ([], [], [])
-    os.close(copy)
-    assert select.select([waiting], [], [], 30)[0] == [waiting]
-    assert second.take()
-    for one in (waiting, second.sock, other.sock):
-        assert one is not None
-        one.close()
-    assert inode_of(second.address) == 0
-
-
-def test_nobody_to_wait_for(name: str) -> None:
-    assert Lock(name, "crew").wait() is None
-
-
-def test_those_who_wait_are_taken_in(name: str) -> None:
-    """Or a queue of waiters that gave up would fill, in the long life of whoever has it."""
-    lock, waiter = Lock(name, "crew"), Lock(name, "crew")
-    assert lock.take()
-    assert lock.sock is not None
-    for _ in range(300):
-        sock = waiter.wait()
-        assert sock is not None
-        (visitor,) = lock.visitors()
-        sock.close()
-        assert visitor.recv(1) == b""
-        visitor.close()
-    lock.sock.close()
-
-
-def test_what_a_dead_keeper_left_is_ended(name: str) -> None:
-    """Its program may have handed the lock on to a process that the kernel does not end."""
-    code = """
+# Takes the lock, hands it on to another process, says who that is, and ends.
+ABANDON = """
 import subprocess, sys
 from clusterd.keeper.lock import Lock
-lock = Lock(sys.argv[1], "crew")
+lock = Lock(int(sys.argv[1]))
 assert lock.take()
 left = subprocess.Popen(["sleep", "60"], stdout=2, pass_fds=[lock.fileno()])
 print(left.pid)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code, name], stdout=subprocess.PIPE, text=True, check=True
+# Takes the lock, says so, and waits for the end of its input.
+TAKE = """
+import sys
+from clusterd.keeper.lock import Lock
+lock = Lock(int(sys.argv[1]))
+assert lock.take()
+print(flush=True)
+sys.stdin.read()
+"""
+Opened = Callable[[], Lock]
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Iterator[Opened]:
+    """The lock's file, opened anew by each call, as the master does for each keeper."""
+    locks: list[Lock] = []
+
+    def open_anew() -> Lock:
+        locks.append(Lock(os.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT)))
+        return locks[-1]
+
+    yield open_anew
+    for lock in locks:
+        os.close(lock.fileno())
+
+
+def program(code: str, lock: Lock) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", code, str(lock.fileno())],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        pass_fds=[lock.fileno()],
+        text=True,
     )
-    left = int(done.stdout)
-    lock = Lock(name, "crew")
+
+
+def test_who_has_it_keeps_it_from_others_until_the_last_copy_is_closed(opened: Opened) -> None:
+    first, second = opened(), opened()
+    assert first.take()
+    assert not second.take()
+    copy = os.dup(first.fileno())
+    with open("/dev/null", "rb") as null:
+        os.dup2(null.fileno(), first.fileno())
+    assert not second.take()
+    os.close(copy)
+    assert second.take()
+
+
+def test_who_has_it_is_known_and_who_only_opened_it_is_not_taken_for_that(opened: Opened) -> None:
+    lock, taken = opened(), opened()
+    assert list(holders(lock.fileno())) == []
+    assert taken.take()
+    assert list(holders(lock.fileno())) == [(ME, ME)]
+
+
+def test_the_end_of_the_keeper_that_has_it_is_waited_for(opened: Opened) -> None:
+    lock, theirs = opened(), opened()
+    with program(TAKE, theirs) as keeper:
+        assert keeper.stdout is not None
+        keeper.stdout.readline()
+        waiting = lock.wait()
+        assert waiting is not None
+        assert lock.holder == keeper.pid
+        assert lock.end_abandoned() == [], "its keeper lives"
+        assert select.select([waiting], [], [], 0) == ([], [], [])
+        with open("/dev/null", "rb") as null:
+            os.dup2(null.fileno(), theirs.fileno())  # our copy of what it has locked
+        keeper.communicate()
+        assert select.select([waiting], [], [], 30)[0] == [waiting]
+        os.close(waiting)
+    assert lock.take()
+
+
+def test_nobody_to_wait_for(opened: Opened) -> None:
+    lock = opened()
+    assert lock.wait() is None
+    assert lock.holder == 0
+    assert lock.end_abandoned() == []
+
+
+def test_what_a_dead_keeper_left_is_ended(opened: Opened) -> None:
+    """Its program may have handed the lock on to a process that the kernel does not end."""
+    lock, theirs = opened(), opened()
+    with program(ABANDON, theirs) as keeper:
+        left = int(keeper.communicate()[0])
+    with open("/dev/null", "rb") as null:
+        os.dup2(null.fileno(), theirs.fileno())
     assert not lock.take()
-    waiting = lock.wait()
-    assert waiting is not None
-    assert holders(inode_of(lock.address)) == [left]
+    assert lock.wait() is None
+    assert list(holders(lock.fileno())) == [(left, keeper.pid)]
     assert lock.end_abandoned() == [left]
-    assert select.select([waiting], [], [], 30)[0]
+    assert is_gone(left)
     assert lock.take()
-    assert lock.sock is not None
-    waiting.close()
-    lock.sock.close()
-
-
-def test_who_has_it_with_a_living_keeper_is_left_alone(name: str) -> None:
-    lock, waiter = Lock(name, "crew"), Lock(name, "crew")
-    assert lock.take()
-    waiting = waiter.wait()
-    assert waiter.end_abandoned() == []
-    assert waiting is not None
-    assert lock.sock is not None
-    waiting.close()
-    lock.sock.close()
-
-
-def test_another_users_process_does_not_stand_in_the_way_in_silence(name: str) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("only the superuser can become another user")
-    lock = Lock(name, "crew")
-    ready, tell = socket.socketpair()
-
-    def squat() -> int:
-        os.setuid(65534)
-        squatter = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        squatter.bind(lock.address)
-        squatter.listen()
-        tell.send(b"!")
-        signal.pause()
-        return 0
-
-    pid = fork_into(squat)
-    assert ready.recv(1)
-    try:
-        assert not lock.take()
-        with pytest.raises(AppError, match=f"held by process {pid} of user 65534"):
-            lock.wait()
-    finally:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        ready.close()
-        tell.close()
-
-
-def test_clusters_are_told_apart_by_their_runtime_directory(tmp_path: Path) -> None:
-    other = tmp_path / "other"
-    other.mkdir()
-    here = place(str(tmp_path), "clusterd", ME)
-    assert here == place(f"{other}/..", "clusterd", (1, 1))
-    assert len({here, place(str(other), "clusterd", ME), place(str(tmp_path), "two", ME)}) == 3
-    assert place(None, "clusterd", ME) == place(str(tmp_path / "no"), "clusterd", ME)
-    assert place(None, "clusterd", ME) != place(None, "clusterd", (1, 1))
 
 
 def test_keepers_take_turns(tmp_path: Path) -> None:
@@ -173,6 +151,23 @@ def test_keepers_take_turns(tmp_path: Path) -> None:
         _pid_after(tmp_path / "diary", ["start", one, "end", one, "start", two, "start"])
         assert is_gone(two)
         fourth.drain()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_holder_that_may_not_be_looked_at_is_stood_by_for(tmp_path: Path) -> None:
+    """As in a reload that changes the user: the keeper before is the other user's."""
+    config = settings("/bin/sleep", "60", place=tmp_path, singleton=True)
+    command = replace(config.command, directory="/")
+    limits, log = replace(config.limits, user="nobody"), replace(config.log, log_level="debug")
+    config = replace(config, command=command, limits=limits, log=log)
+    with open(tmp_path / "lock", "wb") as held, keeping(tmp_path, config) as zygote:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        keeper = zygote.keeper().ready()
+        zygote.until_logged("standing by")
+        assert keeper.program == 0
+        fcntl.flock(held, fcntl.LOCK_UN)
+        zygote.until_logged('"started"')
+        assert keeper.drain()
 
 
 def _pid_after(diary: Path, words: list[object]) -> int:
