@@ -6,6 +6,7 @@ stage; after a close of the app's, `ENDED`.
 """
 
 import asyncio
+import sys
 from collections import deque
 from typing import Any, Protocol
 
@@ -141,6 +142,15 @@ class Session(Http1):
             self.peer.is_full = True
         if self._waiters is not None:
             self._wake()
+
+    @property
+    def waiting(self) -> int:
+        # A text may take four bytes for each character.
+        return sum(sys.getsizeof(one) for message in self._queue for one in message.values())
+
+    def drop(self) -> None:
+        """Throw away what the app has not received, since memory is short."""
+        self._queue.clear()
 
     def hung_up(self, code: int, reason: str) -> None:
         """It is over, from either side; `code` of the first close frame, 1006 for none."""

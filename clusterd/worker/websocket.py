@@ -15,6 +15,7 @@ from clusterd.wire.heads import Asked, Pair
 from clusterd.wire.response import Judged
 from clusterd.wire.upgrade import Refused, Upgrade, judge, switch
 from clusterd.wire.websocket import Violation, head
+from clusterd.worker.deadlines import NEVER
 from clusterd.worker.link import Link
 from clusterd.worker.server import Server
 from clusterd.worker.websocket_ending import FAREWELL, WebSocketEnding
@@ -110,7 +111,13 @@ class WebSocket(WebSocketEnding):
         except Violation as error:
             self._break(error)
             return
+        if self._buffer or self._message is not None or self.is_full or self.held:
+            self._settle(len(data))
+        elif self._message_by != NEVER:
+            self._message_by = NEVER
         if self.is_full is not self._is_stopped and not self.is_closing:
+            if self in self.server.memory.stopped:
+                return  # it is read again when there is room
             self._is_stopped = self.is_full
             if self.is_full:
                 self._transport.pause_reading()
@@ -127,6 +134,7 @@ class WebSocket(WebSocketEnding):
             self._fail(error.status, error.message)
             return
         self._violation = error
+        self._message = None
         self._buffer.clear()
         self.is_full = self._is_stopped = True
         self._transport.pause_reading()

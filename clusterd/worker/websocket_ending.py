@@ -7,14 +7,16 @@ at a stop.
 
 import asyncio
 import random
+import sys
 from abc import abstractmethod
 
 from clusterd.app.websocket import Session
 from clusterd.wire import websocket as wire
 from clusterd.wire.websocket import Frames, Violation
-from clusterd.worker.deadlines import NEVER
+from clusterd.worker.deadlines import NEVER, RATE
 from clusterd.worker.ending import LINGER, LINGER_ROOM
 from clusterd.worker.link import SLOTS, Link
+from clusterd.worker.memory_budget import ALLOWANCE
 from clusterd.worker.server import Server
 
 FAREWELL = 5.0  # seconds for a client to answer our close frame
@@ -28,10 +30,12 @@ class WebSocketEnding(Frames, Link):
         *SLOTS,
         *wire.SLOTS,
         "_discarded",
+        "_fresh",
         "_heard",
         "_is_lingering",
         "_is_stopped",
         "_leaving",
+        "_message_by",
         "_next_ping",
         "_said_close",
         "_unanswered",
@@ -51,11 +55,17 @@ class WebSocketEnding(Frames, Link):
         self._violation: Violation | None = None
         self._is_lingering = False
         self._discarded = 0
+        self._message_by = NEVER  # when a message that is half read must have got on
+        self._fresh = 0  # bytes that came since the memory budget asked what we hold
         self._leaving: asyncio.TimerHandle | None = None
 
     @abstractmethod
     def more(self) -> None:
         """Read on."""
+
+    @abstractmethod
+    def _break(self, error: Violation) -> None:
+        """Fail the connection."""
 
     # --- for the worker's life
 
@@ -93,7 +103,67 @@ class WebSocketEnding(Frames, Link):
         super().abort()
         self._lose()
 
+    # --- for the memory budget
+
+    def measure(self) -> int:
+        size = super().measure() + sys.getsizeof(self._buffer)
+        if self._message is not None:
+            size += sys.getsizeof(self._message)
+        return size if self.session is None else size + self.session.waiting
+
+    def room(self) -> int:
+        # What came of the message is held, and what is made of it takes its place.
+        memory = self.server.memory
+        return memory.room + self.held
+
+    @property
+    def _is_half_read(self) -> bool:
+        return bool(self._buffer) or self._message is not None
+
+    @property
+    def awaits_client(self) -> bool:
+        return self.is_paused or (self._is_half_read and not self.is_full)
+
+    def hold_off(self) -> None:
+        if not self.is_closing:
+            self._is_stopped = True
+            self._transport.pause_reading()
+
+    def go_on(self) -> None:
+        if self._is_stopped and not (self.is_full or self.is_closing):
+            self._is_stopped = False
+            self._transport.resume_reading()
+
+    def shed(self) -> None:
+        """Give up what is held: with close code 1013, where that can be said."""
+        self._message = None
+        if self.session is not None:
+            self.session.drop()
+        if self.is_open and not self.is_paused:
+            self._fail(wire.TRY_LATER, "memory is short")
+        else:
+            self._reset()
+
     # --- deadlines
+
+    def _settle(self, size: int) -> None:
+        """Bytes came, and a message is half read or waits for the app."""
+        if self.is_closing:
+            return
+        if self._is_half_read and not self.is_full:
+            by = self.server.clock() + self.server.http.body_timeout
+            if self._message_by == NEVER:
+                self._message_by = by
+                self._rest()
+            else:  # what comes puts it off as far as its size is worth
+                self._message_by = min(self._message_by + size / RATE, by)
+        else:
+            self._message_by = NEVER
+        # More may be held than what came, where it was compressed.
+        self._fresh += max(size, len(self._message or b""))
+        if self._fresh > ALLOWANCE or self.is_full or self.held:
+            self._fresh = 0
+            self.server.memory.count(self)
 
     def overdue(self, now: float) -> None:
         if self._is_lingering:
@@ -104,8 +174,13 @@ class WebSocketEnding(Frames, Link):
             self._expect_progress()
         elif self.is_closing or self.is_paused or self._said_close:
             self._judge_progress(now)
-        else:
+        elif self._message_by > now:
             self._keep_alive(now)
+        elif self in self.server.memory.stopped:
+            self._message_by = NEVER  # it is us who do not read
+            self._rest()
+        else:
+            self._break(Violation(wire.TOO_SLOW, "a message makes no progress"))
 
     def _keep_alive(self, now: float) -> None:
         """Send a ping, or give up a client that answered none.
@@ -129,7 +204,7 @@ class WebSocketEnding(Frames, Link):
     def _rest(self) -> None:
         """Set the deadline of an open WebSocket."""
         timeout = self.server.config.websocket.websocket_ping_timeout
-        self.due = min(self._next_ping, self._unanswered + timeout)
+        self.due = min(self._next_ping, self._unanswered + timeout, self._message_by)
         if self.due < self.booked:
             self.server.wheel.book(self)
 
