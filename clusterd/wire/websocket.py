@@ -43,11 +43,11 @@ NORMAL, GOING_AWAY, BROKEN, NO_CODE, LOST = 1000, 1001, 1002, 1005, 1006
 BAD_DATA, TOO_SLOW, TOO_BIG, FAILED, RESTART, TRY_LATER = 1007, 1008, 1009, 1011, 1012, 1013
 
 LARGE = 64 * 1024  # bytes of a frame or message that there must be room for, copies included
-# How much longer than what was sent a message may become, beyond so many bytes. Measured: of 440
-# JSON files, logs, pictures and sources of 64 KiB and more none is compressed to less than 1/78,
-# half of them to no less than 1/8. What says the same over and over is, to 1/1028 at most: hence
-# the bytes that are free, so that a blank picture gets through.
-RATIO, FREE = 100, 1024 * 1024
+# How much longer than what was sent a message may become, beyond so many bytes and a part of the
+# room that there is. Measured: of 440 JSON files, texts and sources of 64 KiB and more none is
+# compressed to less than 1/78, half of them to no less than 1/8. What says the same over and over
+# is, to 1/1028 at most: a blank picture gets through unless memory is scarce, a crowd of them not.
+RATIO, FREE, SPARE = 100, 1024 * 1024, 16
 # What begins a character for which a text has four bytes for each of its characters.
 WIDE = re.compile(rb"[\xf0-\xf4]")
 
@@ -297,8 +297,9 @@ class Frames:
         assert self._deflate is not None  # `_judge` saw to that
         frame = Frame(Opcode(first & OPCODE), payload, bool(first & FINAL), bool(first & DEFLATED))
         self._compressed += len(payload)
-        allowed = max(FREE, RATIO * self._compressed) - size
-        room = self.room() // 3  # pieces, the whole of them, and what there is of the message
+        room = self.room()
+        allowed = max(FREE, RATIO * self._compressed, room // SPARE) - size
+        room //= 3  # pieces, the whole of them, and what there is of the message
         left = min(self._limit - size, allowed, room)
         try:
             # One byte too many tells a message that is too long from one that just fits.

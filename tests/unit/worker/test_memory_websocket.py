@@ -337,19 +337,34 @@ def test_nor_is_a_worker_that_does_not_read() -> None:
 # --- what may become of what was compressed
 
 
+class Narrow(Ear):
+    """A reader that has room for any message, and little to spare."""
+
+    def room(self) -> int:
+        return 50 * MIB
+
+
+def test_where_there_is_room_to_spare_a_message_becomes_as_long_as_it_may() -> None:
+    ear = Ear(limit=16 * MIB, compresses=True)
+    whole = bytes(16 * MIB)
+    assert ear.take(frame(FINAL | RSV1 | BINARY, packed(whole))) == [whole]
+    three = Narrow(limit=16 * MIB, compresses=True)
+    assert three.take(frame(FINAL | RSV1 | BINARY, packed(whole[: 3 * MIB]))) == [whole[: 3 * MIB]]
+
+
 def test_a_message_becomes_so_many_times_as_long_at_most() -> None:
-    data = bytes(2 * FREE)
+    data = bytes(4 * FREE)
     assert len(packed(data)) < len(data) / RATIO
-    ear = Ear(limit=16 * MIB, compresses=True)
+    ear = Narrow(limit=16 * MIB, compresses=True)
     assert ear.take(frame(FINAL | RSV1 | BINARY, packed(data))) == [1009]
-    ear = Ear(limit=16 * MIB, compresses=True)
+    ear = Narrow(limit=16 * MIB, compresses=True)
     assert ear.take(frame(FINAL | RSV1 | BINARY, packed(data[:FREE]))) == [data[:FREE]]
 
 
 def test_what_is_worth_compressing_gets_through() -> None:
     chance = random.Random(1)
     rows = b"".join(b'{"id":%d,"ok":true},' % chance.randrange(10**6) for _ in range(200_000))
-    ear = Ear(limit=16 * MIB, compresses=True)
+    ear = Narrow(limit=16 * MIB, compresses=True)
     assert len(rows) > 3 * FREE
     assert ear.take(frame(FINAL | RSV1 | BINARY, packed(rows))) == [rows]
 
@@ -357,18 +372,18 @@ def test_what_is_worth_compressing_gets_through() -> None:
 def test_fragments_count_together() -> None:
     """Else each of them had a megabyte for nothing."""
     packer = zlib.compressobj(wbits=-12)
-    pieces = [packer.compress(bytes(FREE)) + packer.flush(zlib.Z_SYNC_FLUSH) for _ in range(3)]
-    ear = Ear(limit=16 * MIB, compresses=True)
+    pieces = [packer.compress(bytes(FREE)) + packer.flush(zlib.Z_SYNC_FLUSH) for _ in range(5)]
+    ear = Narrow(limit=16 * MIB, compresses=True)
     assert ear.take(frame(RSV1 | BINARY, pieces[0])) == []
-    assert ear.take(frame(0, pieces[1]), frame(0, pieces[2])) == [1009]
+    assert ear.take(*[frame(0, piece) for piece in pieces[1:]]) == [1009]
 
 
 def test_each_message_is_judged_by_what_came_of_itself() -> None:
     chance = random.Random(1).randbytes(30_000)
     packer = zlib.compressobj(wbits=-12)
     first = packer.compress(chance) + packer.flush(zlib.Z_SYNC_FLUSH)
-    second = packer.compress(bytes(2 * FREE)) + packer.flush(zlib.Z_SYNC_FLUSH)
-    ear = Ear(limit=16 * MIB, compresses=True)
+    second = packer.compress(bytes(4 * FREE)) + packer.flush(zlib.Z_SYNC_FLUSH)
+    ear = Narrow(limit=16 * MIB, compresses=True)
     assert ear.take(frame(FINAL | RSV1 | BINARY, first[:-4])) == [chance]
     assert ear.take(frame(FINAL | RSV1 | BINARY, second[:-4])) == [chance, 1009]
 
