@@ -170,9 +170,7 @@ class Frames:
                         self._utf8 = UTF8()
                 break
             if length > LARGE:
-                self._check_room(2 * length)  # as it came, and unmasked
-                with memoryview(data) as view:
-                    payload = apply_mask(view[start:stop], bytes(view[start - 4 : start]))
+                payload = self._unmask_large(data, start, stop)
                 if stop == end:
                     data, stop, end = b"", 0, 0  # a text takes as much again
             else:
@@ -182,10 +180,9 @@ class Frames:
                 self.on_message(self._text(payload))
             elif first == WHOLE_BINARY:
                 self.on_message(payload)
-            elif first & CLOSE:
-                if self._control(first & OPCODE, payload):
-                    return
-            else:
+            elif first & CLOSE and self._control(first & OPCODE, payload):
+                return
+            elif not first & CLOSE:
                 self._take(first, payload, checked)
             checked = 0
         else:
@@ -194,6 +191,12 @@ class Frames:
             self._buffer += data[at:] if at else data
             if self._payload_at:
                 self._check_torn()
+
+    def _unmask_large(self, data: bytes | bytearray, start: int, stop: int) -> bytes:
+        """Return the payload from `start` to `stop` unmasked, with one copy. Raises Violation."""
+        self._check_room(2 * (stop - start))  # as it came, and unmasked
+        with memoryview(data) as view:
+            return apply_mask(view[start:stop], bytes(view[start - 4 : start]))
 
     def _is_plain_text(self, first: int) -> bool:
         """Return whether a judged frame is uncompressed text, or a part of one."""
