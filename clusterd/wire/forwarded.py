@@ -2,8 +2,10 @@
 
 Each proxy adds what it saw at the right end, and whatever a client forged is further left. So a
 list is read from the right: an address that is a trusted proxy of its own is stepped over, and the
-first that is not is the client. What makes no sense is ignored, as if it had not been said. Of the
-scheme, the host and the port the right-most word counts, which is the nearest proxy's.
+first that is not is the client. Where there is none among as many members as we read, the client is
+unknown: neither a member further left, nor the last proxy. What makes no sense is ignored, as if it
+had not been said. Of the scheme, the host and the port the right-most word counts, which is the
+nearest proxy's.
 
 Values are those of all lines of a name, joined by commas.
 """
@@ -16,7 +18,8 @@ from typing import NamedTuple
 from clusterd.core.errors import PeerError
 from clusterd.wire.target import check_host
 
-HOPS = 32  # of a list that are looked at: no chain of proxies is that long, but a forged one is
+HOPS = 32  # members of a list that are read: no chain of proxies is that long, but a forged one is
+LONGEST = 1024  # bytes of an element of Forwarded: addresses, a host name of 253, and much to spare
 PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 SCHEMES = {b"http": "http", b"ws": "http", b"https": "https", b"wss": "https"}
 
@@ -62,7 +65,7 @@ def x_forwarded(values: list[bytes], is_trusted: IsTrusted) -> Told:
     """
     hops, proto, host, port = values
     scheme = SCHEMES.get(_last(proto).lower())
-    knows, client = _client((_node(hop) for hop in _members(hops)), is_trusted)
+    knows, client = _client(hops, is_trusted)
     return Told(knows, client, scheme, _host(_last(host)), _port(_last(port)))
 
 
@@ -83,6 +86,9 @@ def forwarded(values: list[bytes], is_trusted: IsTrusted) -> Told:
         knows, client = True, node[1]
         if client is None or not is_trusted(client[0]):
             break
+    else:
+        if knows and _is_too_long(value):
+            client = None
     scheme = SCHEMES.get(said.get(b"proto", b"").lower())
     return Told(knows, client, scheme, _host(said.get(b"host", b"")))
 
@@ -101,18 +107,22 @@ def split_host(host: bytes, scheme: str) -> tuple[str, int]:
     return name.strip(b"[]").decode("ascii"), int(port) if port else PORTS[scheme]
 
 
-def _client(
-    nodes: Iterator[tuple[bool, Client] | None], is_trusted: IsTrusted
-) -> tuple[bool, Client]:
+def _client(hops: bytes, is_trusted: IsTrusted) -> tuple[bool, Client]:
     """The right-most that is no trusted proxy; the last of them where all are."""
     found: tuple[bool, Client] = (False, None)
-    for node in nodes:
+    for member in _members(hops):
+        node = _node(member)
         if node is None:
-            break
-        found = node
+            return found
         if node[1] is None or not is_trusted(node[1][0]):
-            break
-    return found
+            return node
+        found = node
+    return (True, None) if _is_too_long(hops) else found
+
+
+def _is_too_long(value: bytes) -> bool:
+    """Whether a list has members that are not read."""
+    return value.count(b",") >= HOPS
 
 
 def _node(text: bytes) -> tuple[bool, Client] | None:
@@ -159,6 +169,8 @@ def _elements(value: bytes) -> Iterator[dict[bytes, bytes]]:
     end = comma = len(value)
     for _ in range(HOPS):
         comma = value.rfind(b",", 0, comma)
+        if end - comma > LONGEST:
+            return  # the pattern would read it once more for each comma further left
         text = value[comma + 1 : end].strip(b" \t")
         if ELEMENT.fullmatch(text):
             if text:

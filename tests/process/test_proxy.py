@@ -46,6 +46,8 @@ def test_a_network_may_be_trusted(tmp_path: Path) -> None:
         seen = ask(server.address[1], "/", {**FORGED, **said})
         assert seen["client"] == ["2001:db8::7", 4711]
         assert seen["scheme"] == "https"
+        many = {"Forwarded": "for=192.0.2.7" + ", for=127.0.0.2" * 1000}
+        assert ask(server.address[1], "/", many)["client"] is None
 
 
 def test_whoever_is_at_a_unix_socket_is_trusted(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from clusterd.wire.forwarded import (
     HOPS,
+    LONGEST,
     NOTHING,
     Told,
     forwarded,
@@ -93,7 +94,39 @@ def test_behind_a_proxy_of_ours_that_talks_nonsense_stands_that_proxy() -> None:
 
 
 def test_a_forged_chain_is_not_followed_for_ever() -> None:
-    assert hops(b"192.0.2.7" + b", 10.0.0.1" * HOPS).client == ("10.0.0.1", 0)
+    told = hops(b"192.0.2.7" + b", 10.0.0.1" * (HOPS - 1))
+    assert told.client == ("192.0.2.7", 0)
+    told = element(b"for=192.0.2.7" + b", for=10.0.0.1" * (HOPS - 1))
+    assert told.client == ("192.0.2.7", 0)
+
+
+@pytest.mark.parametrize("more", [0, 70, 7000])
+def test_the_client_of_a_list_that_is_too_long_is_unknown(more: int) -> None:
+    """An application may trust the address of a proxy; that of a client nobody has seen."""
+    told = hops(b"192.0.2.7" + b", 10.0.0.1" * (HOPS + more))
+    assert (told.knows, told.client) == (True, None)
+    told = element(b"for=192.0.2.7" + b", for=10.0.0.1" * (HOPS + more))
+    assert (told.knows, told.client) == (True, None)
+    # What a client forged further left does not matter.
+    assert hops(b"10.0.0.1, " * (HOPS + more) + b"192.0.2.7").client == ("192.0.2.7", 0)
+    assert element(b"for=10.0.0.1, " * (HOPS + more) + b"for=192.0.2.7").client == ("192.0.2.7", 0)
+
+
+def test_a_long_element_is_not_read_again_for_each_comma() -> None:
+    """A client may open a quote in front of what its proxy adds, behind as many commas."""
+    matched = 0
+
+    class Counting:
+        def fullmatch(self, text: bytes) -> None:
+            nonlocal matched
+            matched += len(text)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("clusterd.wire.forwarded.ELEMENT", Counting())
+        assert not element(b"," * HOPS + b';a="' * 15000).knows
+    assert matched <= HOPS * LONGEST
+    assert element(b"for=192.0.2.7;" + b"a=b;" * 250).knows
+    assert not element(b"for=192.0.2.7;" + b"a=b;" * 300).knows
 
 
 @pytest.mark.parametrize(
