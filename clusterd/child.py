@@ -1,4 +1,4 @@
-"""What a freshly started child runs: `python -P -m clusterd.child zygote|worker FD`.
+"""What a freshly started child runs: `python -P -m clusterd.child zygote|worker FD [limited]`.
 
 The one file that imports inside functions: a zygote loads the worker's modules so that newborns
 find them there, though its room may not import them. One whose group runs a program loads the
@@ -17,7 +17,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from clusterd.config.http2 import is_spoken
-from clusterd.config.internal import ADMIN
 from clusterd.config.settings import Config
 from clusterd.core.errors import AppError, Bug, ConfigError
 from clusterd.core.exits import Exit
@@ -25,7 +24,7 @@ from clusterd.ipc.channel import Channel, Closed, close_all
 from clusterd.ipc.messages import Boot, Failed, Spawn
 from clusterd.ipc.scoreboard import Scoreboard
 from clusterd.kernel import descent, forked, privileges
-from clusterd.kernel.child import AHEAD, keep_only
+from clusterd.kernel.child import AHEAD, LIMITED, keep_only
 from clusterd.kernel.process import set_parent_death_signal
 from clusterd.zygote.image import Image
 from clusterd.zygote.main import Work, Zygote, be_born, failure, ignore_signals
@@ -40,12 +39,12 @@ def main() -> int:
     role, channel = sys.argv[1], Channel.of(int(sys.argv[2]))
     keep_only(channel.fileno())
     try:
-        return _become(role, channel)
+        return _become(role, channel, is_limited=LIMITED in sys.argv[3:])
     finally:
         channel.close()  # or Python warns of an unclosed socket where warnings are shown
 
 
-def _become(role: str, channel: Channel) -> int:
+def _become(role: str, channel: Channel, is_limited: bool) -> int:
     received = channel.receive(block=False)
     if received is None:
         ignore_signals()  # in development it may be long until somebody needs us
@@ -67,12 +66,14 @@ def _become(role: str, channel: Channel) -> int:
         descent.mark()
     is_zygote = role in ("zygote", AHEAD)
     is_bare = is_zygote and not config.command.command and config.app.preload == "never"
-    _load_what_follows(boot.group, config, bool(bundle), is_bare)
-    try:
-        privileges.apply(config.limits, holds_key=bool(bundle))
-    except ConfigError as error:
-        channel.send(Failed("limits", error.message, remedy=error.remedy))
-        return Exit.CONFIG
+    if not is_limited:
+        try:
+            privileges.apply(config.limits)
+        except ConfigError as error:
+            channel.send(Failed("limits", error.message, remedy=error.remedy))
+            return Exit.CONFIG
+    gave_up = is_limited and os.geteuid() != 0
+    privileges.hide_memory(config.limits, gave_up, holds_key=bool(bundle))
     if config.command.command:
         keep = _keep(boot.group, config, board, log_fd)
         return Zygote(
@@ -102,22 +103,6 @@ def _keyring(config: Config) -> "Keyring":
 def _never(*_: object) -> NoReturn:
     """What a bare zygote builds and forks: it holds no application, and stays small."""
     raise Bug("a bare zygote has nothing to fork from")
-
-
-def _load_what_follows(group: str, config: Config, has_certificates: bool, is_bare: bool) -> None:
-    """Load all modules of ours that this process needs later, while it may read them: the user
-    that it becomes may not be allowed into the directory that clusterd is installed in."""
-    names = ["worker.keyring"] if has_certificates else []
-    if config.command.command:
-        names += ["keeper.main", "keeper.birth", "keeper.program", "kernel.command"]
-    elif not is_bare:
-        _load_the_worker()
-        names += ["worker.birth", "zygote.fresh", "zygote.importing"]
-        names += ["worker.http2"] if is_spoken(config.http.http2) else []
-        if group == ADMIN:  # an application of ours
-            names.append(config.app.app.partition(":")[0].removeprefix("clusterd."))
-    for name in names:
-        importlib.import_module(f"clusterd.{name}")
 
 
 def _load_the_worker() -> Callable[["Birth", object], int]:

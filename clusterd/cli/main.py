@@ -33,10 +33,29 @@ def run(args: Sequence[str]) -> int:
     if args[:1] != ["run"] or "--help" in args or FAULTS in os.environ:
         return invoke(args)
     gc.disable()  # what is imported now stays for life; `master.run` turns it on again
+    if os.geteuid() == 0 and may_name_a_user(args):
+        return invoke(args)  # `cli.run` starts a zygote once it is known which user it is to be
     from clusterd.kernel.child import start_ahead
 
     with start_ahead() or contextlib.nullcontext() as ahead:
         return invoke(args, ahead)
+
+
+def may_name_a_user(args: Sequence[str]) -> bool:
+    """Return whether settings may name a user: a zygote with root's rights would be of no use.
+
+    Files are not parsed: that takes as long as is to be saved.
+    """
+    words = [word.partition("=")[0] for word in args]
+    if {"--user", "--config"} & set(words) or {"CLUSTERD_USER", "CLUSTERD_CONFIG"} & set(
+        os.environ
+    ):
+        return True
+    for name in ("clusterd.toml", "pyproject.toml"):  # as config.sources looks for them
+        with contextlib.suppress(OSError), open(name, "rb") as file:
+            if b"user" in file.read():
+                return True
+    return False
 
 
 def quick_status(args: Sequence[str]) -> int | None:

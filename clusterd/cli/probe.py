@@ -16,7 +16,7 @@ from clusterd.cli.later_imports import later_imports
 from clusterd.config.settings import Config
 from clusterd.core.errors import ClusterdError
 from clusterd.core.own_code import OwnCode
-from clusterd.kernel import privileges, resources
+from clusterd.kernel import limited, resources
 from clusterd.master import certificates
 from clusterd.worker.keyring import Keyring
 from clusterd.zygote import inventory
@@ -33,7 +33,7 @@ def main() -> None:
     with open(int(sys.argv[1]), "w") as pipe:
         told["tls"] = _tls(config)
         try:
-            privileges.apply(config.limits)
+            limited.take_on(config.limits)
         except ClusterdError as error:
             told["limits"] = {"error": error.message, "remedy": error.remedy}
         else:

@@ -19,11 +19,11 @@ from clusterd.config.place import identity
 from clusterd.config.settings import TABLE, Config
 from clusterd.core import log
 from clusterd.core.errors import ConfigError
-from clusterd.kernel import faulty, own_files, privileges
+from clusterd.kernel import faulty, limited, own_files, privileges
 from clusterd.kernel.child import Ahead
 from clusterd.kernel.real import Kernel
+from clusterd.master import children, trusted_paths
 from clusterd.master import run as master
-from clusterd.master import trusted_paths
 from clusterd.master.activation import take
 
 
@@ -62,13 +62,28 @@ def run(ahead: Ahead | None, /, ready_fd: int | None, **values: object) -> int:
         greet(groups)
     if remark := watch.remark(config):
         log.get_logger().warning(remark)
-    if ahead is not None and not any(config.app.app for config in groups.values()):
-        ahead.end()  # there is nothing to import
-        ahead = None
     kernel = faulty.wrap(Kernel())
+    ahead = zygote_ahead(ahead, groups)
     return master.run(
         groups, reread, ready_fd, kernel, descriptor, str(home), ahead, given, luggage
     )
+
+
+def zygote_ahead(ahead: Ahead | None, groups: dict[str, Config]) -> Ahead | None:
+    """Return a zygote for the first application that is imported in one, or None.
+
+    It is the one that was started already, where that has the rights that it is to have. As root
+    it was not, where a user may be named: which one is known only now.
+    """
+    apps = (one for one in groups.values() if one.app.app and one.app.preload != "never")
+    config = next(apps, None)
+    if ahead is not None and (config is None or not children.fits(ahead, config.limits)):
+        ahead.end()
+        ahead = None
+    if config is None or ahead is not None or faulty.VARIABLE in os.environ:
+        return ahead
+    limits = children.wanted_at_once(config.limits)
+    return None if limits is None else limited.start_ahead(limits, children.report)
 
 
 def open_log(path: str, groups: Mapping[str, Config]) -> int:

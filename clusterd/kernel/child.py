@@ -1,4 +1,7 @@
-"""Starting a fresh interpreter of ours, and what it inherits: one descriptor and no more."""
+"""Starting a fresh interpreter of ours, and what it inherits: one descriptor and no more.
+
+As our user: `kernel.limited` starts one that is to have less rights.
+"""
 
 import os
 import signal
@@ -6,11 +9,19 @@ import socket
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from clusterd.kernel.process import open_standard_streams
 
+if TYPE_CHECKING:
+    from clusterd.kernel.privileges import Identity, Limits
+
 MASTERS = ("NOTIFY_SOCKET", "LISTEN_", "WATCHDOG_", "FDSTORE")
+SUDO = "SUDO_"  # what sudo(8) says of the user who called it
+# How that user wanted programs to be started. From root itself (a Dockerfile, a unit) they are
+# passed on: who gave rights up gains nothing by them, and applications need them.
+LOADERS = ("PYTHON", "LD_")
+LIMITED = "limited"  # the last word of a command line: limits are taken on, rights given up
 DEFAULTS = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
 AHEAD = "ahead"  # the role of a zygote that has time before it is told what to import
 
@@ -22,6 +33,7 @@ class Ahead:
     pid: int
     sock: socket.socket
     taken: bool = False  # by the master, which answers for it from then on
+    limits: "Limits | None" = None  # that it was started with; None: it takes them on when told
 
     def __enter__(self) -> Self:
         return self
@@ -44,17 +56,31 @@ class Ahead:
             os.waitpid(self.pid, 0)
 
 
-def argv(role: str, end: socket.socket) -> list[str]:
+def argv(role: str, end: socket.socket, limits: "Limits | None" = None) -> list[str]:
     """The command line of a child that speaks through `end`.
 
-    `-P`: the current directory is no place to import from, unless `--app-dir` says so.
+    `-P`: the current directory is no place to import from, unless `--app-dir` says so. `limits`:
+    those that it is started with.
     """
-    return [sys.executable, "-P", "-m", "clusterd.child", role, str(end.fileno())]
+    words = [sys.executable, "-P", "-m", "clusterd.child", role, str(end.fileno())]
+    return words if limits is None else [*words, LIMITED]
 
 
-def environment() -> dict[str, str]:
-    """Our environment without what speaks of this very process: sd_notify(3), sd_listen_fds(3)."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(MASTERS)}
+def environment(user: "Identity | None" = None) -> dict[str, str]:
+    """Return our environment for a child, which may be another user.
+
+    What speaks of this very process stays here: sd_notify(3), sd_listen_fds(3). Another user gets
+    its own home and shell, nothing of sudo's, and where sudo started us no loader's variables.
+    """
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(MASTERS)}
+    if user is None:
+        return ours
+    kept = (SUDO, *LOADERS) if f"{SUDO}UID" in ours else (SUDO,)
+    theirs = {name: value for name, value in ours.items() if not name.startswith(kept)}
+    theirs.pop("MAIL", None)
+    return theirs | {
+        "USER": user.name, "LOGNAME": user.name, "HOME": user.home, "SHELL": user.shell,
+    }  # fmt: skip
 
 
 def start(command: Sequence[str], keep: Iterable[int], output: int = -1) -> int:

@@ -65,6 +65,7 @@ class Identity:
     name: str
     home: str
     named: bool = True
+    shell: str = "/bin/sh"
 
     @property
     def is_ours(self) -> bool:
@@ -93,7 +94,8 @@ def identity(text: str) -> Identity:
             )
         return Identity(int(user), _group(group), user, "/", named=False)
     gid = _group(group) if colon else entry.pw_gid
-    return Identity(entry.pw_uid, gid, entry.pw_name, entry.pw_dir)
+    shell = entry.pw_shell or "/bin/sh"  # passwd(5)
+    return Identity(entry.pw_uid, gid, entry.pw_name, entry.pw_dir, shell=shell)
 
 
 def _group(text: str, setting: str = "user") -> int:
@@ -135,6 +137,12 @@ def is_root(user: str) -> bool:
     return os.geteuid() == 0 and (not user or identity(user).uid == 0)
 
 
+def becomes(user: str) -> Identity | None:
+    """Return the user that workers become by this setting, or None where that is ours."""
+    wanted = identity(user) if user else None
+    return None if wanted is None or wanted.is_ours else wanted
+
+
 def check(user: str) -> None:
     """Raise ConfigError where workers could not become the user that the settings name.
 
@@ -150,11 +158,12 @@ def check(user: str) -> None:
         )
 
 
-def apply(limits: Limits, holds_key: bool = False) -> None:
+def apply(limits: Limits) -> None:
     """Take limits on and give rights up, in this process, for good. Raises ConfigError.
 
-    In this order: to raise a limit or the priority takes the rights that go with the user.
-    `holds_key`: this process and those that it forks hold the private key of a certificate.
+    In this order: to raise a limit or the priority takes the rights that go with the user. A
+    process that has become another user is not dumpable until it executes a program (prctl(2)), so
+    that the user cannot look into memory that was root's.
     """
     for name, which, size in (
         ("limit_nofile", resource.RLIMIT_NOFILE, limits.limit_nofile or LEFT),
@@ -167,10 +176,10 @@ def apply(limits: Limits, holds_key: bool = False) -> None:
         os.umask(limits.umask)
     if limits.nice:
         _try("nice", os.nice, limits.nice)
-    _give_up_rights(limits, holds_key)
+    _give_up_rights(limits)
 
 
-def _give_up_rights(limits: Limits, holds_key: bool) -> None:
+def _give_up_rights(limits: Limits) -> None:
     wanted = identity(limits.user) if limits.user else None
     was_root = os.geteuid() == 0
     is_root = (wanted.uid if wanted else os.geteuid()) == 0
@@ -185,12 +194,19 @@ def _give_up_rights(limits: Limits, holds_key: bool) -> None:
         _try("keep_capabilities", drop_capabilities)
     if has_no_new_privs:
         _try("no_new_privs", set_no_new_privs)
-    # Where no root gave up its rights, our user can read the key's file as well as our memory.
-    hides = gives_up and holds_key and limits.limit_core <= 0
+
+
+def hide_memory(limits: Limits, gave_up: bool, holds_key: bool) -> None:
+    """After `apply`, and an exec if there is one, say whether this process is dumpable.
+
+    `gave_up`: root's rights. `holds_key`: this process and those that it forks hold the private key
+    of a certificate. Where no root gave up its rights, our user can read the key's file as well.
+    """
+    hides = gave_up and holds_key and limits.limit_core <= 0
     is_dumpable = _is_on(limits.dumpable, not hides)
     # The kernel forbids dumps to a process that changes its ids (prctl(2)). /proc/<pid> belongs to
     # root then, so that there is neither a core dump nor a view of our own memory maps.
-    if gives_up or not is_dumpable:
+    if gave_up or not is_dumpable:
         set_dumpable(is_dumpable)
 
 
@@ -200,17 +216,9 @@ def _is_on(choice: str, auto: bool) -> bool:
 
 
 def become(wanted: Identity) -> None:
-    """Be another user, in all three ids, with that user's groups and nobody else's; for good.
-
-    Also where it is looked at: USER, LOGNAME and HOME. Raises OSError.
-    """
+    """Be another user, in all three ids, with that user's groups and no others. Raises OSError."""
     if wanted.is_ours:
         return
-    _change_ids(wanted)
-    os.environ.update(USER=wanted.name, LOGNAME=wanted.name, HOME=wanted.home)
-
-
-def _change_ids(wanted: Identity) -> None:
     if wanted.named:
         os.initgroups(wanted.name, wanted.gid)
     else:
@@ -226,7 +234,7 @@ def kill_group_as(user: str, leader: int) -> int:
     """
 
     def kill() -> int:
-        _change_ids(identity(user))  # and nothing more: that user must not look into our memory
+        become(identity(user))
         signal_group(leader, signal.SIGKILL)
         return 0
 

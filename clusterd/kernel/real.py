@@ -7,13 +7,15 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
-from clusterd.kernel import become, child, descent, privileges, process, schedule, threads
+from clusterd.core.errors import ConfigError
+from clusterd.kernel import become, child, descent, limited, privileges, process, schedule, threads
 from clusterd.kernel.descent import Orphan
 from clusterd.kernel.oom import Killings, killings, pressure
+from clusterd.kernel.privileges import Limits
 from clusterd.kernel.process import become_subreaper, signal_group
 from clusterd.kernel.signals import Wakeup
 
@@ -129,6 +131,21 @@ class Kernel:
         """Start a fresh process that inherits `keep`; the master goes to `directory` first."""
         os.chdir(directory)  # a symlink deploy: today's directory behind the same name
         return child.start(argv, keep)
+
+    def spawn_limited(
+        self,
+        argv: Sequence[str],
+        keep: Iterable[int],
+        directory: str,
+        limits: Limits,
+        failed: Callable[[ConfigError], object],
+    ) -> int:
+        """Start a fresh process that has limits, and is another user, before it executes anything.
+
+        `failed` is called in it where that cannot be.
+        """
+        os.chdir(directory)
+        return limited.start_limited(argv, keep, limits, failed)
 
     def try_out(self, argv: Sequence[str], keep: Iterable[int], output: int, directory: str) -> int:
         """Start what we want to become, to see whether it can; it writes to `output`."""

@@ -6,7 +6,8 @@ Elsewhere it would only cost memory, and what is installed may be upgraded under
 
 import contextlib
 
-from clusterd.kernel.child import AHEAD, Ahead, argv
+from clusterd.kernel.child import AHEAD, Ahead
+from clusterd.master import children
 from clusterd.master.cluster import Cluster
 
 
@@ -16,17 +17,16 @@ def renew(cluster: Cluster) -> None:
     wanted = any(group.config.dev.reload for group in cluster.wanted)
     if not wanted or cluster.stopping or cluster.ahead is not None:
         return
+    limits = cluster.main.config.limits
     with contextlib.suppress(OSError):  # then the reload starts its own, or says why not
         ours, theirs = cluster.kernel.pair()
         with theirs:
             try:
-                pid = cluster.kernel.spawn(
-                    argv(AHEAD, theirs), [theirs.fileno()], cluster.directory
-                )
+                pid = children.start(cluster, AHEAD, theirs, limits)
             except OSError:
                 ours.close()
                 raise
-        cluster.ahead = Ahead(pid, ours)
+        cluster.ahead = Ahead(pid, ours, limits=children.wanted_at_once(limits))
 
 
 def drop(cluster: Cluster) -> None:

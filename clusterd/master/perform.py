@@ -25,8 +25,7 @@ from clusterd.fleet.roster import Worker, Zygote, ZygotePhase
 from clusterd.ipc.channel import MasterChannel
 from clusterd.ipc.messages import Boot, Drain, Lasting, Leave, Quit
 from clusterd.ipc.messages import Spawn as SpawnOrder
-from clusterd.kernel.child import argv
-from clusterd.master import absorb, program_locks, reload, vitals
+from clusterd.master import absorb, children, program_locks, reload, vitals
 from clusterd.master.group import Group, Handles, Pipe
 
 NO_ROW = 5.0  # seconds until a worker is ordered again after there was no row for it
@@ -39,8 +38,8 @@ def perform(group: Group, action: Action) -> None:
     TABLE[type(action)](group, action)
 
 
-def _child(group: Group, role: str, end: socket.socket) -> int:
-    return group.kernel.spawn(argv(role, end), [end.fileno()], group.cluster.directory)
+def _child(group: Group, role: str, end: socket.socket, generation: int) -> int:
+    return children.start(group.cluster, role, end, group.configs[generation].limits)
 
 
 def _boot(group: Group, channel: MasterChannel, generation: int, bare: bool = False) -> None:
@@ -57,7 +56,7 @@ def start_zygote(group: Group, action: StartZygote) -> None:
     generation, now = action.generation, group.kernel.now()
     bare = generation in group.roster.unsafe or group.configs[generation].app.preload == "never"
     try:
-        pid, channel = _fresh_zygote(group, bare)
+        pid, channel = _fresh_zygote(group, generation, bare)
     except OSError as error:
         _zygote_unborn(group, generation, error)
         return
@@ -76,16 +75,16 @@ def start_zygote(group: Group, action: StartZygote) -> None:
     group.note(Kind.ZYGOTE_SPAWNED, generation=generation, pid=pid)
 
 
-def _fresh_zygote(group: Group, bare: bool) -> tuple[int, MasterChannel]:
+def _fresh_zygote(group: Group, generation: int, bare: bool) -> tuple[int, MasterChannel]:
     """Return the zygote that was started ahead, or start one. Raises OSError."""
     ahead = None if group.is_command or bare else group.cluster.ahead
-    if ahead is not None:
+    if ahead is not None and children.fits(ahead, group.configs[generation].limits):
         group.cluster.ahead = None
         ahead.taken = True
         return ahead.pid, MasterChannel(ahead.sock)
     ours, theirs = group.kernel.pair()
     try:
-        return _child(group, "zygote", theirs), MasterChannel(ours)
+        return _child(group, "zygote", theirs, generation), MasterChannel(ours)
     except OSError:
         ours.close()
         raise
@@ -190,7 +189,7 @@ def _order(
     elif zygote is None or zygote.bare:
         theirs = socket.socket(fileno=os.dup(fds[0]))
         with theirs:
-            worker.pid = _child(group, "worker", theirs)
+            worker.pid = _child(group, "worker", theirs, worker.generation)
         worker.deadline = worker.born + group.patience.startup
         _boot(group, channel, worker.generation)
         channel.send(order, fds)

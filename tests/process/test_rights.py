@@ -14,9 +14,11 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from clusterd.core.exits import Exit
 from tests.support.authority import Authority, secured
 from tests.support.rights import opening
 from tests.support.server import LIMIT, ROOT, Server, running, serving
@@ -270,26 +272,80 @@ def test_workers_of_another_user_do_not_outlive_a_killed_master(tmp_path: Path) 
 
 
 @superuser
-def test_clusterd_itself_may_lie_where_its_workers_may_not_look(tmp_path: Path) -> None:
-    """As a checkout in /root: what is needed later is loaded before rights are dropped."""
+def test_clusterd_itself_must_lie_where_its_workers_may_look(tmp_path: Path) -> None:
+    """The interpreter runs with their rights from the beginning. Said by `run` and by `check`."""
     wrapper = opening()
     if wrapper is None:
         pytest.skip("the interpreter is closed to others, and no mount namespace can open it")
-    home = tmp_path / "home"
-    shutil.copytree(ROOT / "clusterd", home / "clusterd", ignore=shutil.ignore_patterns("*.pyc"))
-    home.chmod(0o700)
+    with tempfile.TemporaryDirectory(prefix="clusterd-rights-") as folder:  # of mode 0700
+        shutil.copytree(
+            ROOT / "clusterd", Path(folder, "clusterd"), ignore=shutil.ignore_patterns("*.pyc")
+        )
+        said = f"user: nobody may not enter or read {folder}, where clusterd itself lies"
+        env: dict[str, Any] = {"PYTHONPATH": folder}
+        with running(tmp_path, "tell:app", "--user", "nobody", wrapper=wrapper, **env) as server:
+            assert server.wait() == Exit.CONFIG
+            assert said in server.log()
+        words = ("check", "tell:app", "--app-dir", str(ROOT / "tests/apps"), "--user", "nobody")
+        done = subprocess.run(
+            [*wrapper, sys.executable, "-m", "clusterd.cli.main", *words, "-b", "127.0.0.1:0"],
+            cwd=tmp_path,
+            env={**os.environ, **env, "CLUSTERD_RUNTIME_DIR": str(tmp_path)},
+            capture_output=True, text=True, timeout=LIMIT, check=False,
+        )  # fmt: skip
+        assert done.returncode == Exit.FAILED
+        assert said in done.stdout
+
+
+SITE = """
+import json, os, sys
+with open(os.environ["SITE_FILE"], "a") as file:
+    what = [os.getpid(), sys.orig_argv[4:5], os.getresuid(), os.getresgid(), os.getgroups()]
+    file.write(json.dumps([*what, dict(os.environ)]) + "\\n")
+"""
+
+
+@superuser
+@pytest.mark.parametrize("preload", ["auto", "never"])
+def test_no_interpreter_but_the_masters_ever_runs_as_root(preload: str, tmp_path: Path) -> None:
+    """Not even to import `site`, which comes before all of ours: zygotes, workers and shims."""
+    nobody, daemon = pwd.getpwnam("nobody"), pwd.getpwnam("daemon")
+    (tmp_path / "sitecustomize.py").write_text(SITE)
+    tmp_path.chmod(0o755)
     (tmp_path / "clusterd.toml").write_text(
-        '[group.clock]\ncommand = ["sleep", "1000"]\ndirectory = "/"\nready_after = 0\n'
+        'user = "nobody"\n[group.clock]\ncommand = ["sleep", "1000"]\nuser = "daemon"\n'
+        'directory = "/"\nready_after = 0\n'
     )
-    options = ("--user", "nobody", "-w", "1", "--min-ready", "0", "--admin", "127.0.0.1:0")
-    with running(tmp_path, "tell:app", *options, wrapper=wrapper, PYTHONPATH=str(home)) as server:
-        server.ready()
-        started = {event["group"] for event in server.find("readied")}
-        while started < {"web", "clock", "admin"}:
-            started.add(server.event("readied")["group"])
-        assert server.get()
-        server.ask("reload", wait=True)
-        assert server.stop() == 0
+    with tempfile.TemporaryDirectory(prefix="clusterd-rights-") as folder:
+        os.chmod(folder, 0o777)
+        file = Path(folder, "site")
+        file.touch()
+        file.chmod(0o666)
+        wrapper = opening(tmp_path)
+        if wrapper is None:
+            pytest.skip("the interpreter is closed to others, and nothing can open it")
+        env: dict[str, Any] = {
+            "PYTHONPATH": f"{ROOT}:{tmp_path}", "SITE_FILE": str(file), "MAIL": "/root/mail",
+            "SHOP_KEY": "tea", "SUDO_COMMAND": "secret",
+        }  # fmt: skip
+        words = ("-w", "1", "--min-ready", "0", "--preload", preload)
+        with running(tmp_path, "tell:app", *words, wrapper=wrapper, **env) as server:
+            server.ready()
+            started = {event["group"] for event in server.find("readied")}
+            while started < {"web", "clock"}:
+                started.add(server.event("readied")["group"])
+            seen = [json.loads(line) for line in file.read_text().splitlines()]
+            assert server.stop() == 0
+    theirs = [one for one in seen if one[0] != server.pid]
+    assert len(theirs) == (3 if preload == "never" else 2)
+    assert {tuple(one[2]) for one in theirs} == {(nobody.pw_uid,) * 3, (daemon.pw_uid,) * 3}
+    for _, _, uids, gids, groups, environ in theirs:
+        who = nobody if uids[0] == nobody.pw_uid else daemon
+        assert gids == [who.pw_gid] * 3
+        assert set(groups) == {who.pw_gid}
+        assert environ["HOME"] == who.pw_dir
+        assert environ["SHOP_KEY"] == "tea"
+        assert not {"MAIL", "SUDO_COMMAND"} & set(environ)
 
 
 @superuser

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
 
+from clusterd.core.errors import ConfigError
+from clusterd.core.exits import Exit
 from clusterd.ipc.channel import Channel, Closed, close_all
 from clusterd.ipc.messages import (
     Boot,
@@ -38,6 +40,7 @@ from clusterd.kernel.child import AHEAD
 from clusterd.kernel.descent import Orphan
 from clusterd.kernel.memory import stored
 from clusterd.kernel.oom import Killings
+from clusterd.kernel.privileges import Limits
 from clusterd.kernel.real import Death, Halt, Kernel, Source
 
 
@@ -120,6 +123,8 @@ class FakeKernel(Kernel):
         self.oom = Killings(3, 1, ours=True)
         self.short_of_memory = ""
         self.spawned: list[str] = []
+        self.limited: dict[int, Limits] = {}  # those that were started with limits, by pid
+        self.closed_to_user: ConfigError | None = None  # why none of those can begin
         self.spawn_errors: list[OSError] = []
         self.trial = Tried()
         self.trials: dict[int, int] = {}  # pid → where it writes
@@ -160,11 +165,26 @@ class FakeKernel(Kernel):
         if self.spawn_errors:
             raise self.spawn_errors.pop(0)
         (fd,) = keep
-        pid, role = next(self.pids), argv[-2]
+        pid, role = next(self.pids), argv[4]
         self.spawned.append(role)
         channel = Channel(socket.socket(fileno=os.dup(fd)))
         role = "zygote" if role == AHEAD else role  # which it will be
         self.children[pid] = Child(pid, channel, Behaviour(), role)
+        return pid
+
+    def spawn_limited(
+        self,
+        argv: Sequence[str],
+        keep: Iterable[int],
+        directory: str,
+        limits: Limits,
+        failed: Callable[[ConfigError], object],
+    ) -> int:
+        pid = self.spawn(argv, keep, directory)
+        self.limited[pid] = limits
+        if self.closed_to_user:
+            failed(self.closed_to_user)
+            self.end(self.children[pid], Exit.CONFIG)
         return pid
 
     def try_out(self, argv: Sequence[str], keep: Iterable[int], output: int, directory: str) -> int:

@@ -13,7 +13,7 @@ import pytest
 from clusterd import __version__
 from clusterd.cli import here
 from clusterd.cli.commands import COMMANDS
-from clusterd.cli.main import run
+from clusterd.cli.main import may_name_a_user, run
 from clusterd.config.settings import TABLE
 from clusterd.core.events import Event
 from clusterd.core.events import Kind as EventKind
@@ -347,3 +347,32 @@ def test_the_directory_is_the_one_the_shell_names(
     assert here.directory() == place / "current"
     monkeypatch.setenv("PWD", "/somewhere/else")
     assert here.directory() == (place / "releases").resolve()
+
+
+@pytest.mark.parametrize(
+    ("args", "variable", "file", "may"),
+    [
+        ([], "", "", False),
+        (["--user", "www-data"], "", "", True),
+        (["--user=www-data"], "", "", True),
+        (["--config", "other.toml"], "", "", True),
+        ([], "CLUSTERD_USER", "", True),
+        ([], "CLUSTERD_CONFIG", "", True),
+        ([], "", "[group.a]\nuser = 'a'\n", True),
+        (["--workers", "2"], "", "workers = 2\n", False),
+    ],
+)
+def test_no_zygote_is_started_as_root_where_a_user_may_be_named(
+    args: list[str],
+    variable: str,
+    file: str,
+    may: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if variable:
+        monkeypatch.setenv(variable, "x")
+    if file:
+        (tmp_path / "clusterd.toml").write_text(file)
+    assert may_name_a_user(["run", "shop:app", *args]) is may

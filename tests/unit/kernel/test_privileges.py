@@ -25,11 +25,11 @@ TELL = """
 import ctypes, json, os, resource, sys
 from clusterd.config.running import LimitSettings
 from clusterd.core.errors import ConfigError
-from clusterd.kernel import privileges
+from clusterd.kernel import limited
 given = json.loads(sys.argv[1])
 holds_key = given.pop("holds_key", False)
 try:
-    privileges.apply(LimitSettings(**given), holds_key)
+    limited.take_on(LimitSettings(**given), holds_key)
 except ConfigError as error:
     sys.exit(str(error))
 status = dict(line.split(":", 1) for line in open("/proc/self/status"))
@@ -39,7 +39,7 @@ print(json.dumps({
     "nofile": resource.getrlimit(resource.RLIMIT_NOFILE),
     "core": resource.getrlimit(resource.RLIMIT_CORE),
     "as": resource.getrlimit(resource.RLIMIT_AS),
-    "environ": {key: os.environ.get(key) for key in ("USER", "LOGNAME", "HOME")},
+    "environ": {key: os.environ.get(key) for key in ("USER", "LOGNAME", "HOME", "SHELL")},
     "owner": os.stat("/proc/self/maps").st_uid,
     "dumpable": ctypes.CDLL(None).prctl(3, 0, 0, 0, 0),  # PR_GET_DUMPABLE
 }))
@@ -118,7 +118,8 @@ def test_the_user_is_given_up_in_all_ids_groups_and_capabilities() -> None:
     assert sets(found, *ALL, "Bnd") == [0] * 5
     assert status["NoNewPrivs"] == ["1"]
     assert found["nice"] == os.nice(0) - 1  # taken while it still could
-    assert found["environ"] == {"USER": "nobody", "LOGNAME": "nobody", "HOME": nobody.pw_dir}
+    names = {"USER": "nobody", "LOGNAME": "nobody"}
+    assert found["environ"] == {**names, "HOME": nobody.pw_dir, "SHELL": nobody.pw_shell}
     assert found["owner"] == nobody.pw_uid  # the process is dumpable again
 
 
@@ -179,8 +180,8 @@ def test_memory_with_a_key_is_nobody_elses(limits: dict[str, Any], dumpable: int
 LIBRARY = """
 import _thread
 from clusterd.config.running import LimitSettings
-from clusterd.kernel import privileges, resources
-privileges.apply(LimitSettings(user="nobody", dumpable="off"))
+from clusterd.kernel import limited, resources
+limited.take_on(LimitSettings(user="nobody", dumpable="off"))
 gate = _thread.allocate_lock()
 gate.acquire()
 _thread.start_new_thread(gate.acquire, ())
@@ -222,7 +223,7 @@ def test_root_that_is_meant_stays_as_it_is() -> None:
 
 def test_identities_are_names_or_numbers() -> None:
     entry = pwd.getpwnam("nobody")
-    nobody = Identity(entry.pw_uid, entry.pw_gid, "nobody", entry.pw_dir)
+    nobody = Identity(entry.pw_uid, entry.pw_gid, "nobody", entry.pw_dir, shell=entry.pw_shell)
     assert identity("nobody") == identity(str(entry.pw_uid)) == nobody
     assert identity("nobody:0").gid == 0
     assert identity("nobody:root").gid == 0
