@@ -1,12 +1,11 @@
 """The rooms keep to their walls, files and functions to their size, and tests to their manners."""
 
 import ast
+import functools
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "clusterd"
@@ -54,6 +53,7 @@ def named(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
+@functools.cache
 def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(), named(path))
 
@@ -77,19 +77,39 @@ def functions(module: ast.AST) -> Iterator[Function]:
     return (node for node in ast.walk(module) if isinstance(node, Function))
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=named)
-def test_a_file_imports_only_what_its_room_may(path: Path) -> None:
+def calls(path: Path) -> Iterator[ast.Call]:
+    return (node for node in ast.walk(tree(path)) if isinstance(node, ast.Call))
+
+
+def called(call: ast.Call) -> str:
+    """Return the last name of what is called: `c` of `a.b.c()`."""
+    return ast.unparse(call.func).split(".")[-1]
+
+
+def arguments(call: ast.Call) -> list[str]:
+    return [ast.unparse(argument) for argument in call.args]
+
+
+def test_files_import_only_what_their_room_may() -> None:
     """DESIGN: the import table. Relative imports would hide the room, so there are none."""
-    own = room(path)
+    wrong = []
+    for path in SOURCES:
+        own = room(path)
+        for line, name in imports(tree(path)):
+            if name.startswith("."):
+                wrong.append(f"{named(path)}:{line} imports relatively: {name}")
+            elif not may_import(own, name):
+                wrong.append(f"{named(path)}:{line}: {own} may not import {name}")
+    assert not wrong, "\n".join(wrong)
+
+
+def may_import(own: str, name: str) -> bool:
+    """Whether a file of a room may import a module, ours or another's."""
+    parts = name.split(".")
+    if parts[0] != "clusterd" or parts[1:2] in ([], ["__version__"]) or own in ANYTHING:
+        return True
     allowed = MAY_IMPORT.get(own, set())
-    for line, name in imports(tree(path)):
-        assert not name.startswith("."), f"{named(path)}:{line} imports relatively: {name}"
-        parts = name.split(".")
-        if parts[0] != "clusterd" or parts[1:2] in ([], ["__version__"]) or own in ANYTHING:
-            continue
-        target = parts[1]
-        fine = target == own or target in allowed or ".".join(parts[1:3]) in allowed
-        assert fine, f"{named(path)}:{line}: {own} may not import {name}"
+    return parts[1] == own or parts[1] in allowed or ".".join(parts[1:3]) in allowed
 
 
 def test_every_room_is_in_the_table_and_states_its_rule() -> None:
@@ -102,68 +122,90 @@ def test_every_room_is_in_the_table_and_states_its_rule() -> None:
             assert len(module.body) == 1, f"{path.name}/__init__.py does more than that"
 
 
-@pytest.mark.parametrize("path", [path for path in SOURCES if room(path) in PURE], ids=named)
-def test_a_pure_room_has_no_clock_no_sockets_and_no_loop(path: Path) -> None:
-    found = {name.split(".")[0] for _, name in imports(tree(path))} & IMPURE
-    assert not found, f"{named(path)} imports {sorted(found)}"
+def test_a_pure_room_has_no_clock_no_sockets_and_no_loop() -> None:
+    wrong = [
+        f"{named(path)}:{line} imports {name}"
+        for path in SOURCES
+        if room(path) in PURE
+        for line, name in imports(tree(path))
+        if name.split(".")[0] in IMPURE
+    ]
+    assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize(
-    "path", [path for path in SOURCES if room(path) not in ANYTHING], ids=named
-)
-def test_no_import_inside_a_function(path: Path) -> None:
+def test_no_import_inside_a_function() -> None:
     """Only the entry file and the cli choose at run time what to import."""
-    for function in functions(tree(path)):
-        found = [name for _, name in imports(function)]
-        assert not found, f"{named(path)}: {function.name} imports {found}"
+    wrong = [
+        f"{named(path)}:{line}: {function.name} imports {name}"
+        for path in SOURCES
+        if room(path) not in ANYTHING
+        for function in functions(tree(path))
+        for line, name in imports(function)
+    ]
+    assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("path", [*SOURCES, *TESTS, *BENCHMARKS], ids=named)
-def test_files_and_functions_fit_on_a_few_screens(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= LINES_OF_FILE
-    for function in functions(tree(path)):
-        assert function.end_lineno is not None
-        first = function.body[0]
-        documented = ast.get_docstring(function, clean=False) is not None
-        start = (first.end_lineno or first.lineno) if documented else function.lineno
-        length = function.end_lineno - start + 1
-        assert length <= LINES_OF_FUNCTION, f"{named(path)}: {function.name} has {length} lines"
+def test_files_and_functions_fit_on_a_few_screens() -> None:
+    wrong = []
+    for path in [*SOURCES, *TESTS, *BENCHMARKS]:
+        lines = len(path.read_text().splitlines())
+        if lines > LINES_OF_FILE:
+            wrong.append(f"{named(path)} has {lines} lines")
+        for function in functions(tree(path)):
+            length = length_of(function)
+            if length > LINES_OF_FUNCTION:
+                place = f"{named(path)}:{function.lineno}"
+                wrong.append(f"{place}: {function.name} has {length} lines")
+    assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=named)
-def test_loggers_of_ours_are_out_of_reach_of_logging_configuration(path: Path) -> None:
+def length_of(function: Function) -> int:
+    """Return the lines of a function without its docstring."""
+    assert function.end_lineno is not None
+    first = function.body[0]
+    documented = ast.get_docstring(function, clean=False) is not None
+    start = (first.end_lineno or first.lineno) if documented else function.lineno
+    return function.end_lineno - start + 1
+
+
+def test_loggers_of_ours_are_out_of_reach_of_logging_configuration() -> None:
     """`logging.getLogger` is for other libraries' loggers: an application can disable those."""
-    for node in ast.walk(tree(path)):
-        if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == "getLogger":
-            foreign = [ast.unparse(arg) for arg in node.args] == ["'hpack'"]
-            made = named(path) == "clusterd/core/log.py"
-            assert foreign or made, f"{named(path)}:{node.lineno}: use core.log.get_logger"
+    wrong = [
+        f"{named(path)}:{call.lineno}: use core.log.get_logger"
+        for path in SOURCES
+        if named(path) != "clusterd/core/log.py"
+        for call in calls(path)
+        if called(call) == "getLogger" and arguments(call) != ["'hpack'"]
+    ]
+    assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=named)
-def test_every_file_says_what_it_is_for(path: Path) -> None:
-    assert ast.get_docstring(tree(path))
+def test_every_file_says_what_it_is_for() -> None:
+    wrong = [named(path) for path in SOURCES if not ast.get_docstring(tree(path))]
+    assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("path", TESTS, ids=named)
-def test_tests_do_not_sleep(path: Path) -> None:
+def test_tests_do_not_sleep() -> None:
     """They wait for what they wait for. `asyncio.sleep(0)` lets the loop turn, and is no wait."""
-    for node in ast.walk(tree(path)):
-        if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == "sleep":
-            turn = [ast.unparse(arg) for arg in node.args] == ["0"]
-            assert turn, f"{named(path)}:{node.lineno} sleeps: {ast.unparse(node)}"
+    wrong = [
+        f"{named(path)}:{call.lineno} sleeps: {ast.unparse(call)}"
+        for path in TESTS
+        for call in calls(path)
+        if called(call) == "sleep" and arguments(call) != ["0"]
+    ]
+    assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("path", TESTS, ids=named)
-def test_tests_do_not_patch_the_operating_system(path: Path) -> None:
+def test_tests_do_not_patch_the_operating_system() -> None:
     """Seams are for that: a fake kernel, a clock that is an argument."""
-    roots = ("os", "time", "signal")
-    for node in ast.walk(tree(path)):
-        if not isinstance(node, ast.Call) or not node.args:
-            continue
-        if ast.unparse(node.func).split(".")[-1] in {"setattr", "patch", "object", "delattr"}:
-            target = ast.unparse(node.args[0]).strip("'\"").split(".")[0]
-            assert target not in roots, f"{named(path)}:{node.lineno} patches {target}"
+    wrong = []
+    for path in TESTS:
+        for call in calls(path):
+            if call.args and called(call) in {"setattr", "patch", "object", "delattr"}:
+                target = ast.unparse(call.args[0]).strip("'\"").split(".")[0]
+                if target in ("os", "time", "signal"):
+                    wrong.append(f"{named(path)}:{call.lineno} patches {target}")
+    assert not wrong, "\n".join(wrong)
 
 
 def test_the_master_imports_neither_a_loop_nor_psutil_nor_an_engine() -> None:
