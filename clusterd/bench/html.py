@@ -16,7 +16,7 @@ from clusterd.bench.load import Request
 from clusterd.bench.results import Report, Turn
 from clusterd.bench.rows import Cell, Row, everything, table
 from clusterd.bench.verdict import verdict
-from clusterd.core.log import clean
+from clusterd.core.terminal import clean
 
 # Nothing is fetched, from anywhere, whatever a page was made to contain.
 POLICY = (

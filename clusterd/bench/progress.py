@@ -15,7 +15,7 @@ from clusterd.bench.interval import INTERVAL
 from clusterd.bench.load import Load
 from clusterd.bench.results import Moment, Turn
 from clusterd.bench.rows import told
-from clusterd.core.log import clean
+from clusterd.core.terminal import clean
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 TREND = 16  # intervals that are drawn

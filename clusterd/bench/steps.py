@@ -6,7 +6,7 @@ from clusterd.bench import amounts
 from clusterd.bench.figures import Figures, figures
 from clusterd.bench.results import Report
 from clusterd.bench.rows import told
-from clusterd.core.log import clean
+from clusterd.core.terminal import clean
 
 HEAD = ("side", "answers", "p50", "p99", "failed")
 LEFT = 1  # the column that is not a number

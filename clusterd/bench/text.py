@@ -9,7 +9,7 @@ from clusterd.bench.results import Report
 from clusterd.bench.rows import OF_MACHINE, Cell, Table, everything
 from clusterd.bench.rows import table as rows
 from clusterd.bench.verdict import verdict
-from clusterd.core.log import clean
+from clusterd.core.terminal import clean
 
 Ink = Callable[[str, str], str]
 WIDTH = 100

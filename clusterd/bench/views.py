@@ -11,7 +11,7 @@ from clusterd.bench import figures
 from clusterd.bench.figures import BEYOND, Figures, Percentile, lost, percentile
 from clusterd.bench.histogram import Histogram
 from clusterd.bench.results import Report, Side, Turn
-from clusterd.core.log import clean
+from clusterd.core.terminal import clean
 
 LONGEST = 26  # characters of a side's name in a picture
 

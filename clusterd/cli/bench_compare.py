@@ -6,7 +6,7 @@ import click
 
 from clusterd.bench import compare as comparing
 from clusterd.bench import store
-from clusterd.core.log import clean
+from clusterd.core.terminal import clean
 
 
 def compare(before: str, after: str) -> bool:

@@ -22,7 +22,7 @@ from clusterd.bench.text import table
 from clusterd.cli.bench_plan import Asked
 from clusterd.core.errors import ClusterdError
 from clusterd.core.exits import Exit
-from clusterd.core.log import clean
+from clusterd.core.terminal import clean
 from clusterd.core.units import show_bytes
 
 WIDTH = 100  # columns where no terminal tells

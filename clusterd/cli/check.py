@@ -9,7 +9,7 @@ from clusterd.cli.facts import gather
 from clusterd.cli.here import directory
 from clusterd.cli.options import Grouped, every_setting
 from clusterd.core.exits import Exit
-from clusterd.core.log import clean
+from clusterd.core.terminal import clean
 
 COLOURS = {OK: "green", WARN: "yellow", FAIL: "red"}
 NAMES = 12  # columns of the check's name

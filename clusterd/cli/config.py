@@ -10,6 +10,7 @@ from clusterd.cli.options import Grouped, every_setting
 from clusterd.config.convert import show
 from clusterd.config.resolve import load
 from clusterd.config.settings import SECTIONS, TABLE, Config, title
+from clusterd.core.terminal import clean_lines
 
 
 @click.command(cls=Grouped)
@@ -22,7 +23,7 @@ def config(as_json: bool, **values: object) -> None:
     CLUSTERD_* and WEB_CONCURRENCY, then file, then default.
     """
     decided = load(values, os.environ, directory())
-    click.echo(as_object(decided) if as_json else as_table(decided))
+    click.echo(as_object(decided) if as_json else clean_lines(as_table(decided)))
 
 
 def _rows(decided: Config) -> list[tuple[str, str, object, str]]:

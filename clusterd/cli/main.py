@@ -107,8 +107,9 @@ def enough() -> int:
 
 def complain(text: str) -> None:
     """One line a failure on standard error, a second one for the remedy."""
-    first, *rest = text.splitlines() or [""]
-    print(f"clusterd: {first}", *rest, sep="\n", file=sys.stderr)
+    from clusterd.core.terminal import clean_lines  # it may quote the application
+
+    print(f"clusterd: {clean_lines(text.rstrip())}", file=sys.stderr)
 
 
 def _usage(error: "click.ClickException") -> str:

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from clusterd.cli.feed import Feed, News
-from clusterd.core.log import clean
 from clusterd.core.stacks import fold
+from clusterd.core.terminal import clean
 from clusterd.observe.keys import View, press
 from clusterd.observe.rates import WINDOW
 from clusterd.observe.top import Line, Page, Style, draw, rows
@@ -138,7 +138,8 @@ def _paint(window: "curses.window", lines: Sequence[Line], looks: Looks) -> None
     for y, line in enumerate(lines):
         x = 0
         for span in line:
+            text = clean(span.text)
             with contextlib.suppress(curses.error):  # the last cell of the last line is refused
-                window.addstr(y, x, clean(span.text), looks.get(span.style, 0))
-            x += len(span.text)
+                window.addstr(y, x, text, looks.get(span.style, 0))
+            x += len(text)
     window.refresh()

@@ -10,6 +10,7 @@ from clusterd.cli.here import client
 from clusterd.cli.options import which_cluster
 from clusterd.config.kinds import MAIN
 from clusterd.core.errors import ConfigError
+from clusterd.core.terminal import clean
 
 
 @click.command()
@@ -64,7 +65,7 @@ def reload(wait: bool, certs: bool, group: str | None, **values: Any) -> None:
     """
     if certs:
         reply = client(values).ask("certificates", **meant(group))
-        names = ", ".join(reply["names"]) or "no names"
+        names = clean(", ".join(reply["names"])) or "no names"
         click.echo(f"new connections get the certificates for {names}, until {reply['expires']}")
     else:
         _roll("reload", wait, values, meant(group))
@@ -98,9 +99,9 @@ def _roll(name: str, wait: bool, values: dict[str, Any], whose: dict[str, str]) 
         else:
             click.echo(f"{name} to generation {generation}{of} has begun; see 'clusterd status'")
     for group, why in reply.get("no_rollback", {}).items():
-        click.echo(f"no rollback of {group} will be possible: {why}")
+        click.echo(f"no rollback of {group} will be possible: {clean(why)}")
     for group, why in reply.get("left", {}).items():
-        click.echo(f"{group} is not rolled back: {why}")
+        click.echo(f"{group} is not rolled back: {clean(why)}")
 
 
 @click.command(context_settings={"ignore_unknown_options": True})

@@ -10,6 +10,7 @@ from clusterd.cli.memory import measure
 from clusterd.cli.options import which_cluster
 from clusterd.cli.steer import group_option, meant
 from clusterd.core.stacks import NO_STACKS, fold
+from clusterd.core.terminal import clean_lines
 from clusterd.kernel.unwind import stacks_from_outside
 from clusterd.observe.line import event_line
 from clusterd.observe.memory import as_object, memory_table
@@ -75,4 +76,5 @@ def dump(as_json: bool, everything: bool, group: str | None, **values: Any) -> N
     for one in reply.get("dumps", ()):
         click.echo(f"worker={one.get('slot')} gen={one.get('generation')} pid={one.get('pid')}")
         text = str(one.get("text", "")).rstrip()
-        click.echo((text if everything else "\n".join(fold(text, "--all shows them"))) + "\n")
+        shown = text if everything else "\n".join(fold(text, "--all shows them"))
+        click.echo(clean_lines(shown) + "\n")

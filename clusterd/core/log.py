@@ -17,10 +17,10 @@ import stat
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from clusterd.core.terminal import clean
+
 LOGGER = "clusterd"
 COLOURS = {logging.WARNING: ("\x1b[33m", "\x1b[0m"), logging.ERROR: ("\x1b[31m", "\x1b[0m")}
-# What a peer or an app put into a message must neither forge a line nor drive a terminal.
-ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
 PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.:/,@+%")
 # `logging.addLevelName` renames levels for the whole process, often to add colours.
 LEVELS = {10: "DEBUG", 20: "INFO", 30: "WARNING", 40: "ERROR", 50: "CRITICAL"}
@@ -100,11 +100,6 @@ def fields(**named: Any) -> dict[str, Any]:
 def block(text: str, **named: Any) -> dict[str, Any]:
     """The `extra=` of a logging call: lines that go below the sentence, as a traceback does."""
     return {"block": text, "fields": named}
-
-
-def clean(text: str) -> str:
-    """The text on one line, harmless to a terminal."""
-    return text.translate(ESCAPES)
 
 
 def show(value: Any) -> str:

@@ -13,6 +13,7 @@ from clusterd.core import log
 from clusterd.core.errors import AppError
 from clusterd.core.exits import Exit
 from clusterd.core.log import get_logger
+from clusterd.core.terminal import clean
 from clusterd.ipc.channel import Closed, close_all
 from clusterd.ipc.messages import (
     Drain,
@@ -237,7 +238,7 @@ class Keeper:
         assert self.notify is not None
         for said in self.notify.receive():
             if "STATUS" in said:
-                self.said = log.clean(said["STATUS"])[:200]
+                self.said = clean(said["STATUS"])[:200]
                 self._title()
             if said.get("READY") == "1":
                 self._ready()

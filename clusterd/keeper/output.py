@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from clusterd.core import log
+from clusterd.core.terminal import clean
 from clusterd.keeper.turns import Turns
 
 PIECE = 16 * 1024  # bytes read at once, and of the longest line: a longer one comes in pieces
@@ -228,7 +229,7 @@ class Output:
 
     def _say(self, stream: str, line: bytes) -> None:
         text = line.decode("utf-8", "backslashreplace").rstrip("\r")
-        self.last.append(log.clean(text)[:REMEMBERED_SIZE])
+        self.last.append(clean(text)[:REMEMBERED_SIZE])
         self.outlet.put(self.form(stream, text))
         self.heard(text)
 
@@ -275,6 +276,6 @@ def clean_but_colour(text: str) -> str:
     text = text.expandtabs()
     kept = COLOUR.findall(text)
     if not kept:
-        return log.clean(text)
-    parts = [log.clean(part) for part in COLOUR.split(text)]
+        return clean(text)
+    parts = [clean(part) for part in COLOUR.split(text)]
     return "".join(a + b for a, b in zip(parts, [*kept, "\x1b[0m"], strict=True))

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from clusterd.core.log import clean
+from clusterd.core.terminal import clean
 from clusterd.kernel.command import descendants
 
 MOST = 100  # processes

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from clusterd.core.log import clean
+from clusterd.core.terminal import clean
 from clusterd.kernel.peers import peer_of
 
 _LISTEN = "0A"  # the state of a listening socket in /proc/net/tcp, proc(5)

@@ -7,7 +7,7 @@ from clusterd.config import internal
 from clusterd.config.settings import TABLE, Config
 from clusterd.core.errors import ClusterdError, ConfigError
 from clusterd.core.events import Kind
-from clusterd.core.log import clean
+from clusterd.core.terminal import clean
 from clusterd.fleet.backoff import Backoff
 from clusterd.fleet.goal import Goal, Mode
 from clusterd.fleet.rollout import Verdict, after, judge

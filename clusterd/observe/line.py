@@ -4,6 +4,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from clusterd.core.terminal import clean_lines
+
 SHORT = {"worker": "slot", "gen": "generation", "pid": "pid"}  # identity, as in the log
 PLAIN = frozenset({"n", "time", "kind", "group", *SHORT.values()})
 
@@ -23,7 +25,7 @@ def event_line(event: Mapping[str, Any]) -> str:
             below += ["    " + line for line in value.rstrip().splitlines()]
         else:
             words.append(f"{key}={_quoted(value)}")
-    return "\n".join([" ".join(words), *below])
+    return clean_lines("\n".join([" ".join(words), *below]))
 
 
 def _quoted(value: Any) -> str:

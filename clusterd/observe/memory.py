@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from clusterd.core.terminal import clean_lines
 from clusterd.core.units import show_bytes
 from clusterd.observe.snapshot import MAIN, Snapshot
 
@@ -57,7 +58,7 @@ def memory_table(found: Sequence[Process]) -> str:
         lines.append(_line(one.name, str(one.pid or ""), *cells))
     total = _sum(found)
     lines.append(_line("all", "", show_bytes(total["uss"]), show_bytes(total["pss"]), ""))
-    return "\n".join([*lines, *_unread(found), "", *EXPLAINED])
+    return clean_lines("\n".join([*lines, *_unread(found), "", *EXPLAINED]))
 
 
 def _sum(found: Iterable[Process]) -> Mapping[str, int]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
+from clusterd.core.terminal import clean_lines
 from clusterd.core.units import show_count, show_seconds
 from clusterd.observe.snapshot import GroupView, Snapshot, WorkerView
 
@@ -34,7 +35,7 @@ def table(shot: Snapshot) -> str:
         lines += [*_details(shot), *growth, "", *_rows(shot.workers, kind)]
     if shot.totals and (not shot.groups or any(g.kind == "app" for g in shot.groups)):
         lines += ["", served(shot.totals)]
-    return "\n".join(lines)
+    return clean_lines("\n".join(lines))
 
 
 def _rows(workers: Iterable[WorkerView], kind: str) -> list[str]:

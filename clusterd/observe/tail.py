@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from clusterd.core.events import Kind
-from clusterd.core.log import clean
+from clusterd.core.terminal import clean
 
 MOST = 8  # lines
 WIDTH = 200  # characters of a line

@@ -4,6 +4,7 @@ import enum
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from clusterd.core.terminal import clean_lines
 from clusterd.core.units import show_count, show_seconds
 from clusterd.observe import rates
 from clusterd.observe.keys import HELP, View, chosen
@@ -142,7 +143,7 @@ def plain(page: Page, width: int) -> str:
     made = rows(page, View())
     lines += _table(made, View(), width, len(made) + 2, len(shot.groups) > 1)
     texts = ["".join(span.text for span in line)[:width].rstrip() for line in lines]
-    return "\n".join(texts)
+    return clean_lines("\n".join(texts))
 
 
 def _head(page: Page, shot: Snapshot) -> list[Line]:

@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from clusterd.core.log import clean
 from clusterd.core.stacks import fold
+from clusterd.core.terminal import clean
 from clusterd.core.units import show_seconds
 from clusterd.observe import causes
 from clusterd.observe.causes import Reading
