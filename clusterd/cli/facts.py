@@ -193,8 +193,13 @@ def _writable(
     """What others than root may change that a start as root would rely on."""
     settings = trusted_paths.faults_of_settings(groups, values, os.environ, home)
     code = trusted_paths.faults_of_code(groups, os.environ)
-    both = ((trusted_paths.SETTINGS, settings), (trusted_paths.CODE, code))
-    return tuple(trusted_paths.described(what, found) for what, found in both if found)
+    files = trusted_paths.faults_of_files(groups, os.environ)
+    all_found = (
+        (trusted_paths.SETTINGS, settings),
+        (trusted_paths.CODE, code),
+        (trusted_paths.FILES, files),
+    )
+    return tuple(trusted_paths.described(what, found) for what, found in all_found if found)
 
 
 def _log(groups: Mapping[str, Config]) -> str:

@@ -56,6 +56,7 @@ def run(ahead: Ahead | None, /, ready_fd: int | None, **values: object) -> int:
     groups = reread()
     config = next(iter(groups.values()))  # what is said below is for all groups
     trusted_paths.refuse_code(groups, os.environ)
+    trusted_paths.refuse_files(groups, os.environ)
     descriptor = open_log(config.log.log_file, groups)
     log.set_up(descriptor, config.log.log_format, config.log.log_level, identity(config.place))
     if os.isatty(2):

@@ -1,5 +1,6 @@
 """What signals and commands have in common: each changes the goal, and nothing else."""
 
+import os
 import signal
 from dataclasses import replace
 from math import inf
@@ -16,7 +17,7 @@ from clusterd.fleet.lifecycle import Phase
 from clusterd.ipc.messages import Dump as DumpOrder
 from clusterd.ipc.messages import Quit, Reopen
 from clusterd.kernel import own_files, privileges
-from clusterd.master import reload, sequence, vitals
+from clusterd.master import reload, sequence, trusted_paths, vitals
 from clusterd.master.cluster import Cluster
 from clusterd.master.ending import stop_group
 from clusterd.master.group import Dump, Group
@@ -192,13 +193,12 @@ def reopen(cluster: Cluster) -> None:
     """Open the log file anew (it was rotated) and pass it on. Raises ConfigError."""
     path = cluster.config.log.log_file
     if path and own_files.descriptor_of(path) is None:
-        users = (group.config.limits.user for group in cluster.groups.values())
         try:
-            fd = own_files.open_log(path, privileges.users(users))
-        except OSError as error:
-            reason = f"{path} cannot be opened: {error.strerror}"
+            fd = _opened_anew(cluster, path)
+        except ConfigError as error:
+            reason = error.message
             cluster.note(Kind.TROUBLE, reason=reason, next="the old file is written to")
-            raise ConfigError(reason) from error
+            raise
         cluster.use_log(fd)
         for group in cluster.groups.values():
             for handles in group.handles.values():
@@ -207,3 +207,15 @@ def reopen(cluster: Cluster) -> None:
             for channel in group.zygote_channels.values():
                 channel.send(Reopen(), [fd])
     cluster.note(Kind.REOPENED, path=path)
+
+
+def _opened_anew(cluster: Cluster, path: str) -> int:
+    """Return a descriptor of the log file that is there now. Raises ConfigError."""
+    groups = {group.name: group.config for group in cluster.groups.values()}
+    trusted_paths.refuse_files(groups, os.environ)
+    try:
+        return own_files.open_log(
+            path, privileges.users(one.limits.user for one in groups.values())
+        )
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be opened: {error.strerror}") from error

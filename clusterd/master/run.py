@@ -216,6 +216,7 @@ def warn_of_paths(cluster: Cluster) -> None:
     home = Path(cluster.directory)
     found = trusted_paths.faults_of_settings(configs, cluster.given, os.environ, home)
     found += trusted_paths.faults_of_code(configs, os.environ)
+    found += trusted_paths.faults_of_files(configs, os.environ)
     reason = "--insecure-paths: nothing is refused that others may change and root relies on"
     named = {"found": str(found[0]), "next": remedy(found)} if found else {}
     cluster.note(Kind.INSECURE_PATHS, reason=reason, **named)

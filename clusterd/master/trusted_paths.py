@@ -4,6 +4,7 @@ Only where workers have less rights than the master: else there is nothing that 
 """
 
 import os
+import stat
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -12,11 +13,13 @@ from typing import Any
 from clusterd.config.settings import Config
 from clusterd.config.sources import find_file
 from clusterd.core.errors import ConfigError
-from clusterd.core.write_access import Fault, remedy
+from clusterd.core.write_access import Fault, Writer, remedy
+from clusterd.kernel import own_files
 from clusterd.kernel.paths import Looker, trust
 
 SETTINGS = "root reads settings"
 CODE = "root runs Python code"
+FILES = "root writes the log and the pid file"
 INSECURE = "or start with --insecure-paths, where all users of this machine may become root"
 
 
@@ -36,6 +39,24 @@ def faults_of_code(groups: Mapping[str, Config], environ: Mapping[str, str]) -> 
     """Return what others than root may write to on the way to the code that the master runs."""
     looker = _looker(groups, environ)
     return [] if looker is None else looker.faults(code())
+
+
+def faults_of_files(groups: Mapping[str, Config], environ: Mapping[str, str]) -> list[Fault]:
+    """Return what others than root may write to on the way to the log and the pid file.
+
+    The files are judged when they are opened, by `kernel.own_files`. In a sticky directory that is
+    enough: others can put no file of root's there, nor exchange one that is.
+    """
+    looker = _looker(groups, environ)
+    if looker is None:
+        return []
+    named = {path for one in groups.values() for path in (one.log.log_file, one.place.pid_file)}
+    paths = [path for path in sorted(named) if path and own_files.descriptor_of(path) is None]
+    return [
+        fault
+        for fault in looker.faults(map(os.path.dirname, paths))
+        if fault.writer is Writer.OWNER or not fault.entry.mode & stat.S_ISVTX
+    ]
 
 
 def _looker(groups: Mapping[str, Config], environ: Mapping[str, str]) -> Looker | None:
@@ -72,6 +93,11 @@ def refuse(what: str, faults: Iterable[Fault], groups: Mapping[str, Config]) -> 
 def refuse_code(groups: Mapping[str, Config], environ: Mapping[str, str]) -> None:
     """Raise ConfigError where others may change the code that the master runs."""
     refuse(CODE, faults_of_code(groups, environ), groups)
+
+
+def refuse_files(groups: Mapping[str, Config], environ: Mapping[str, str]) -> None:
+    """Raise ConfigError where others may put something in the place of the log or the pid file."""
+    refuse(FILES, faults_of_files(groups, environ), groups)
 
 
 def is_insecure(groups: Mapping[str, Config]) -> bool:

@@ -162,3 +162,40 @@ def test_a_renewal_after_a_crash_reads_no_settings(
         assert json.loads(server.get()) == [400, 400]
         assert server.ask("reload", wait=True)["ok"]
         assert json.loads(server.get()) == [300, 300]
+
+
+@pytest.mark.parametrize("option", ["--log-file", "--pid-file"])
+def test_a_directory_of_the_workers_user_is_no_place_for_a_log_or_a_pid_file(
+    option: str, tmp_path: Path, folder: Path, wrapper: tuple[str, ...]
+) -> None:
+    os.chown(folder, NOBODY.pw_uid, 0)
+    words = (option, str(folder / "file"))
+    said = f"root writes the log and the pid file, and its owner may write to {folder} "
+    with running(tmp_path, "tell:app", *WORDS, *words, wrapper=wrapper) as server:
+        assert server.wait() == Exit.CONFIG
+        assert said in server.log()
+        assert f"chown root {folder}; or start with --insecure-paths" in server.log()
+    assert list(folder.iterdir()) == []
+    variable = f"CLUSTERD_{option[2:].replace('-', '_').upper()}"
+    code, [finding] = checked(tmp_path, wrapper, **{variable: words[1]})
+    assert (code, finding["level"]) == (Exit.FAILED, "fail")
+    assert finding["text"].startswith(said)
+    with serving(tmp_path, wrapper, *words, "--insecure-paths") as server:
+        pass
+    (warning,) = server.find("insecure_paths")
+    assert warning["next"] == f"chown root {folder}"
+
+
+def test_a_log_lies_in_a_sticky_directory_and_is_reopened_nowhere_else(
+    tmp_path: Path, folder: Path, wrapper: tuple[str, ...]
+) -> None:
+    """As in /tmp, where others can only remove what is theirs."""
+    log = folder / "log"
+    folder.chmod(0o1777)
+    with serving(tmp_path, wrapper, "--log-file", str(log)) as server:
+        server.ask("reopen")
+        folder.chmod(0o777)
+        with pytest.raises(ClusterdError, match=f"everybody may write to {folder}"):
+            server.ask("reopen")
+        server.event("trouble", next="the old file is written to")
+        assert server.get()
