@@ -13,7 +13,7 @@ import shlex
 from collections.abc import Mapping
 
 from clusterd.config.kinds import MAIN
-from clusterd.config.sources import GROUP, NAME, Given
+from clusterd.config.sources import GROUP, NAME, Given, read_text
 from clusterd.core.errors import ConfigError
 
 LINE = re.compile(r"([A-Za-z0-9_-]+):\s*(.+)", re.ASCII)
@@ -30,16 +30,9 @@ def groups(path: str, known: Mapping[str, object]) -> dict[str, dict[str, Given]
     settings have from elsewhere. Raises ConfigError."""
     if not path:
         return {}
-    try:
-        with open(path, encoding="utf-8") as file:
-            text = file.read()
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: is not UTF-8 text, at byte {error.start}") from None
     port = first_port()
     found: dict[str, dict[str, Given]] = {}
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(read_text(path).splitlines(), 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         origin = f"{os.path.basename(path)} line {number}"

@@ -171,13 +171,29 @@ def _unknown(key: str, value: Any) -> str:
     return f"{key!r} is no setting{hint}"
 
 
-def _parse(path: Path) -> dict[str, Any]:
+def read_text(path: str | Path) -> str:
+    """Return the text of a file of settings. Raises ConfigError for any other kind of file.
+
+    The master reads it at each reload and must not wait, as it would for a FIFO that another
+    process has put there (O_NONBLOCK).
+    """
     try:
-        with path.open("rb") as file:
-            return tomllib.load(file)
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        try:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise ConfigError(f"{path}: is not a regular file")
+            with open(fd, encoding="utf-8", newline="", closefd=False) as file:
+                return file.read()
+        finally:
+            os.close(fd)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: is not TOML: {error}") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is not UTF-8 text, at byte {error.start}") from None
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(read_text(path))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: is not TOML: {error}") from None

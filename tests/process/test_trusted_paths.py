@@ -80,6 +80,11 @@ def test_a_file_of_the_workers_user_is_refused_and_allowed_with_a_warning(
     code, [finding] = checked(tmp_path, wrapper)
     assert (code, finding["level"]) == (Exit.FAILED, "fail")
     assert finding["text"].startswith(said)
+    code, [finding] = checked(tmp_path, wrapper, SUDO_UID=str(NOBODY.pw_uid))  # workers are, too
+    assert finding["text"].startswith(said)
+    os.chown(file, 54321, 0)
+    assert checked(tmp_path, wrapper, SUDO_UID="54321") == (0, [])
+    os.chown(file, NOBODY.pw_uid, 0)
     code, [finding] = checked(tmp_path, wrapper, CLUSTERD_INSECURE_PATHS="1")
     assert (code, finding["level"]) == (0, "warn")
     with serving(tmp_path, wrapper, "--insecure-paths") as server:

@@ -11,7 +11,8 @@ from clusterd.core.errors import ConfigError
 
 superuser = pytest.mark.skipif(os.geteuid() != 0, reason="others have no rights to lose")
 PASSED = ("fd:web", "fd:admin")
-OTHER = '[group.other]\napp = "shop:other"\nbind = ["fd:admin,tls=off"]\nuser = "root"\n'
+US = f"{os.geteuid()}:{os.getegid()}"
+OTHER = f'[group.other]\napp = "shop:other"\nbind = ["fd:admin,tls=off"]\nuser = "{US}"\n'
 
 
 @pytest.mark.parametrize(
@@ -28,13 +29,13 @@ def test_the_main_group_gets_what_nobody_names(
     tmp_path: Path, file: str, given: dict[str, object], binds: tuple[str, ...]
 ) -> None:
     (tmp_path / "clusterd.toml").write_text(file)
-    given = {"app": "shop:app", "user": "root", ACTIVATED: PASSED, **given}
+    given = {"app": "shop:app", "user": US, ACTIVATED: PASSED, **given}
     assert decide(given, tmp_path)[MAIN].listen.bind == binds
 
 
 def test_after_an_upgrade_the_sockets_have_the_same_names(tmp_path: Path) -> None:
     """What was given is carried on as JSON, which has lists for tuples."""
-    given = {"app": "shop:app", "user": "root", ACTIVATED: list(PASSED)}
+    given = {"app": "shop:app", "user": US, ACTIVATED: list(PASSED)}
     assert decide(given, tmp_path)[MAIN].listen.bind == PASSED
 
 

@@ -1,6 +1,7 @@
 """Sources merged: who wins, what is kept of where a value came from, and what is refused."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from clusterd.config.convert import allowed, convert, show
 from clusterd.config.kinds import Kind
+from clusterd.config.procfile import groups
 from clusterd.config.resolve import load, load_place
 from clusterd.config.settings import TABLE, Config
 from clusterd.core.errors import ConfigError
@@ -236,3 +238,16 @@ def test_a_file_cannot_say_that_files_are_to_be_trusted(tmp_path: Path) -> None:
         assert "insecure_paths counts only as --insecure-paths" in refusal({}, {}, tmp_path)
     file.unlink()
     assert load({}, {"CLUSTERD_INSECURE_PATHS": "1"}, tmp_path).trust.insecure_paths
+
+
+def test_no_file_of_settings_is_waited_for(tmp_path: Path) -> None:
+    """A FIFO has no content until another process writes to it."""
+    os.mkfifo(tmp_path / "fifo")
+    for kind, path in (("FIFO", tmp_path / "fifo"), ("directory", tmp_path)):
+        said = refusal({"config": str(path)}, {}, tmp_path)
+        assert said == f"{path}: is not a regular file", kind
+        with pytest.raises(ConfigError, match="is not a regular file"):
+            groups(str(path), {})
+    before = os.listdir("/proc/self/fd")
+    refusal({"config": str(tmp_path)}, {}, tmp_path)
+    assert os.listdir("/proc/self/fd") == before
