@@ -133,6 +133,20 @@ def test_code_that_others_may_change_is_not_run_as_root(
     assert finding["text"].startswith(said)
 
 
+def test_an_upgrade_to_code_from_where_others_may_write_is_refused_by_itself(
+    tmp_path: Path, folder: Path, wrapper: tuple[str, ...]
+) -> None:
+    """The new interpreter has a search path of its own, which the running one cannot know."""
+    (folder / "open").mkdir()
+    (folder / "open").chmod(0o777)
+    with serving(tmp_path, wrapper, PYTHONPATH=f"{ROOT}:{folder}") as server:
+        site = f"import sys; sys.path.append({str(folder / 'open')!r})\n"
+        (folder / "sitecustomize.py").write_text(site)
+        with pytest.raises(ClusterdError, match="root runs Python code"):
+            server.ask("upgrade")
+        assert f"may write to {folder}/open " in server.event("upgrade_failed")["reason"]
+
+
 APP = """
 import json, resource
 async def app(scope, receive, send):

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -288,3 +289,23 @@ def test_it_is_refused_once_the_cluster_stops(sim: Upgrading) -> None:
     sim.kernel.send(signal.SIGUSR2)
     sim.turn()
     assert "stopping" in sim.find(Kind.TROUBLE, signal="SIGUSR2")[0].fields["reason"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="others have no rights to lose")
+def test_what_others_may_change_is_not_even_tried(
+    sim: Upgrading, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The trial is a process with the master's rights."""
+    open_to_all = tmp_path_factory.mktemp("open")
+    open_to_all.chmod(0o777)
+    monkeypatch.syspath_prepend(open_to_all)
+    group = sim.group
+    group.config = replace(group.config, limits=replace(group.config.limits, user="nobody"))
+    sim.kernel.spawn_errors = [OSError(11, "no process")]
+    sim.upgrade()
+    sim.until(sim.over)
+    (failed,) = sim.find(Kind.UPGRADE_FAILED)
+    assert f"everybody may write to {open_to_all} " in failed.fields["reason"]
+    assert "chmod o-w" in failed.fields["reason"]
+    assert sim.kernel.spawn_errors, "a process was started"
+    sim.kernel.spawn_errors.clear()
