@@ -139,7 +139,8 @@ class HttpSettings:
     )
     http2_streams: int = setting(
         100,
-        "Requests that one HTTP/2 connection may have in flight.",
+        "Requests that one HTTP/2 connection may have in flight. Where a worker has "
+        "max_connections of them, more than one of a connection are refused (REFUSED_STREAM).",
         Kind.COUNT,
         low=1,
         high=2**16,

@@ -49,6 +49,7 @@ MOVES = 8
 PING_DATA = b"clusterd"
 SAME = 64  # heads of a connection that are remembered,
 REPEATED = 2048  # if they have no more bytes than that
+HEAD = 1024  # bytes of the objects that such a head is made of, beside its text
 
 CALM = ErrorCodes.ENHANCE_YOUR_CALM
 NO_ERROR = ErrorCodes.NO_ERROR
@@ -132,6 +133,12 @@ class Engine:
     def in_head(self) -> bool:
         """Whether the head of a request is half read: nothing else can come before its end."""
         return self._block >= 0 or not self._is_known
+
+    @property
+    def held(self) -> int:
+        """Bytes of frames and heads that are half read, and of heads that are remembered."""
+        known: int = sum([HEAD + head.size for head in self._h2.decoded.same.values()])
+        return len(self._torn) + max(0, self._block) + known
 
     def feed(self, data: bytes, now: float) -> None:
         """Take what came. Raises Broken, after which there is nothing but `output` to be asked."""
@@ -351,9 +358,13 @@ class Engine:
             self._break(CALM, "there are too many frames that are for nothing")
 
     def _break(self, code: int, message: str) -> None:
+        raise self.end(code, message)
+
+    def end(self, code: int, message: str) -> Broken:
+        """Have `output` end with a GOAWAY that says so; return the error that it is."""
         self.is_spent = True
         self._h2.close_connection(code, last_stream_id=self._h2.latest)
-        raise Broken(code, message)
+        return Broken(code, message)
 
     # --- what goes
 

@@ -43,6 +43,7 @@ class Head(NamedTuple):
     length: int  # of the body: BODYLESS, CHUNKED for not said, or so many bytes
     expects: bool  # the client waits for 100 Continue
     told: bool  # there are headers that a proxy tells of its client with
+    size: int = 0  # bytes of all names and values
 
 
 # What was well-formed once, by its whole text, as in `heads`; bounded alike.
@@ -61,7 +62,7 @@ def judge(block: list[Pair], ended: bool, limits: Limits) -> Head:
         else:
             headers.append(_fields.get(pair) or _learn(pair))
     asked = _asked(pseudo, limits)
-    measure(block, limits)
+    size = measure(block, limits)
     table = dict(headers)
     length, expects, told = (BODYLESS if ended else CHUNKED), False, False
     if not NOTABLE.isdisjoint(table):
@@ -73,15 +74,17 @@ def judge(block: list[Pair], ended: bool, limits: Limits) -> Head:
         if COOKIE in table:
             headers = _with_one_cookie(headers)
     headers = _with_host(headers, table, pseudo.get(AUTHORITY))
-    return Head(asked, headers, length, expects, told)
+    return Head(asked, headers, length, expects, told, size)
 
 
-def measure(block: list[Pair], limits: Limits) -> None:
-    """Raises PeerError for more fields, or longer ones, than a request may have."""
+def measure(block: list[Pair], limits: Limits) -> int:
+    """Return the bytes of names and values; raises PeerError for more than a request may have."""
     if len(block) > limits.fields + len(PSEUDO):
         raise PeerError(431, "there are too many request headers")
-    if size_of(block) > limits.headers:
+    size = size_of(block)
+    if size > limits.headers:
         raise PeerError(431, "the request headers are too long")
+    return size
 
 
 def size_of(block: list[Pair]) -> int:

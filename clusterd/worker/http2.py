@@ -23,6 +23,7 @@ from clusterd.worker.http2_ending import Http2Ending
 from clusterd.worker.http2_stream import Stream
 from clusterd.worker.identity import identified
 from clusterd.worker.link import Link, Origin
+from clusterd.worker.memory_budget import ALLOWANCE
 from clusterd.worker.server import Server
 
 logging.getLogger("hpack").setLevel(logging.INFO)  # else an app's DEBUG has it log every cookie
@@ -50,6 +51,7 @@ class Http2Connection(Http2Ending):
         "_heads_until",
         "_most",
         "_requests_left",
+        "_uncounted",
         "_unread",
         "app",
         "blocked",
@@ -66,12 +68,13 @@ class Http2Connection(Http2Ending):
         self._exchange = exchange
         self._most = server.http.http2_streams
         self.engine = Engine(server.limits, self._most, self)
-        self.blocked: dict[Stream, None] = {}  # those that wait for their client to take something
+        self.blocked = {}
         self._fresh: list[Stream] = []  # begun, and not told to the app yet
         # As many as the HTTP/1 connections that it stands for.
         self._requests_left = server.requests_each * self._most
         self._has_room = False  # windows were opened since we last looked
         self._unread = 0
+        self._uncounted = 0  # bytes that came since the memory budget asked what we hold
 
     # --- the transport's side
 
@@ -118,6 +121,10 @@ class Http2Connection(Http2Ending):
         if self.engine.parted and not self.streams:
             self.close()
         self._rest()
+        self._uncounted += len(data)
+        if self._uncounted > ALLOWANCE and not self.is_closing:
+            self._uncounted = 0
+            server.memory.count(self)
 
     def _count_unread(self) -> None:
         """Frames that want an answer, from a client that reads none, must not pile up."""
@@ -159,7 +166,8 @@ class Http2Connection(Http2Ending):
     # --- the engine's side
 
     def on_request(self, stream: int, head: Head) -> None:
-        if len(self.streams) + self._cancelled >= self._most or self._is_final:
+        in_flight = len(self.streams) + self._cancelled
+        if in_flight >= self._most or self._is_final or (in_flight and self._is_crowded):
             self.engine.refuse(stream)
             return
         scope = self.template.copy()
@@ -168,6 +176,8 @@ class Http2Connection(Http2Ending):
         scope["state"] = self.server.state.copy()
         scope["extensions"] = scope["extensions"].copy()
         made = self.streams[stream] = Stream(self, stream)
+        made.size = head.size
+        self._uncounted += head.size  # compressed, it was less that came
         made.exchange = exchange = self._exchange(made, scope, self._now, True)
         if head.told:
             self.server.hear(scope, self.trusted)
@@ -179,6 +189,16 @@ class Http2Connection(Http2Ending):
         self._requests_left -= 1
         if self._requests_left == 0:
             self.drain_begins()
+
+    @property
+    def _is_crowded(self) -> bool:
+        """Whether the worker has as many requests in flight as HTTP/1 could have.
+
+        Each connection may have one all the same.
+        """
+        server = self.server
+        in_flight = len(server.running) + server.cancelled + len(self._fresh)
+        return in_flight >= server.http.max_connections
 
     def on_refused(self, stream: int, error: PeerError) -> None:
         made = self.streams.get(stream)
@@ -261,6 +281,7 @@ class Http2Connection(Http2Ending):
                 # It counts until the app is through: what is cancelled at once is begun as fast.
                 stream.is_cancelled = True
                 self._cancelled += 1
+                self.server.cancelled += 1
         del stream.exchange  # each holds the other: but for this only the collector would free them
         if not self.streams and not self.is_closing:
             self._idle_by = self.server.clock() + self.server.keep_alive
@@ -272,6 +293,7 @@ class Http2Connection(Http2Ending):
         if stream.is_cancelled:
             stream.is_cancelled = False
             self._cancelled -= 1
+            self.server.cancelled -= 1
         if exchange.task is not None:
             self.server.tasks.discard(exchange.task)
 

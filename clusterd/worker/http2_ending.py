@@ -4,7 +4,7 @@ A worker that leaves says so with GOAWAY twice (RFC 9113 §6.8): first that it w
 ever, then, once the client has read that, which request is the last; none is lost in between.
 """
 
-from clusterd.wire.http2 import EVERY, Broken, Engine
+from clusterd.wire.http2 import CALM, EVERY, Broken, Engine
 from clusterd.worker.deadlines import NEVER
 from clusterd.worker.ending import LINGER, LINGER_ROOM
 from clusterd.worker.http2_stream import Stream
@@ -36,6 +36,7 @@ class Http2Ending(Link):
     )
 
     engine: Engine
+    blocked: dict[Stream, None]  # streams that wait for their client to take something
 
     def __init__(self, server: Server, origin: Origin | None = None) -> None:
         super().__init__(server, origin)
@@ -114,6 +115,34 @@ class Http2Ending(Link):
             self.close()
         elif self._is_leaving and not self._is_parted:
             self._part()
+
+    # --- for the memory budget
+
+    def measure(self) -> int:
+        streams = sum([stream.measure() for stream in self.streams.values()])
+        return super().measure() + self.engine.held + streams
+
+    @property
+    def awaits_client(self) -> bool:
+        streams = self.streams.values()
+        is_open = self.is_paused or self.engine.is_parsing or not streams
+        return is_open or any(stream.awaits_client for stream in streams)
+
+    def hold_off(self) -> None:
+        if not self.blocked:  # else the client's leave to send more must be read
+            super().hold_off()
+
+    def shed(self) -> None:
+        """Give up the stream that holds most, or the connection where its streams hold little."""
+        if self.is_closing or self.is_paused:
+            self._reset()
+            return
+        self._transport.resume_reading()  # what comes after our last word is thrown away
+        streams = self.streams.values()
+        if 2 * sum([stream.measure() for stream in streams]) > self.measure():
+            max(streams, key=Stream.measure).shed()
+        else:
+            self._break(self.engine.end(CALM, "memory is short"))
 
     # --- deadlines
 

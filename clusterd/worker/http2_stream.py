@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from clusterd.app.exchange import ENDED, STREAMING, Exchange
 from clusterd.core.errors import PeerError
-from clusterd.wire.http2 import CANCEL, FRAME, INTERNAL_ERROR, NO_ERROR
+from clusterd.wire.http2 import CALM, CANCEL, FRAME, INTERNAL_ERROR, NO_ERROR
 from clusterd.worker.connection import DRAINED
 from clusterd.worker.deadlines import NEVER, RATE
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from clusterd.worker.http2 import Http2Connection
 
 TURN = 256 * 1024  # bytes of one stream after which the connection's others get a turn
+STREAM = 4096  # bytes of the objects of a request in flight: its stream, exchange, scope and task
 WRITE = 64 * 1024  # bytes after which the transport is asked whether it wants more
 
 
@@ -48,6 +49,7 @@ class Stream:
         "is_over",
         "link",
         "number",
+        "size",
         "trusted",
     )
 
@@ -56,6 +58,7 @@ class Stream:
     def __init__(self, link: "Http2Connection", number: int) -> None:
         self.link = link
         self.number = number
+        self.size = 0  # bytes of the request's head
         self.app = link.app
         self.heads = link.heads
         self.trusted = link.trusted
@@ -116,6 +119,25 @@ class Stream:
             self.is_over = True
             self.exchange.leave(gone=True)
             self._forget()
+
+    # --- for the memory budget
+
+    def measure(self) -> int:
+        """Return the bytes that are held for the client on this stream."""
+        return STREAM + self.size + self.exchange.waiting + sum(map(len, self._pending))
+
+    @property
+    def awaits_client(self) -> bool:
+        return bool(self._pending) or not self.exchange.complete
+
+    def shed(self) -> None:
+        """Give up what is held: with 413 for a body, 503 for the rest, where that can be said."""
+        if self.exchange.stage >= STREAMING:
+            self.reset(CALM)
+        elif self.exchange.complete:
+            self.refuse(PeerError(503, "the request does not fit the memory budget"))
+        else:
+            self.refuse(PeerError(413, "the request body does not fit the memory budget"))
 
     def _forget(self) -> None:
         """Nothing more is to come or to go."""
@@ -237,6 +259,9 @@ class Stream:
                 self._taken = self._sent
                 self._send_by = self.link.server.clock() + self.link.server.http.write_timeout
                 self._watch()
+                # Not at once: the application is in the middle of sending something.
+                server = self.link.server
+                server.loop.call_soon(server.memory.count_unsent, self.link)
         else:
             self._send_by = NEVER
             self.link.blocked.pop(self, None)

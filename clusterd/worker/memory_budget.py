@@ -44,6 +44,7 @@ class Holder(Protocol):
     """A connection, as it is seen here."""
 
     held: int  # bytes, when last asked; kept by the budget
+    is_closing: bool  # nothing more is read, and what is held goes with the connection
 
     def measure(self) -> int:
         """Return the bytes that are held for its client now."""
@@ -248,6 +249,8 @@ class MemoryBudget:
         # Before: what is to be thrown away from now on must be read.
         self.forget(holder)
         holder.shed()
+        if not holder.is_closing:  # a part of it was given up
+            self._measure(holder)
 
 
 def size_of(headers: list[Pair]) -> int:

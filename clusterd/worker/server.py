@@ -64,6 +64,7 @@ class Server:
         "app_errors",
         "bytes_in",
         "bytes_out",
+        "cancelled",
         "clock",
         "config",
         "connections",
@@ -138,6 +139,7 @@ class Server:
         self.spoken: dict[str, Callable[..., Link]] = {}  # beside HTTP/1, by their ALPN names
         self.open = 0
         self.running: dict[Exchange, None] = {}  # begun and not answered, oldest first
+        self.cancelled = 0  # over HTTP/2, and their apps have not seen it yet
         self.tasks: set[asyncio.Task[None]] = set()
         self.spawn = spawner(loop)
         self._begun: list[Exchange] = []  # their heads were made in this turn of the loop

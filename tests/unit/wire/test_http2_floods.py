@@ -94,6 +94,9 @@ def test_a_head_without_end_is_bounded_in_frames_and_bytes() -> None:
     told = Recorder().begin().take(begun, *[full] * 9)
     assert told.goaway == CALM
     assert told.engine.is_parsing
+    empty = frames.frame(frames.HEADERS, frames.END_STREAM, 1)
+    told = Recorder().begin().take(empty, *[full] * 9)
+    assert told.goaway == CALM
 
 
 def test_a_head_that_unpacks_into_too_much_ends_the_connection() -> None:

@@ -34,6 +34,8 @@ class Client:
         self.held = 0
         self.is_read = True
         self.is_shed = False
+        self.is_closing = False
+        self.left_over = 0  # when it is shed
         self.asked = 0
 
     def measure(self) -> int:
@@ -51,7 +53,7 @@ class Client:
 
     def shed(self) -> None:
         self.is_shed = True
-        self.size = 0
+        self.size = self.left_over
 
 
 class Worker:
@@ -222,6 +224,15 @@ def test_what_an_app_has_made_for_its_client_costs_the_largest() -> None:
     worker.budget.count(first)
     worker.budget.count_unsent(second)
     assert (first.is_shed, second.is_shed) == (True, False)
+
+
+def test_where_a_part_was_given_up_the_rest_still_counts() -> None:
+    client = Client(110 * MIB)
+    client.left_over = 30 * MIB
+    worker = Worker(client)
+    worker.count()
+    assert client.is_shed
+    assert worker.budget.held == 30 * MIB
 
 
 def test_before_anything_is_refused_those_that_shrank_are_asked() -> None:

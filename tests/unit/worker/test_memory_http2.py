@@ -1,0 +1,319 @@
+"""The memory budget over HTTP/2: heads, bodies, answers, and requests in flight."""
+
+from typing import Any
+
+from h2.errors import ErrorCodes
+from hpack import Encoder
+
+from clusterd.config.serving import HttpSettings
+from clusterd.worker.http2_stream import STREAM
+from clusterd.worker.memory_budget import GRACE, LOOK
+from tests.support import http2 as frames
+from tests.support.http2 import Reading, get, post
+from tests.unit.worker.fakes import Held, hello, run
+from tests.unit.worker.fakes_http2 import Bench2
+
+KIB = 1024
+HTTP = HttpSettings(memory_budget=1024 * KIB)
+CALM = ErrorCodes.ENHANCE_YOUR_CALM
+WIDE = frames.settings((4, 2**31 - 1)) + frames.window(0, 2**30)
+
+
+def long(stream: int, size: int) -> bytes:
+    """A request with headers of so many bytes."""
+    fields = [(f"x-{n}", "y" * 4000) for n in range(size // 4000)]
+    return b"".join(pieces(stream, frames.asked("GET", "/", *fields), ended=True))
+
+
+def pieces(stream: int, block: bytes, ended: bool, last: int = frames.END_HEADERS) -> list[bytes]:
+    """A head in as many frames as it takes; without `last` it has no end."""
+    parts = [block[at : at + 16384] for at in range(0, len(block), 16384)]
+    flags = frames.END_STREAM if ended else 0
+    if len(parts) == 1:
+        flags |= last
+    found = [frames.frame(frames.HEADERS, flags, stream, parts[0])]
+    for part in parts[1:]:
+        is_last = part is parts[-1]
+        found.append(frames.frame(frames.CONTINUATION, last if is_last else 0, stream, part))
+    return found
+
+
+class Crowd(Bench2):
+    """Many clients of one worker."""
+
+    def __init__(self, app: Any, http: HttpSettings = HTTP) -> None:
+        self.clients: list[tuple[Any, Any]] = []
+        super().__init__(app, http)
+
+    async def join(self, *sent: bytes, stuck: bool = False) -> Any:
+        """A new client sends this, and waits."""
+        transport, link = self.connect()
+        transport.stuck = stuck
+        self.clients.append((transport, link))
+        for piece in sent:
+            if not transport.paused:
+                link.data_received(piece)
+                await self.settle()
+        return transport
+
+    def read_of(self, transport: Any) -> Reading:
+        return Reading().take(bytes(transport.sent))
+
+    @property
+    def goaways(self) -> list[list[int]]:
+        return [[code for _, code in self.read_of(t).goaways] for t, _ in self.clients]
+
+    async def go(self, seconds: float) -> None:
+        """Pass time with the budget's timer, which the real loop would let go off too late."""
+        end = self.now + seconds
+        while self.now < end:
+            self.now += LOOK
+            if self.server.memory.is_short:
+                self.server.memory._go_through()
+            await self.settle()
+
+
+def test_heads_bodies_and_what_is_torn_are_counted() -> None:
+    async def test() -> None:
+        crowd = Crowd(Held())
+        held = crowd.server.memory
+        await crowd.join(long(1, 40_000))
+        assert 40_000 <= held.held < 40_000 + 2 * STREAM
+        await crowd.join(post(1) + frames.data(1, b"x" * 16_000) * 4)
+        assert 104_000 <= held.held < 104_000 + 4 * STREAM
+        half = pieces(1, frames.asked("GET", "/", ("a", "b" * 50_000)), ended=True, last=0)
+        await crowd.join(*half)
+        assert 154_000 <= held.held < 154_000 + 4 * STREAM
+        for _, link in crowd.clients:
+            link.connection_lost(None)
+        assert held.held == 0
+
+    run(test)
+
+
+def test_heads_count_as_long_as_they_are_and_not_as_they_came() -> None:
+    """One long field, remembered, then named again in each request."""
+
+    async def test() -> None:
+        crowd = Crowd(Held())
+        learn = b"\x40\1a\x7f\xa1\x1e" + b"x" * 4000
+        first = frames.frame(frames.HEADERS, 5, 1, frames.asked() + learn)
+        again = b"".join(
+            frames.frame(frames.HEADERS, 5, n, frames.asked() + b"\xbe" * 10)
+            for n in range(3, 23, 2)
+        )
+        await crowd.join(first + again)
+        assert crowd.server.memory.held > 400_000
+
+    run(test)
+
+
+def test_heads_that_are_remembered_count() -> None:
+    async def test() -> None:
+        bench, encoder = Bench2(hello, HTTP), Encoder()
+        blocks = [encoder.encode(frames.ASKED) for _ in range(3)]
+        for stream, block in zip((1, 3, 5), blocks, strict=True):
+            await bench.ask(frames.frame(frames.HEADERS, 5, stream, block))
+        assert bench.link.engine.held > 30
+
+    run(test)
+
+
+def test_what_is_given_up_is_read_to_its_end_and_half_a_head_is_the_clients_to_end() -> None:
+    async def test() -> None:
+        bench = Bench2(Held(), HTTP)
+        await bench.ask(get(1))
+        assert not bench.link.awaits_client
+        half = pieces(3, frames.asked("GET", "/", ("a", "b" * 20_000)), ended=True, last=0)
+        await bench.ask(*half)
+        assert bench.link.awaits_client
+        bench.link.hold_off()
+        assert bench.transport.paused
+        bench.link.shed()
+        assert not bench.transport.paused
+
+    run(test)
+
+
+def test_small_requests_are_not_asked_for() -> None:
+    async def test() -> None:
+        bench = Bench2(hello, HTTP)
+        for stream in range(1, 101, 2):
+            await bench.ask(get(stream))
+        bench.server.publish()
+        assert bench.server.memory.held == 0
+
+    run(test)
+
+
+def test_bodies_beyond_the_budget_cost_their_stream_and_no_other() -> None:
+    async def test() -> None:
+        crowd = Crowd(Held())
+        body = frames.data(1, b"x" * 16_000) * 10
+        for _ in range(12):
+            await crowd.join(post(1), body)
+            assert crowd.server.memory.held <= 1024 * KIB
+        read = [crowd.read_of(transport) for transport, _ in crowd.clients]
+        refused = [one for one in read if 1 in one.heads]
+        assert refused
+        assert {one.status(1) for one in refused} == {413}
+        assert not any(one.goaways for one in read)
+        crowd.server.app = hello
+        transport = await crowd.join(get(1))
+        assert crowd.read_of(transport).status(1) == 200
+
+    run(test)
+
+
+def test_heads_beyond_the_budget_are_answered_503() -> None:
+    async def test() -> None:
+        crowd = Crowd(Held())
+        for _ in range(10):
+            await crowd.join(*[long(n, 60_000) for n in (1, 3)])
+            assert crowd.server.memory.held <= 1024 * KIB
+        read = [crowd.read_of(transport) for transport, _ in crowd.clients]
+        statuses = {one.status(n) for one in read for n in (1, 3) if n in one.heads}
+        assert statuses == {503}
+
+    run(test)
+
+
+def test_what_no_stream_holds_costs_the_connection_with_enhance_your_calm() -> None:
+    async def test() -> None:
+        crowd = Crowd(Held())
+        half = pieces(1, frames.asked("GET", "/", ("a", "b" * 100_000)), ended=True, last=0)
+        for _ in range(12):
+            await crowd.join(*half)
+            assert crowd.server.memory.held <= 1024 * KIB
+        await crowd.go(GRACE + 3 * LOOK)
+        assert [CALM] in crowd.goaways
+        ended = [t for t, link in crowd.clients if link.is_closing]
+        assert ended
+        assert not any(transport.paused for transport in ended)
+
+    run(test)
+
+
+def test_stalled_bodies_go_and_the_others_are_read_again() -> None:
+    async def test() -> None:
+        crowd = Crowd(Held())
+        for _ in range(6):
+            transport = await crowd.join(post(1), frames.data(1, b"x" * 16_000) * 9)
+        assert crowd.server.memory.is_short
+        assert transport.paused
+        await crowd.go(GRACE + 3 * LOOK)
+        assert not crowd.server.memory.is_short
+        assert not any(t.paused for t, _ in crowd.clients)
+        read = [crowd.read_of(t) for t, _ in crowd.clients]
+        assert 0 < sum(1 in one.heads for one in read) < 6
+
+    run(test)
+
+
+def test_an_answer_that_waits_for_windows_counts_and_windows_are_read() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"x" * 500_000})
+
+    async def test() -> None:
+        crowd = Crowd(app)
+        await crowd.join(get(1))
+        assert 400_000 < crowd.server.memory.held < 500_000
+        await crowd.join(get(1))
+        transport, link = crowd.clients[-1]
+        link.hold_off()
+        assert not transport.paused
+        await crowd.go(GRACE + 3 * LOOK)
+        read = [crowd.read_of(t).resets for t, _ in crowd.clients]
+        assert sorted(len(resets) for resets in read) == [0, 1]
+        assert {code for resets in read for code in resets.values()} == {CALM}
+
+    run(test)
+
+
+def test_a_client_that_takes_nothing_is_reset_where_memory_is_short() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(20):
+            await send({"type": "http.response.body", "body": b"x" * 60_000, "more_body": True})
+
+    async def test() -> None:
+        crowd = Crowd(app)
+        for _ in range(9):
+            await crowd.join(WIDE + get(1), stuck=True)
+        await crowd.go(GRACE + 3 * LOOK)
+        assert any(transport.aborted for transport, _ in crowd.clients)
+        assert crowd.server.memory.held <= 0.8 * 1024 * KIB
+
+    run(test)
+
+
+# --- requests in flight
+
+
+def test_all_requests_in_flight_are_as_many_as_connections_may_be() -> None:
+    async def test() -> None:
+        app = Held()
+        crowd = Crowd(app, HttpSettings(max_connections=10))
+        for _ in range(4):
+            await crowd.join(b"".join(get(n) for n in range(1, 15, 2)))
+        refused = [len(crowd.read_of(t).resets) for t, _ in crowd.clients]
+        assert refused == [0, 4, 6, 6], "each connection has one at least"
+        codes = {code for t, _ in crowd.clients for code in crowd.read_of(t).resets.values()}
+        assert codes == {ErrorCodes.REFUSED_STREAM}
+        assert len(app.scopes) == 12
+        app.go.set()
+        await crowd.settle()
+        link = crowd.clients[-1][1]
+        link.data_received(b"".join(get(n) for n in range(21, 35, 2)))
+        await crowd.settle()
+        assert len(crowd.read_of(crowd.clients[-1][0]).resets) == 6
+
+    run(test)
+
+
+def test_cancelled_requests_count_until_their_app_has_seen_it() -> None:
+    async def test() -> None:
+        app = Held()
+        crowd = Crowd(app, HttpSettings(max_connections=4))
+        await crowd.join(b"".join(get(n) for n in (1, 3, 5, 7)))
+        crowd.clients[0][1].data_received(b"".join(frames.reset(n) for n in (1, 3, 5, 7)))
+        assert crowd.server.cancelled == 4
+        await crowd.join(get(1) + get(3))
+        assert list(crowd.read_of(crowd.clients[1][0]).resets) == [3]
+        app.go.set()
+        await crowd.settle()
+        assert crowd.server.cancelled == 0
+
+    run(test)
+
+
+# --- ends
+
+
+def test_a_client_that_does_not_read_the_end_loses_its_connection() -> None:
+    async def test() -> None:
+        bench = Bench2(hello)
+        await bench.ask(get(1))
+        bench.transport.stuck = True
+        bench.link.close()
+        assert bench.transport.closed
+        assert bench.transport.get_write_buffer_size() > 0
+        bench.pass_time(bench.server.http.write_timeout + 2)
+        assert bench.transport.aborted
+
+    run(test)
+
+
+def test_the_same_after_a_flood() -> None:
+    async def test() -> None:
+        bench = Bench2(hello)
+        bench.transport.stuck = True
+        bench.feed(frames.frame(frames.PING, 0, 1, b"12345678"))
+        assert bench.link.is_closing
+        assert bench.transport.get_write_buffer_size() > 0
+        for _ in range(3):
+            bench.pass_time(bench.server.http.write_timeout + 2)
+        assert bench.transport.aborted
+
+    run(test)
