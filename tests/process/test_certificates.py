@@ -4,8 +4,10 @@ import contextlib
 import os
 import signal
 import ssl
+import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -204,8 +206,34 @@ def test_without_tls_there_is_nothing_to_renew(tmp_path: Path) -> None:
 
 
 def test_keys_are_on_no_disk_and_in_no_argument(authority: Authority) -> None:
-    with secure(authority) as server:
-        secret = (authority.place / "server.key").read_text().splitlines()[1]
+    temporary = authority.place / "temporary"
+    temporary.mkdir()
+    before = temporary.stat().st_mtime_ns
+    with secure(authority, TMPDIR=str(temporary)) as server:
+        authority.issue("server")
+        assert run(server, "reload", "--certs").returncode == 0
+        key = authority.place / "server.key"
+        secret = key.read_bytes().splitlines()[1]
         for pid in server.family():
-            assert secret not in Path(f"/proc/{pid}/cmdline").read_text()
-            assert secret not in Path(f"/proc/{pid}/environ").read_text()
+            assert secret not in Path(f"/proc/{pid}/cmdline").read_bytes()
+            assert secret not in Path(f"/proc/{pid}/environ").read_bytes()
+        holding = {target for pid in server.family() for target in holders(pid, secret)}
+        assert holding == {"/memfd:clusterd-certificates (deleted)"}
+        assert list(files_with(secret, authority.place, server.runtime)) == [key]
+    # Not for a moment either: a file that was removed has left its mark.
+    assert temporary.stat().st_mtime_ns == before
+
+
+def holders(pid: int, secret: bytes) -> Iterator[str]:
+    """The files that a process has open and that hold the secret, also those without a name."""
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):  # it was closed
+            if stat.S_ISREG(link.stat().st_mode) and secret in link.read_bytes():
+                yield os.readlink(link)
+
+
+def files_with(secret: bytes, *places: Path) -> Iterator[Path]:
+    for place in places:
+        for path in place.rglob("*"):
+            if path.is_file() and secret in path.read_bytes():
+                yield path

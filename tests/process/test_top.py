@@ -3,13 +3,16 @@
 import contextlib
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -127,20 +130,44 @@ def test_a_lost_cluster_is_waited_for_and_ctrl_c_leaves_the_terminal_as_it_was(
         terminal.shows("^left with 130")
 
 
-@pytest.mark.skipif(not TMUX, reason="tmux is not installed")
 def test_a_term_puts_the_terminal_back(tmp_path: Path) -> None:
-    """Else the shell afterwards would neither echo nor break lines."""
-    script = (
-        "import os, curses, signal; from clusterd.cli.screen import _leave; "
-        "signal.signal(signal.SIGTERM, _leave); "
-        "curses.wrapper(lambda window: (os.kill(os.getpid(), signal.SIGTERM), window.getch()))"
-    )
-    command = f'PYTHONPATH={ROOT} {sys.executable} -c "{script}"'
-    terminal = Terminal(tmp_path / "t", command)
-    try:
-        terminal.shows(f"^left with {128 + signal.SIGTERM}")
-    finally:
-        terminal.close()
+    """Else the shell afterwards would neither echo nor break lines, on a screen without cursor."""
+    control, terminal = os.openpty()
+    termios.tcsetwinsize(terminal, (24, 80))
+    before = termios.tcgetattr(terminal)
+    with (
+        serving(tmp_path, "tell:app", workers=1) as server,
+        open(control, "rb", buffering=0) as screen,
+        open(terminal, "rb", buffering=0),
+    ):
+        place = ["--interval", "0.1", "--runtime-dir", str(server.runtime)]
+        with subprocess.Popen(
+            [sys.executable, "-m", "clusterd.cli.main", "top", *place],
+            env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm"},
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
+            start_new_session=True,
+        ) as process:
+            shown = read_until(screen, b"1 of 1 ready")
+            assert not termios.tcgetattr(terminal)[3] & termios.ECHO
+            assert ALTERNATE in shown
+            process.send_signal(signal.SIGTERM)
+            read_until(screen, MAIN_SCREEN)
+            assert process.wait(LIMIT) == 128 + signal.SIGTERM
+        assert termios.tcgetattr(terminal) == before
+
+
+ALTERNATE, MAIN_SCREEN = b"\x1b[?1049h", b"\x1b[?1049l"  # of xterm: terminfo's smcup and rmcup
+
+
+def read_until(screen: BinaryIO, text: bytes) -> bytes:
+    """All that came on a terminal until this did."""
+    came = b""
+    while text not in came:
+        assert select.select([screen], [], [], LIMIT)[0], came
+        came += screen.read(4096)
+    return came
 
 
 def test_without_a_terminal_one_page_is_printed(tmp_path: Path) -> None:
