@@ -22,6 +22,7 @@ class FakeTransport(asyncio.Transport):
         self.sent = bytearray()
         self.writes = 0
         self.stuck = False
+        self.is_full = False
         self.unsent = 0
         self.protocol: Any = None
         self.paused = self.closed = self.aborted = self.ended = False
@@ -30,7 +31,8 @@ class FakeTransport(asyncio.Transport):
         self.writes += 1
         if self.stuck:
             self.unsent += len(data)
-            if self.unsent > 65536 and not self.protocol.is_paused:
+            if self.unsent > 65536 and not self._is_paused():
+                self.is_full = True
                 self.protocol.pause_writing()
         else:
             self.sent += data
@@ -45,8 +47,14 @@ class FakeTransport(asyncio.Transport):
         """The client took everything after all."""
         self.unsent = 0
         self.stuck = False
-        if self.protocol.is_paused:
+        if self._is_paused():
+            self.is_full = False
             self.protocol.resume_writing()
+
+    def _is_paused(self) -> bool:
+        """Whether the protocol was told not to write: TLS does not know, and passes it on."""
+        paused: bool = getattr(self.protocol, "is_paused", self.is_full)
+        return paused
 
     def pause_reading(self) -> None:
         self.paused = True

@@ -4,6 +4,7 @@ import asyncio
 import socket
 import ssl
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -171,13 +172,29 @@ def test_reading_pauses_and_nothing_is_lost_or_overtaken(tmp_path: Path) -> None
 
 
 def test_a_slow_reader_pauses_the_app(tmp_path: Path) -> None:
+    sent, pieces = 0, 50
+
+    async def app(_scope: Any, _receive: Any, send: Any) -> None:
+        nonlocal sent
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for number in range(pieces):
+            more = number < pieces - 1
+            await send({"type": "http.response.body", "body": bytes(20_000), "more_body": more})
+            sent += 1
+
     async def test() -> None:
-        wire = Wire(tmp_path)
-        connection = wire.shake()
-        wire.transport.protocol.pause_writing()
-        assert connection.is_paused
-        wire.transport.protocol.resume_writing()
-        assert not connection.is_paused
+        wire = Wire(tmp_path, app)
+        wire.shake()
+        wire.transport.stuck = True
+        wire.feed(wire.client.says(get()))
+        await wire.bench.settle()
+        waits_at = sent
+        assert 0 < waits_at < 10  # 64 KiB fit
+        await wire.bench.settle()
+        assert sent == waits_at
+        wire.transport.drained()
+        await wire.bench.settle()
+        assert sent == pieces
 
     run(test)
 
