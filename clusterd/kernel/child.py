@@ -118,10 +118,13 @@ def start_ahead() -> Ahead | None:
             return None
 
 
-def keep_only(fd: int) -> None:
-    """Close what we inherited beside the standard streams and one descriptor.
+def keep_only(*fds: int) -> None:
+    """Close what we inherited beside the standard streams and these descriptors.
 
     A socket that the master was started with, say, would stay open here after its death.
     """
-    os.closerange(3, fd)
-    os.closerange(fd + 1, os.sysconf("SC_OPEN_MAX"))
+    low = 3
+    for fd in sorted(fds):
+        os.closerange(low, fd)
+        low = max(low, fd + 1)
+    os.closerange(low, os.sysconf("SC_OPEN_MAX"))

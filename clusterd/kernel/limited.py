@@ -15,7 +15,7 @@ from pathlib import PurePath
 from clusterd.core.errors import ConfigError
 from clusterd.core.exits import Exit
 from clusterd.kernel import privileges
-from clusterd.kernel.child import DEFAULTS, Ahead, argv, environment
+from clusterd.kernel.child import DEFAULTS, Ahead, argv, environment, keep_only
 from clusterd.kernel.fork import fork_into
 from clusterd.kernel.privileges import Limits
 from clusterd.kernel.process import open_standard_streams
@@ -44,6 +44,8 @@ def start_limited(
     """
 
     def body() -> int:
+        # Those of the master may be more than limit_nofile allows, and to look a user up takes one.
+        keep_only(*kept)
         try:
             user = privileges.becomes(limits.user)
             privileges.apply(limits)
@@ -52,7 +54,7 @@ def start_limited(
                 if signal.getsignal(number) is signal.SIG_IGN:
                     signal.signal(number, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
-            for fd in keep:
+            for fd in kept:
                 os.set_inheritable(fd, True)
             os.execve(command[0], list(command), environment(user))
         except ConfigError as error:
@@ -61,6 +63,7 @@ def start_limited(
             failed(ConfigError(f"{command[0]} cannot be executed: {error.strerror}"))
         return Exit.CONFIG
 
+    kept = list(keep)
     return fork_into(body)
 
 

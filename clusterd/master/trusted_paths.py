@@ -73,6 +73,8 @@ def code() -> Iterator[str]:
     """
     here = os.getcwd()
     yield os.path.join(here, sys.executable)
+    if program := getattr(sys.modules["__main__"], "__file__", None):
+        yield os.path.join(here, program)
     yield os.path.join(sys.prefix, "pyvenv.cfg")
     for entry in sys.path:
         yield (path := os.path.join(here, entry))

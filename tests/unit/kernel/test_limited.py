@@ -1,5 +1,6 @@
 """What a child has that is started as another user, and what is said where it cannot be."""
 
+import contextlib
 import json
 import os
 import pwd
@@ -61,6 +62,18 @@ def test_what_a_child_cannot_have_is_reported_by_it(
     status, said = outcome(reported, ["/no/such/program"])
     assert status == 4
     assert "/no/such/program" in said
+
+
+@superuser
+def test_more_open_files_than_the_child_may_have_do_not_hurt(
+    reported: tuple[socket.socket, socket.socket],
+) -> None:
+    """A master has some for each worker, and to look up the groups of a user takes one more."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(64):
+            stack.enter_context(open(os.devnull))
+        done = outcome(reported, ["/bin/true"], user="root:daemon", limit_nofile=32)
+    assert done == (0, "")
 
 
 @superuser
