@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from clusterd.core.events import Event
+from clusterd.kernel import own_files
 
 EVENTS = 200  # of the journal's end
 TEXT = 16 * 1024  # characters of a traceback, its end
@@ -111,7 +112,10 @@ def read(name: str, directories: Iterable[str], environ: Mapping[str, str]) -> l
 def _parsed(path: Path) -> dict[str, Any]:
     """Return the record in a file, or {} where it is not one of ours."""
     try:
-        with path.open() as file:
+        # It may have been exchanged since it was found: no link is followed, no FIFO waited for.
+        with open(os.open(path, os.O_RDONLY | own_files.SAFELY)) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return {}
             record = json.loads(file.read(SIZE))
         is_ours = (
             isinstance(record, dict)

@@ -84,3 +84,19 @@ def test_a_cluster_without_a_runtime_directory_keeps_nothing(tmp_path: Path) -> 
     last_run.write(events(1), "shop", "", environ)
     last_run.forget("shop", "", environ)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_takes_a_records_place_is_neither_followed_nor_waited_for(tmp_path: Path) -> None:
+    """Between the look at the directory and the opening of the file."""
+    environ = {"XDG_STATE_HOME": str(tmp_path)}
+    last_run.write(events(1), "shop", "/run/a", environ)
+    (record,) = (tmp_path / "clusterd").iterdir()
+    assert last_run._parsed(record)
+    link, fifo = tmp_path / "link", tmp_path / "fifo"
+    link.symlink_to(record)
+    os.mkfifo(fifo)
+    assert last_run._parsed(link) == {}
+    assert last_run._parsed(fifo) == {}
+    silent = os.open(fifo, os.O_RDWR)
+    assert last_run._parsed(fifo) == {}
+    os.close(silent)
