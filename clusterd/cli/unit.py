@@ -11,6 +11,7 @@ from math import ceil
 from clusterd.config.address import Fd, Tcp, Unix, parse_bind
 from clusterd.config.settings import Config
 from clusterd.core.errors import ConfigError
+from clusterd.kernel import own_files
 
 NEWEST = 257  # what units are written for where no systemd can be asked
 RELOADS = 253  # systemd.service(5): the first that knows Type=notify-reload
@@ -229,7 +230,8 @@ def _written(plan: Plan, config: Config) -> list[str]:
     """Directories that clusterd writes to by its settings."""
     files = [bind.path for bind in map(parse_bind, config.listen.bind) if isinstance(bind, Unix)]
     files = [] if plan.activated else files
-    files += [path for path in (config.log.log_file, config.place.pid_file) if path]
+    named = [path for path in (config.log.log_file, config.place.pid_file) if path]
+    files += [path for path in named if own_files.descriptor_of(path) is None]
     own = tuple(f"/run/{plan.name}/ /var/lib/{plan.name}/ /var/cache/{plan.name}/".split())
     found = {path.rpartition("/")[0] or "/" for path in files if not path.startswith(own)}
     return [f"ReadWritePaths={quoted([path])}" for path in sorted(found)]

@@ -139,6 +139,8 @@ def test_what_is_served_from_a_home_or_temporary_directory_stays_visible(call: C
     assert keys(text, "ProtectHome") == ["read-only"]
     assert keys(text, "PrivateTmp") == ["no"]  # this test's own directory is below /tmp
     assert keys(text, "ReadWritePaths") == ["/var/log/shop"]
+    text = call("shop:app", "--app-dir", "/home/shop/src", "--log-file", "/dev/stdout")
+    assert keys(text, "ReadWritePaths") == [], "it is a descriptor"
 
 
 def test_an_account_of_its_own_or_one_that_is_told(call: Call) -> None:
