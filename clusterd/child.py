@@ -23,7 +23,7 @@ from clusterd.core.exits import Exit
 from clusterd.ipc.channel import Channel, Closed, close_all
 from clusterd.ipc.messages import Boot, Failed, Spawn
 from clusterd.ipc.scoreboard import Scoreboard
-from clusterd.kernel import descent, forked, privileges
+from clusterd.kernel import descent, forked, privileges, tty
 from clusterd.kernel.child import AHEAD, LIMITED, keep_only
 from clusterd.kernel.process import set_parent_death_signal
 from clusterd.zygote.image import Image
@@ -64,6 +64,8 @@ def _become(role: str, channel: Channel, is_limited: bool) -> int:
         for name, _, value in (pair.partition("=") for pair in config.command.environment):
             os.environ[name] = value
         descent.mark()
+    if not (config.dev.dev or config.dev.reload):  # there, a debugger may read from it
+        tty.leave()
     is_zygote = role in ("zygote", AHEAD)
     is_bare = is_zygote and not config.command.command and config.app.preload == "never"
     if not is_limited:
