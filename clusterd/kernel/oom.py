@@ -3,8 +3,11 @@
 A process that is killed so dies of SIGKILL like any other; only these counters tell.
 """
 
+import os
+import select
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,62 @@ WAITED = 10.0  # % of the last 10 s in which a process waited for memory: more i
 LEFT = 5.0  # % of memory that is left: less is pressure, where the kernel does not tell of waiting
 
 
+# WAITED, of 2 s: the shortest window, and the step of windows, that needs no right (Linux 6.5).
+# The kernel overwrites the last byte with a NUL (psi_write).
+TRIGGER = b"some 200000 2000000\0"
+
+
+class PressureEvent:
+    """Something to wait for: readable when processes begin to wait for memory, at most every 2 s.
+
+    The kernel has a trigger wake with POLLPRI (Documentation/accounting/psi.rst), for which
+    `selectors` cannot ask: an epoll descriptor that does is itself readable then. One report
+    consumes the event, so that nothing has to be read.
+    """
+
+    def __init__(self, trigger: int) -> None:
+        self._trigger = trigger
+        self._epoll = select.epoll()
+        try:
+            self._epoll.register(trigger, select.EPOLLPRI)
+        except OSError:
+            self._epoll.close()
+            raise
+
+    @classmethod
+    def create(cls, root: Path = Path("/")) -> Self | None:
+        """Return one for our cgroup, else for the machine; None where the kernel has neither.
+
+        A cgroup's file may be read-only here; the machine's time counts all processes. Before
+        Linux 6.5 a trigger needs CAP_SYS_RESOURCE.
+        """
+        for place in (*_own_pressure(root), root / "proc/pressure/memory"):
+            try:
+                trigger = os.open(place, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+            except OSError:
+                continue
+            try:
+                os.write(trigger, TRIGGER)
+                return cls(trigger)
+            except OSError:
+                os.close(trigger)
+        return None
+
+    def fileno(self) -> int:
+        return self._epoll.fileno()
+
+    @property
+    def broken(self) -> bool:
+        """Is the trigger gone, as its cgroup is? Then it would be readable for ever."""
+        gone = select.EPOLLERR | select.EPOLLHUP
+        return any(events & gone for _, events in self._epoll.poll(0))
+
+    def close(self) -> None:
+        """Take the trigger away."""
+        self._epoll.close()
+        os.close(self._trigger)
+
+
 def pressure(root: Path = Path("/")) -> str:
     """Return how short memory is, in words, or '' while there is enough of it.
 
@@ -51,14 +110,8 @@ def pressure(root: Path = Path("/")) -> str:
     else of /proc/pressure/memory, Documentation/accounting/psi.rst). Where it does not, what is
     left is looked at: MemAvailable, which counts what can be reclaimed at once. Never raises.
     """
-    text = _read(root / "proc/pressure/memory")
-    for line in _read(root / "proc/self/cgroup").splitlines():
-        number, _, rest = line.partition(":")
-        if number == "0":
-            own = PurePosixPath(rest.partition(":")[2].lstrip("/"))
-            places = (root / "sys/fs/cgroup" / part for part in (own, *own.parents))
-            text = next(filter(None, (_read(one / "memory.pressure") for one in places)), text)
-    if text:
+    places = (*_own_pressure(root), root / "proc/pressure/memory")
+    if text := next(filter(None, map(_read, places)), ""):
         waited = _waited(text)
         return f"processes waited for memory {waited:.0f} % of the time" if waited > WAITED else ""
     sizes = {
@@ -72,6 +125,17 @@ def pressure(root: Path = Path("/")) -> str:
         return ""
     left = 100 * sizes["MemAvailable"] / sizes["MemTotal"]
     return f"{left:.0f} % of memory is left" if left < LEFT else ""
+
+
+def _own_pressure(root: Path) -> list[Path]:
+    """Return where memory.pressure of our cgroup (version 2) may be, the nearest first."""
+    for line in _read(root / "proc/self/cgroup").splitlines():
+        number, _, rest = line.partition(":")
+        if number == "0":
+            own = PurePosixPath(rest.partition(":")[2].lstrip("/"))
+            parts = (own, *own.parents)
+            return [root / "sys/fs/cgroup" / part / "memory.pressure" for part in parts]
+    return []
 
 
 def _waited(text: str) -> float:

@@ -14,7 +14,7 @@ from typing import NoReturn, Protocol
 from clusterd.core.errors import ConfigError
 from clusterd.kernel import become, child, descent, limited, privileges, process, schedule, threads
 from clusterd.kernel.descent import Orphan
-from clusterd.kernel.oom import Killings, killings, pressure
+from clusterd.kernel.oom import Killings, PressureEvent, killings, pressure
 from clusterd.kernel.privileges import Limits
 from clusterd.kernel.process import become_subreaper, signal_group
 from clusterd.kernel.signals import Wakeup
@@ -255,6 +255,10 @@ class Kernel:
     def pressure(self) -> str:
         """Return how short memory is, in words, or '' while there is enough of it."""
         return pressure()
+
+    def pressure_event(self) -> PressureEvent | None:
+        """Return what is readable when memory becomes short; None where nothing reports it."""
+        return PressureEvent.create()
 
     def reap(self) -> list[Death]:
         """Everyone who died, strangers included (pid 1 and subreapers get those too)."""

@@ -17,6 +17,7 @@ from clusterd.ipc.certificates import Sealed
 from clusterd.ipc.channel import MasterChannel
 from clusterd.ipc.scoreboard import ROWS, SLOTTED, TOTALS, USED, Scoreboard
 from clusterd.kernel import passing
+from clusterd.kernel.oom import PressureEvent
 from clusterd.kernel.real import Kernel
 from clusterd.master.sockets import Sockets
 
@@ -92,6 +93,7 @@ class Group:
     no_rollback: str = ""  # why the previous generation is not kept
     failed_reload: str = ""  # why the last reload failed; '' once one has succeeded
     pressed_at: float = 0.0  # when to look next whether memory is short
+    pressure_event: PressureEvent | None = None  # while a previous generation is kept
     again: bool = False  # a reload was asked for while one is rolling
     announced: bool = False  # the whole size was ready once
     restarts: dict[int, int] = field(default_factory=dict)  # unasked deaths, by slot
@@ -125,6 +127,14 @@ class Group:
     def note(self, kind: Kind, **fields: Any) -> Event:
         """Write to the journal (and thereby to the log and to those who follow)."""
         return self.cluster.note(kind, group=self.name, **fields)
+
+    def forget_pressure(self) -> None:
+        """Wait no longer for memory to become short: nothing is kept that could be let go."""
+        if self.pressure_event is not None:
+            self.kernel.unwatch(self.pressure_event)
+            self.pressure_event.close()
+            self.pressure_event = None
+            self.pressed_at = 0.0
 
     def all_totals(self) -> dict[int, int]:
         """Totals of the living and the dead, by cell. They never go back when a worker dies."""
@@ -207,6 +217,7 @@ class Group:
 
     def close(self) -> None:
         """Let go of what is left once it is over."""
+        self.forget_pressure()
         self.sockets.remove(list(self.sockets.groups))
         for end in self.handover:
             passing.let_go(end)

@@ -171,6 +171,8 @@ class Loop:
                 absorb.zygote_spoke(self.cluster.groups[name], pid)
             case ("dump", str(name), int(row)) if name in self.cluster.groups:
                 absorb.dump_arrived(self.cluster.groups[name], row)
+            case ("pressure", str(name)) if name in self.cluster.groups:
+                reload.pressed(self.cluster.groups[name])
             case ("trial",):
                 upgrade.spoke(self.cluster)
             case ("control", int(number)) if self.control is not None:

@@ -304,15 +304,13 @@ def settle(group: Group) -> bool:
     """Look at the rollout; act on its news. Called before each plan; was there any?"""
     now = group.kernel.now()
     goal = group.goal
-    if goal.kept is not None and goal.candidate != goal.kept:
+    if goal.kept is None or goal.mode is Mode.STOPPING:
+        group.forget_pressure()
+    elif goal.candidate != goal.kept:
         if goal.kept_until <= now:
             let_go(group, "")
         elif now >= group.pressed_at:
-            group.pressed_at = now + PRESSED_EVERY
-            if pressure := group.kernel.pressure():
-                then = f"generation {goal.kept} is no longer kept for a rollback"
-                group.note(Kind.TROUBLE, reason=pressure, next=then)
-                let_go(group, f"the previous generation was let go, since {pressure}")
+            _let_go_if_pressed(group, goal.kept)
         goal = group.goal
     verdict = judge(group.roster, goal, group.patience, now)
     if verdict is None:
@@ -334,10 +332,31 @@ def settle(group: Group) -> bool:
     return True
 
 
+def _let_go_if_pressed(group: Group, kept: int) -> None:
+    """Let the kept generation go where memory is short. Where it is not, an event tells later."""
+    group.pressed_at = group.kernel.now() + PRESSED_EVERY
+    if pressure := group.kernel.pressure():
+        then = f"generation {kept} is no longer kept for a rollback"
+        group.note(Kind.TROUBLE, reason=pressure, next=then)
+        let_go(group, f"the previous generation was let go, since {pressure}")
+    elif group.pressure_event is None and (event := group.kernel.pressure_event()) is not None:
+        group.pressure_event = event
+        group.kernel.watch(event, ("pressure", group.name))
+
+
+def pressed(group: Group) -> None:
+    """Have this turn look how short memory is: the kernel reported that processes wait for it."""
+    group.pressed_at = 0.0
+    if group.pressure_event is not None and group.pressure_event.broken:
+        group.forget_pressure()
+        group.pressed_at = group.kernel.now() + PRESSED_EVERY
+
+
 def let_go(group: Group, why: str) -> None:
     """Keep the previous generation no longer: its zygote, its settings, its certificates."""
     group.goal = replace(group.goal, kept=None, kept_until=inf)
     group.no_rollback = why
+    group.forget_pressure()
     group.forget_old_generations()
 
 

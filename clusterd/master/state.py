@@ -33,7 +33,8 @@ FORMAT = 1  # of the document; a version that does not know it refuses
 # What is not carried: it is made anew, or is over by then.
 LEFT: Fields = {
     Cluster: dict.fromkeys(("reread", "kernel", "ahead", "fault", "upgrade", "orphans")),
-    Group: dict.fromkeys(("cluster", "autoscale")),
+    # The first look at memory makes the event anew.
+    Group: dict.fromkeys(("cluster", "autoscale", "pressure_event")) | {"pressed_at": 0.0},
 }
 HINTS = Hints({"Renewal": Renewal, "Cluster": Cluster, "Group": Group})
 

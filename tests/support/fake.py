@@ -39,7 +39,7 @@ from clusterd.ipc.messages import (
 from clusterd.kernel.child import AHEAD
 from clusterd.kernel.descent import Orphan
 from clusterd.kernel.memory import stored
-from clusterd.kernel.oom import Killings
+from clusterd.kernel.oom import Killings, PressureEvent
 from clusterd.kernel.privileges import Limits
 from clusterd.kernel.real import Death, Halt, Kernel, Source
 
@@ -122,6 +122,7 @@ class FakeKernel(Kernel):
         self.killed: list[tuple[int, int]] = []
         self.oom = Killings(3, 1, ours=True)
         self.short_of_memory = ""
+        self.triggers: list[socket.socket] = []  # what `press` sends to, one per event
         self.spawned: list[str] = []
         self.limited: dict[int, Limits] = {}  # those that were started with limits, by pid
         self.closed_to_user: ConfigError | None = None  # why none of those can begin
@@ -262,6 +263,11 @@ class FakeKernel(Kernel):
     def pressure(self) -> str:
         return self.short_of_memory
 
+    def pressure_event(self) -> PressureEvent | None:
+        ours, theirs = socket.socketpair()  # urgent data is POLLPRI, too
+        self.triggers.append(ours)
+        return PressureEvent(theirs.detach())
+
     def reap(self) -> list[Death]:
         dead, self.dead = self.dead, []
         return dead
@@ -315,6 +321,11 @@ class FakeKernel(Kernel):
 
     # --- what tests call
 
+    def press(self, words: str) -> None:
+        """Let memory become short, and say so to the event that waits for it."""
+        self.short_of_memory = words
+        self.triggers[-1].send(b"!", socket.MSG_OOB)
+
     def send(self, number: signal.Signals) -> None:
         self.pending[number] = self.pending.get(number, 0) + 1
 
@@ -343,6 +354,8 @@ class FakeKernel(Kernel):
     def close(self) -> None:
         for child in self.children.values():
             child.channel.close()
+        for trigger in self.triggers:
+            trigger.close()
 
     # --- how children behave
 

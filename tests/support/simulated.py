@@ -166,6 +166,7 @@ def abandon(cluster: Cluster, control: Control | None) -> None:
             end.close()
         for one in group.sockets:
             one.sock.close()
+        group.forget_pressure()
         os.close(group.board.fd)
     if control is not None:
         for client in control.clients.values():

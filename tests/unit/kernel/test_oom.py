@@ -1,10 +1,13 @@
 """Killings for want of memory, as cgroups of both versions and the machine count them."""
 
+import os
+import selectors
+import socket
 from pathlib import Path
 
 import pytest
 
-from clusterd.kernel.oom import Killings, killings, pressure
+from clusterd.kernel.oom import TRIGGER, Killings, PressureEvent, killings, pressure
 
 EVENTS = "low 0\nhigh 0\nmax 12\noom 3\noom_kill 2\noom_group_kill 0\n"
 CONTROL = "oom_kill_disable 0\nunder_oom 0\noom_kill 4\n"
@@ -84,3 +87,51 @@ def test_memory_is_short_where_processes_wait_for_it_or_little_is_left(
     files: dict[str, str], found: str, tmp_path: Path
 ) -> None:
     assert pressure(machine(tmp_path, files)) == found
+
+
+def test_a_selector_reports_what_a_trigger_has_to_say() -> None:
+    """Urgent data is POLLPRI, as the kernel's trigger is."""
+    ours, theirs = socket.socketpair()
+    event = PressureEvent(theirs.detach())
+    with ours, selectors.DefaultSelector() as selector:
+        selector.register(event, selectors.EVENT_READ)
+        ours.send(b"!")
+        assert not selector.select(0)
+        ours.send(b"!", socket.MSG_OOB)
+        assert [key.fileobj for key, _ in selector.select()] == [event]
+        assert not event.broken
+    event.close()
+
+
+def test_a_trigger_that_is_gone_is_broken() -> None:
+    read, write = os.pipe()
+    event = PressureEvent(write)
+    assert not event.broken
+    os.close(read)
+    assert event.broken
+    event.close()
+
+
+def test_there_is_no_event_where_the_kernel_has_none(tmp_path: Path) -> None:
+    assert PressureEvent.create(machine(tmp_path, V2)) is None
+    # A plain file takes the words, and cannot be waited for.
+    before = os.listdir("/proc/self/fd")
+    assert PressureEvent.create(machine(tmp_path, {"proc/pressure/memory": psi("0.00")})) is None
+    assert len(os.listdir("/proc/self/fd")) == len(before)
+
+
+def test_this_machine_takes_the_trigger_from_any_user() -> None:
+    """From Linux 6.5 on; where the kernel counts no waiting there is nothing to ask."""
+    if tuple(map(int, os.uname().release.split(".")[:2])) < (6, 5) or not pressure_counted():
+        pytest.skip("the kernel has no trigger for an ordinary user")
+    event = PressureEvent.create()
+    assert event is not None, TRIGGER
+    assert not event.broken
+    event.close()
+
+
+def pressure_counted() -> bool:
+    try:
+        return bool(Path("/proc/pressure/memory").read_text())
+    except OSError:
+        return False

@@ -275,6 +275,32 @@ def test_short_memory_lets_the_kept_generation_go_early() -> None:
             reload.rollback(sim.group)
 
 
+def test_memory_that_becomes_short_wakes_a_master_that_sleeps() -> None:
+    with simulated(1, rollback_keep=600.0) as sim:
+        sim.start()
+        sim.reload()
+        sim.settle()
+        began = sim.kernel.time
+        sim.kernel.press("2 % of memory is left")
+        sim.until(lambda: sim.group.goal.kept is None)
+        assert sim.kernel.time == began
+        (trouble,) = sim.find(Kind.TROUBLE)
+        assert "no longer kept" in trouble.fields["next"]
+        assert sim.group.pressure_event is None  # nothing is left that could be let go
+        assert not any(key == ("pressure", "web") for _, key, *_ in sim.kernel.watched.values())
+
+
+def test_a_pressure_event_that_is_broken_does_not_keep_the_master_awake() -> None:
+    """Its cgroup is gone: it would be readable for ever."""
+    with simulated(1, rollback_keep=600.0) as sim:
+        sim.start()
+        sim.reload()
+        sim.settle()
+        sim.kernel.triggers[-1].close()
+        sim.until(lambda: sim.group.pressure_event is None)
+        assert sim.group.goal.kept == 1
+
+
 def test_what_is_kept_of_a_generation_is_gone_with_it() -> None:
     """Settings, and certificates with their keys."""
     with simulated(1, rollback_keep=600.0) as sim:

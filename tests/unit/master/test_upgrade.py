@@ -284,6 +284,19 @@ def test_no_descriptor_is_left_behind(sim: Upgrading) -> None:
     assert counts[0] == counts[1] == counts[2]
 
 
+def test_the_new_master_waits_for_memory_to_become_short_where_the_old_one_did(
+    sim: Upgrading,
+) -> None:
+    sim.reload()
+    sim.until(lambda: sim.group.pressure_event is not None)
+    sim.upgrade()
+    sim.until(sim.over)
+    sim.until(lambda: sim.group.pressure_event is not None)
+    sim.kernel.press("2 % of memory is left")
+    sim.until(lambda: sim.group.goal.kept is None)
+    assert sim.find(Kind.UPGRADED)
+
+
 def test_it_is_refused_once_the_cluster_stops(sim: Upgrading) -> None:
     orders.stop(sim.cluster)
     sim.kernel.send(signal.SIGUSR2)
