@@ -17,7 +17,8 @@ from clusterd.observe.snapshot import Snapshot
 from clusterd.observe.table import table
 from tests.support.simulated import Simulation, simulated
 
-GARBAGE = [0, 1, os.getpid(), 2**31, 2**53 + 1, 2**63, 2**64 - 1]
+OURS = pytest.param(os.getpid(), id="ours")  # each process of pytest-xdist has another
+GARBAGE = [0, 1, OURS, 2**31, 2**53 + 1, 2**63, 2**64 - 1]
 
 
 def fill(sim: Simulation, value: int) -> None:
