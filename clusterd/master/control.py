@@ -53,9 +53,11 @@ class Client:
 
     @property
     def ready(self) -> bool:
-        """May its next request be seen to? It has read all replies, and waits for none."""
-        waits = self.waiter is not None or self.since is not None
-        return not (self.closing or self.unread or waits)
+        """May its next request be seen to? It has read all replies, and waits for none.
+
+        A client that asked for events hears nothing else: then the connection ends.
+        """
+        return not (self.unread or self.waiter is not None or self.since is not None)
 
     @property
     def due(self) -> bool:
@@ -217,8 +219,6 @@ class Control:
                 break
             line, _, client.heard = client.heard.partition(b"\n")
             self._obey(client, bytes(line))
-            if client.number not in self.clients:
-                return
         if client.number not in self.clients:
             return
         if len(client.heard) > MOST_REQUEST and not client.unread:

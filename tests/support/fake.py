@@ -154,6 +154,8 @@ class FakeKernel(Kernel):
         return pending
 
     def watch(self, source: Source, key: object, write: bool = False, read: bool = True) -> None:
+        if source.fileno() < 0:
+            raise ValueError("it is closed")  # as selectors do
         self.watched[source.fileno()] = (source, key, write, read)
 
     def unwatch(self, source: Source) -> None:

@@ -149,6 +149,25 @@ def test_a_client_that_left_while_it_waited_costs_nothing(desk: Desk) -> None:
     assert desk.sim.ready(2) == 2
 
 
+def test_lines_of_a_client_that_left_as_its_reply_came_are_not_obeyed(desk: Desk) -> None:
+    caller = desk.call()
+    caller.say('{"command": "reload", "wait": true}\n{"command": "scale", "to": 1}\n')
+    desk.sim.turn()
+    caller.sock.close()  # and before the master hears of that:
+    desk.sim.cluster.note(Kind.ROLLOUT_FAILED, group="web", generation=2, serving=1, reason="")
+    assert not desk.control.clients
+    desk.sim.settle()
+    assert desk.sim.ready(2) == 2, "as many as before"
+
+
+def test_lines_after_the_one_whose_reply_ends_the_connection_are_not_obeyed(desk: Desk) -> None:
+    caller = desk.call()
+    caller.say('{"command": "events"}\n{"command": "scale", "to": 1}\n')
+    desk.sim.settle()
+    assert not caller.read()
+    assert desk.sim.ready() == 2
+
+
 def test_dump_answers_with_every_workers_stack(desk: Desk) -> None:
     caller = desk.call()
     caller.say('{"command": "dump"}\n')

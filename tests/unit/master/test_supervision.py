@@ -198,6 +198,26 @@ def test_a_dead_zygote_is_rebuilt_and_workers_serve_on() -> None:
         assert not sim.find(Kind.EXITED)
 
 
+def test_zygotes_that_die_soon_after_they_were_loaded_wait_longer_and_longer() -> None:
+    """It is their code that does not last, though its import goes well."""
+    with simulated(1) as sim:
+        sim.start()
+        lasted = []
+        for _ in range(5):
+            sim.kernel.kill(sim.kernel.zygotes()[-1].pid, signal.SIGKILL)
+            began = sim.kernel.time
+            sim.settle()
+            lasted.append(sim.kernel.time - began)
+        retries = [event.fields["retry_in"] for event in sim.find(Kind.BACKED_OFF)]
+        assert retries == [pytest.approx(wait, rel=0.2) for wait in (0.1, 0.2, 0.4, 0.8)]
+        assert lasted == sorted(lasted)
+        sim.kernel.time += 60.0
+        sim.kernel.kill(sim.kernel.zygotes()[-1].pid, signal.SIGKILL)
+        sim.settle()
+        assert len(sim.find(Kind.BACKED_OFF)) == 4, "one that lived for long is replaced at once"
+        assert sim.fewest == 1
+
+
 def test_a_rebuilt_zygote_with_other_code_is_a_new_generation_with_a_canary() -> None:
     prints = iter(["old", "new"])
     with simulated(2, lambda _: Behaviour(fingerprint=next(prints, "new"))) as sim:

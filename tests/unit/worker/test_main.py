@@ -297,6 +297,32 @@ def test_quit_leaves_at_once_whatever_is_in_hand(start: Start, how: str) -> None
         assert worker.wait() == Exit.OK
 
 
+class Brief(Life):
+    """Answers a request when no beat and no pause follows any more, in which it is published."""
+
+    async def _live(self) -> int:
+        self.server.answers[2] += 1
+        return Exit.OK
+
+
+class Quick(Brief):
+    """The same, and then it is told to leave at once."""
+
+    async def _live(self) -> int:
+        await super()._live()
+        self._quit()
+        raise AssertionError("it is still there")
+
+
+@pytest.mark.parametrize("life", [Brief, Quick])
+def test_the_last_counters_of_a_worker_are_published(
+    start: Start, board: Scoreboard, life: type[Life]
+) -> None:
+    worker = start(ready=False, live=lambda birth, app: life(birth, app).run())
+    assert worker.wait() == Exit.OK
+    assert board.row(0)[Cell.REQUESTS] == 1
+
+
 def test_a_request_out_of_time_is_cut_off_and_the_worker_leaves(start: Start) -> None:
     worker = start()
     with worker.connect() as client:

@@ -28,7 +28,7 @@ MASTER = """
     config = replace(config, app=replace(config.app, app="shop:app", app_dir=place))
     ours, theirs = Channel.pair()
     board = Scoreboard.create()
-    subprocess.Popen(
+    child = subprocess.Popen(
         [sys.executable, "-P", "-m", "clusterd.child", role, str(theirs.fileno())],
         pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
     )
@@ -45,6 +45,9 @@ MASTER = """
         end.close()
         print(type(worker.receive()[0]).__name__, flush=True)
         print(ours.receive(block=False), flush=True)
+        child.kill()
+        child.wait()
+        print(type(ours.receive(block=False)).__name__, flush=True)
     sys.stdin.read()
     os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -90,7 +93,16 @@ def test_an_import_that_ignores_its_childrens_deaths_can_be_forked(tmp_path: Pat
     """
     master = start(place, "zygote", app)
     told, _ = master.communicate()
-    assert told.split() == ["Loaded", "Hello", "None"]
+    assert told.split()[:3] == ["Loaded", "Hello", "None"]
+
+
+def test_a_newborn_does_not_keep_the_channel_of_its_zygote(tmp_path: Path) -> None:
+    """Else the master would not see the channel's end when the zygote has died."""
+    place = tmp_path / "fork"
+    place.mkdir()
+    master = start(place, "zygote", "async def app(scope, receive, send): ...")
+    told, _ = master.communicate()
+    assert told.split()[3:] == ["Closed"]
 
 
 @pytest.mark.parametrize("character", ["x", "ü", "\0", "\udc80"])
