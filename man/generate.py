@@ -152,10 +152,20 @@ def causes() -> str:
 
 
 def importing() -> str:
-    """The text of docs/importing.md, for clusterd-importing(7), which a wheel brings along."""
+    """The text of clusterd-importing(7), which a wheel brings along."""
+    return _page("importing.md")
+
+
+def safely() -> str:
+    """The text of clusterd-running-safely(7)."""
+    return _page("running-safely.md")
+
+
+def _page(name: str) -> str:
+    """Return a file of docs/ as a manual page has it."""
     out: list[str] = []
     is_code = False
-    for line in (ROOT / "docs/importing.md").read_text().splitlines()[1:]:
+    for line in (ROOT / "docs" / name).read_text().splitlines()[1:]:
         if line.startswith("```"):
             is_code = not is_code
             out.append(".EX" if is_code else ".EE")
@@ -242,6 +252,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "metrics": metrics,
     "causes": causes,
     "importing": importing,
+    "safely": safely,
     "settings": settings,
     "figures": figures,
     "cluster": cluster,

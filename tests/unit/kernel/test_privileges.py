@@ -1,5 +1,6 @@
 """Rights given up and limits taken on, asked of the kernel by processes that did so."""
 
+import errno
 import json
 import os
 import pwd
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from clusterd.config.running import LimitSettings
 from clusterd.core.errors import ConfigError
 from clusterd.kernel import privileges
 from clusterd.kernel.privileges import Identity, identity
@@ -154,6 +156,22 @@ def test_ambient_capabilities_are_given_up_by_who_never_was_root() -> None:
 def test_capabilities_stay_where_that_is_asked_for() -> None:
     found = applied(*AMBIENT, keep_capabilities=True)
     assert all(one & BIND_LOW for one in sets(found, *ALL))
+
+
+def test_capabilities_that_cannot_be_dropped_are_no_reason_to_serve_with_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As where a system call filter forbids capset(2)."""
+
+    def refused() -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(privileges, "drop_capabilities", refused)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(ConfigError, match=r"^keep_capabilities: .*not permitted") as caught:
+        privileges.apply(LimitSettings())
+    assert "AmbientCapabilities" in caught.value.remedy
+    privileges.apply(LimitSettings(keep_capabilities=True))
 
 
 @superuser
