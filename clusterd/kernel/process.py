@@ -54,7 +54,7 @@ def hang_up(pid: int) -> None:
 
 def set_dumpable(is_dumpable: bool = True) -> None:
     """Allow or forbid core dumps, and with them that other processes of our user look into our
-    memory (PR_SET_DUMPABLE). While it is forbidden, /proc/<pid> belongs to root."""
+    memory (PR_SET_DUMPABLE). While it is forbidden, the files in /proc/<pid> belong to root."""
     _prctl(_PR_SET_DUMPABLE, int(is_dumpable))
 
 
