@@ -102,7 +102,13 @@ class Keeper(Ear):
 class Zygote(Ear):
     """The process that forks them, its log in a file."""
 
-    def __init__(self, place: Path, config: Config, log_fd: int | None = None) -> None:
+    def __init__(
+        self,
+        place: Path,
+        config: Config,
+        log_fd: int | None = None,
+        wrapper: tuple[str, ...] = (),
+    ) -> None:
         self.log = place / "log"
         self.place, self.config = place, config
         self.board = Scoreboard.create()
@@ -115,7 +121,7 @@ class Zygote(Ear):
             # Sent before it starts, as a master does that knows what it wants.
             self.channel.send(Boot("crew", 1, config.to_wire(), []), [self.board.fd, fd])
             self.process = subprocess.Popen(
-                command,
+                [*wrapper, *command],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -169,9 +175,11 @@ class Zygote(Ear):
 
 
 @contextlib.contextmanager
-def keeping(place: Path, config: Config, log_fd: int | None = None) -> Iterator[Zygote]:
-    """A loaded zygote; all that it made is killed afterwards if it is still there."""
-    zygote = Zygote(place, config, log_fd)
+def keeping(
+    place: Path, config: Config, log_fd: int | None = None, wrapper: tuple[str, ...] = ()
+) -> Iterator[Zygote]:
+    """A loaded zygote, run by `wrapper`; all that it made is killed afterwards if it is there."""
+    zygote = Zygote(place, config, log_fd, wrapper)
     try:
         yield zygote.loaded()
     finally:

@@ -15,6 +15,7 @@ import pytest
 from clusterd.ipc.messages import Drain
 from clusterd.keeper.lock import Lock, holders
 from tests.support.keeping import is_gone, keeping, settings
+from tests.support.ordinary import Unavailable, as_ordinary_user
 
 ME = os.getpid()
 DIARY = """
@@ -156,11 +157,17 @@ def test_keepers_take_turns(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_a_holder_that_may_not_be_looked_at_is_stood_by_for(tmp_path: Path) -> None:
     """As in a reload that changes the user: the keeper before is the other user's."""
+    try:
+        wrapper = as_ordinary_user()
+    except Unavailable as error:
+        pytest.skip(str(error))
     config = settings("/bin/sleep", "60", place=tmp_path, singleton=True)
-    command = replace(config.command, directory="/")
-    limits, log = replace(config.limits, user="nobody"), replace(config.log, log_level="debug")
-    config = replace(config, command=command, limits=limits, log=log)
-    with open(tmp_path / "lock", "wb") as held, keeping(tmp_path, config) as zygote:
+    command, log = replace(config.command, directory="/"), replace(config.log, log_level="debug")
+    config = replace(config, command=command, log=log)
+    with (
+        open(tmp_path / "lock", "wb") as held,
+        keeping(tmp_path, config, wrapper=wrapper) as zygote,
+    ):
         fcntl.flock(held, fcntl.LOCK_EX)
         keeper = zygote.keeper().ready()
         zygote.until_logged("standing by")
