@@ -32,6 +32,7 @@ SHORTEST = 0.05  # s between two beats
 MEAN = 0.5  # of a period: when after a beat a block begins
 
 SOON = 0.05  # s that Python has to answer before faulthandler does
+LONGEST_NAME = 200  # characters of a thread's name: the master refuses reasons that are long
 GLANCES = 3  # beats from one look at the siblings to the next
 LATER = 3  # periods in which a sibling that is blocked has told of it itself
 
@@ -231,7 +232,7 @@ class Vitals:
 
     def _describe(self, condition: Condition, age: float) -> str:
         if condition is Condition.BUSY:
-            culprit = self._busy.culprit
+            culprit = self._busy.culprit[:LONGEST_NAME]
             return f"busy: thread {culprit} has kept the interpreter to itself for {age:.1f} s"
         count = len(self._server.running)
         return f"stalled: no answer was completed for {age:.1f} s while {count} requests waited"

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +18,8 @@ from clusterd.master.absorb import MOST_HEARD
 from clusterd.master.group import Dump
 from tests.support import fake
 from tests.support.fake import Behaviour, Child
-from tests.support.simulated import Simulation, simulated
+from tests.support.lingering import does_not_wait, lingering
+from tests.support.simulated import Simulation, config, simulated
 
 ZYGOTE, WORKER = 100, 101  # the first pids of a simulation
 NOBODYS = 4711
@@ -310,3 +312,14 @@ def test_a_zygote_of_another_version_has_failed_and_is_no_traitor() -> None:
         assert "changed on disk" in sim.find(Kind.ROLLOUT_FAILED)[0].fields["reason"]
         assert not sim.find(Kind.BREACH)
         assert sim.ready(1) == 1
+
+
+def test_a_descriptor_that_blocks_in_the_queue_between_workers_does_not_block_the_end() -> None:
+    """Workers pass each other connections there, so the kernel cannot refuse descriptors."""
+    sim = Simulation(config(1))
+    (group,) = sim.cluster.groups.values()
+    with lingering() as sock:
+        socket.send_fds(group.handover[1], [b"connection"], [sock.fileno()])
+        sock.close()
+        does_not_wait(sim.close)
+    assert [end.fileno() for end in group.handover] == [-1, -1]
