@@ -62,6 +62,10 @@ def prepare(python: str | None, peers: bool) -> Environment:
         # Absolute, for servers run elsewhere; not resolved, or a venv's python loses its packages.
         python = os.path.abspath(shutil.which(python) or python)
     chosen = str(_install(python or newest())) if peers else python or sys.executable
+    # As an installer does, also where bytecode is not kept: a zygote that compiles from source has
+    # gaps all over its heap, and PSS of 4 workers was 1.5 MB more.
+    command = [chosen, "-m", "compileall", "-q", str(REPOSITORY / "clusterd")]
+    subprocess.run(command, check=False)
     return Environment(chosen, versions(chosen))
 
 

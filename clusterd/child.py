@@ -201,7 +201,9 @@ def _work(
     run: Callable[["Birth", object], int],
 ) -> Work:
     from clusterd.worker.birth import Birth
+    from clusterd.worker.trust import Peers
 
+    Peers(config.proxy.trusted_proxies)  # parsed once, and not by each worker
     http2: Callable[[Any, str], None] | None = None
     if is_spoken(config.http.http2):
         from clusterd.worker.http2 import equip as http2
@@ -229,6 +231,7 @@ def _work(
             dump_fd=dump_fd,
             log_fd=log_fd,
             fingerprint=image.fingerprint,
+            interface=image.interface,
             keyring=keyring,
             http2=http2,
         )

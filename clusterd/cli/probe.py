@@ -11,7 +11,7 @@ import secrets
 import sys
 from typing import Any
 
-from clusterd.app.importer import LoadError, interface_of
+from clusterd.app.importer import LoadError
 from clusterd.cli.later_imports import later_imports
 from clusterd.config.settings import Config
 from clusterd.core.errors import ClusterdError
@@ -66,7 +66,6 @@ def _app(config: Config) -> Told:
     try:
         with trail:
             image = build(app, secrets)
-        kind = interface_of(image.app, app.interface)
     except LoadError as error:
         return {"error": error.message, "remedy": error.remedy, "traceback": error.traceback}
     left = inventory.take(earlier, image.identities, trail.where)
@@ -74,7 +73,7 @@ def _app(config: Config) -> Told:
     shared = [one.what for one in left.left if one.kind.name == "shared draws"]
     return {
         "seconds": image.seconds,
-        "interface": kind,
+        "interface": image.interface,
         "left": told,
         "shared": shared,
         "later": later_imports(OwnCode(app.app, app.app_dir)),

@@ -28,6 +28,7 @@ class Birth:
     log_fd: int
     fingerprint: str
     group: str = MAIN
+    interface: str = "asgi"  # or wsgi: how the application is called
     keyring: Keyring | None = None  # loaded, where TLS is on
     # Has a server speak HTTP/2 with an app of this interface, where the package for it is there.
     http2: Callable[[Any, str], None] | None = None

@@ -14,7 +14,6 @@ import setproctitle
 import uvloop
 
 from clusterd.app import notice
-from clusterd.app.importer import interface_of
 from clusterd.app.lifespan import Lifespan, StartupFailed
 from clusterd.config.kinds import MAIN
 from clusterd.config.tls import is_secured
@@ -41,6 +40,7 @@ from clusterd.ipc.messages import (
 )
 from clusterd.ipc.scoreboard import Cell, Stage
 from clusterd.kernel import forked
+from clusterd.kernel.process import start_ticks
 from clusterd.kernel.randomness import reseed
 from clusterd.kernel.signals import LOOK_SIGNAL
 from clusterd.worker import drain, dump, exit_handlers, recycle, vitals
@@ -79,12 +79,6 @@ def run(birth: Birth, app: Any) -> int:
         return Exit.BUG
 
 
-def start_ticks() -> int:
-    """When this process started: field 22 of its stat, after the name, which may hold anything."""
-    with open("/proc/self/stat", "rb") as file:
-        return int(file.read().rpartition(b")")[2].split()[19])
-
-
 def nothing(_number: int, _frame: FrameType | None) -> None:
     """A signal that means nothing to a worker."""
 
@@ -115,7 +109,7 @@ class Life:
         self.gate = Gate(birth.board, birth.row, birth.config.http.max_connections)
         self.pulse = Pulse(self.loop, self.row)
         recycle.attend(self.pulse, self.row, birth.config.vitals, self._say)
-        self.interface = interface_of(app, birth.config.app.interface)
+        self.interface = birth.interface
         self.lifespan = Lifespan(app if self.interface == "asgi" else no_lifespan)
         self.handover = Handover(birth.handover) if birth.handover is not None else None
         self.server: Server = self._make_server(app)
@@ -177,7 +171,7 @@ class Life:
     async def _live(self) -> int:
         self._enter(Stage.BOOTING)
         self.row[Cell.PID] = os.getpid()
-        self.row[Cell.START_TICKS] = start_ticks()
+        self.row[Cell.START_TICKS] = start_ticks(os.getpid())
         self.row[Cell.SLOT] = self.birth.slot
         self.row[Cell.GENERATION] = self.birth.generation
         self.pulse.publish = self._publish_if_any

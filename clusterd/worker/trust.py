@@ -6,6 +6,7 @@ their own that believe them. The family that was not chosen is never looked at. 
 is another name, and means nothing.
 """
 
+import functools
 import ipaddress
 from typing import Any
 
@@ -29,6 +30,12 @@ FAMILIES = {
 SOCKETS = {"http": "ws", "https": "wss"}
 
 
+@functools.cache
+def _network(peer: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """Parse a network, once: a zygote does for its workers."""
+    return ipaddress.ip_network(peer)
+
+
 class Peers:
     """Addresses and networks whose word is taken. `*` stands for whoever connects to us, but for
     no proxy further out: of those only addresses can tell."""
@@ -36,7 +43,7 @@ class Peers:
     def __init__(self, peers: tuple[str, ...]) -> None:
         self._anybody = "*" in peers
         self._unix = "unix" in peers
-        networks = [ipaddress.ip_network(peer) for peer in peers if peer not in ("*", "unix")]
+        networks = [_network(peer) for peer in peers if peer not in ("*", "unix")]
         self._v4 = [net for net in networks if isinstance(net, ipaddress.IPv4Network)]
         self._v6 = [net for net in networks if isinstance(net, ipaddress.IPv6Network)]
         self._known: dict[str, bool] = {}

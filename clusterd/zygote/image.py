@@ -23,12 +23,14 @@ class SharedDraws:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An imported application, or the path of a program. `fingerprint` names its files."""
+    """An imported application, or the path of a program. `fingerprint` names its files, and
+    `interface` how an application is called."""
 
     app: object
     fingerprint: str
     seconds: float
     identities: tuple[Identity | SharedDraws, ...] = ()
+    interface: str = "asgi"
 
 
 def fingerprint() -> str:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from clusterd.app.importer import interface_of
 from clusterd.config.settings import Config
 from clusterd.core.exits import Exit
 from clusterd.ipc.channel import CLOSED, Channel
@@ -83,6 +84,7 @@ class Worker:
                     log_fd,
                     log_fd,
                     "print",
+                    interface=interface_of(app),
                 ),
                 app,
             )

@@ -46,6 +46,13 @@ def test_peers(trusted: tuple[str, ...], client: Any, server: Any, has: bool) ->
         assert peers.has(client, server) is has
 
 
+def test_networks_are_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the zygote, for all workers."""
+    Peers(("198.51.100.0/24",))
+    monkeypatch.delattr("ipaddress.ip_network")
+    assert Peers(("198.51.100.0/24",)).has_host("198.51.100.7")
+
+
 def test_anybody_is_whoever_connects_and_no_proxy_further_out() -> None:
     """Else a client could put a chain of its own making before what the proxy adds."""
     peers = Peers(("*", "10.0.0.0/8"))
