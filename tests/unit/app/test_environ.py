@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from clusterd.app.environ import MOST_TOLD, Environs, _Translations
+from clusterd.app.environ import LINE, MOST_TOLD, Environs, _Translations
 from clusterd.app.scope import template
 from clusterd.core.log import get_logger
 
@@ -162,6 +162,15 @@ def test_an_endless_line_of_errors_is_cut(caplog: pytest.LogCaptureFixture) -> N
     assert len(caplog.records) == 1
     assert caplog.records[0].levelno == logging.INFO
     errors.flush()
+    assert len(caplog.records) == 1
+
+
+def test_an_unended_line_is_kept_until_it_is_too_long(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    errors = environ_of()["wsgi.errors"]
+    errors.write("x" * LINE)
+    assert not caplog.records
+    errors.write("x")
     assert len(caplog.records) == 1
 
 

@@ -131,12 +131,17 @@ def test_who_does_not_heed_sigterm_is_killed(tmp_path: Path) -> None:
     assert left(pids, 0) == []
 
 
-def test_it_is_told_its_place_its_environment_and_where_it_runs(tmp_path: Path) -> None:
+def test_it_is_told_its_place_its_environment_and_where_it_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WEB_CONCURRENCY", "7")
+    monkeypatch.setenv("OURS", "kept")
     one = min(os.sched_getaffinity(0))
     with served(tmp_path, cpus=(one,), env={"HELLO": "you"}, cwd=str(tmp_path)) as server:
         assert os.sched_getaffinity(server.pid) == {one}
         environ = Path(f"/proc/{server.pid}/environ").read_bytes().split(b"\0")
         assert b"HELLO=you" in environ
+        assert b"OURS=kept" in environ
         assert f"XDG_RUNTIME_DIR={server.folder}".encode() in environ
         assert not [one for one in environ if one.startswith((b"WEB_CONCURRENCY", b"NOTIFY"))]
         assert Path(f"/proc/{server.pid}/cwd").readlink() == tmp_path

@@ -54,6 +54,11 @@ class Master(Protocol):
         ),
         (["scale", "+2"], {"command": "scale", "by": 2}, "3 workers wanted"),
         (["scale", "-1"], {"command": "scale", "by": -1}, "3 workers wanted"),
+        (
+            ["scale", "3", "--force"],
+            {"command": "scale", "to": 3, "force": True},
+            "3 workers wanted",
+        ),
         (["pause"], {"command": "pause"}, "paused"),
         (["resume"], {"command": "resume"}, "resumed"),
         (["reopen"], {"command": "reopen"}, "log file reopened"),
@@ -252,6 +257,13 @@ def test_bad_usage_is_exit_4_with_one_clear_line(
     lines = capsys.readouterr().err.splitlines()
     assert lines[0].startswith(said)
     assert len(lines) == 1 or args == ["run"]  # which shows how to try the demo
+
+
+def test_without_a_command_the_help_is_shown_and_nothing_was_done(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([]) == Exit.CONFIG
+    assert "Usage: clusterd" in capsys.readouterr().err
 
 
 def test_every_setting_is_an_option_and_every_option_has_help(

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from clusterd.cli.commands import clusterd
 from clusterd.cli.systemd import installed
-from clusterd.cli.unit import NEWEST, quoted
+from clusterd.cli.unit import NEWEST, WALLS, quoted
 from clusterd.core.errors import ConfigError
 
 Call = Callable[..., str]
@@ -70,6 +70,14 @@ def test_no_service_has_rights_or_core_dumps(call: Call, tmp_path: Path, bind: s
     assert (tmp_path / "shop.socket").exists() == is_low
     if is_low:
         assert keys((tmp_path / "shop.socket").read_text(), "ListenStream") == ["127.0.0.1:80"]
+
+
+def test_a_service_sees_little_of_the_system(call: Call) -> None:
+    text = call("shop:app")
+    assert (keys(text, "ProtectSystem"), keys(text, "ProtectProc")) == (["strict"], ["invisible"])
+    assert (keys(text, "KeyringMode"), keys(text, "RemoveIPC")) == (["private"], ["yes"])
+    for wall in WALLS:
+        assert keys(text, wall) == ["yes"]
 
 
 def test_a_low_port_takes_two_units(call: Call, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from clusterd.config import runtime_dir
-from clusterd.config.place import control_path
+from clusterd.config.place import control_path, identity
 from clusterd.config.settings import PlaceSettings
 from clusterd.core.errors import ConfigError
 
@@ -88,3 +88,8 @@ def test_the_directory_that_is_set_is_the_only_one() -> None:
 def test_a_path_that_no_socket_can_have_is_a_config_error() -> None:
     with pytest.raises(ConfigError, match="would have 114 bytes"):
         control_path(PlaceSettings(runtime_dir="/" + "d" * 99), {})
+
+
+def test_log_lines_name_a_cluster_that_was_given_a_name() -> None:
+    assert identity(PlaceSettings()) == {}
+    assert identity(PlaceSettings(name="shop")) == {"name": "shop"}

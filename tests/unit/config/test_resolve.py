@@ -84,6 +84,10 @@ def test_a_named_file_is_read_instead(tmp_path: Path) -> None:
             "clusterd.toml workers: true is not allowed; allowed: auto, or 1 to 480",
         ),
         (
+            "backlog = 65537",
+            "clusterd.toml backlog: 65537 is not allowed; allowed: a whole number from 1 to 65536",
+        ),
+        (
             "balance = 'fair'",
             "clusterd.toml balance: 'fair' is not allowed; allowed: shared, reuseport",
         ),

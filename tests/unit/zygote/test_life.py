@@ -36,7 +36,7 @@ MASTER = """
     worker, end = Channel.pair()
     pair = socket.socketpair()
     fds = [end.fileno(), 2, *(one.fileno() for one in pair)]
-    if role == "worker":
+    if role == "worker" and "left" not in place:
         ours.send(Spawn(0, 0, 1, []), fds)
     theirs.close()
     if role == "zygote" and "fork" in place:
@@ -48,6 +48,9 @@ MASTER = """
         child.kill()
         child.wait()
         print(type(ours.receive(block=False)).__name__, flush=True)
+    if "left" in place:
+        ours.close()
+        print(child.wait(), flush=True)
     sys.stdin.read()
     os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -94,6 +97,16 @@ def test_an_import_that_ignores_its_childrens_deaths_can_be_forked(tmp_path: Pat
     master = start(place, "zygote", app)
     told, _ = master.communicate()
     assert told.split()[:3] == ["Loaded", "Hello", "None"]
+
+
+@pytest.mark.parametrize("role", ["zygote", "worker"])
+def test_a_child_whose_master_has_left_ends_as_if_asked(tmp_path: Path, role: str) -> None:
+    """A worker that imports for itself, too, which has had no order yet."""
+    place = tmp_path / "left"
+    place.mkdir()
+    master = start(place, role, "async def app(scope, receive, send): ...")
+    told, _ = master.communicate()
+    assert told.split() == ["0"]
 
 
 def test_a_newborn_does_not_keep_the_channel_of_its_zygote(tmp_path: Path) -> None:
