@@ -14,7 +14,8 @@ from clusterd.zygote.image import Image, fingerprint
 # What an import makes stays, so that the collector finds little in it, and looks seldom: after so
 # many new objects. Not never: the import's garbage would leave gaps all over the heap, and what a
 # worker writes into a gap copies a page that all workers share. With numpy and matplotlib, PSS of
-# 4 workers was 1.5 MB more without any collection; import and last collection took as long.
+# 4 workers was 1.5 MB more without any collection; the import
+# and the last collection together took up to 5 % longer with these.
 SELDOM = 5_000
 
 
