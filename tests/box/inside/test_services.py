@@ -167,6 +167,28 @@ def test_a_request_from_before_the_start_is_answered(lazy: Service) -> None:
 
 
 @pytest.fixture
+def low() -> Iterator[Service]:
+    """A service whose port is below 1024; nothing else is said of it."""
+    service = Service("low", 80, "-w", "1", "--min-ready", "0")
+    service.change(*QUICK)
+    systemctl("start", "low.socket")
+    yield service
+    systemctl("stop", "low.socket", "low")
+
+
+def test_a_low_port_is_served_without_any_right(low: Service) -> None:
+    _, parent, *_ = low.get().split()
+    assert int(parent) == low.pid
+    text = Path(f"/proc/{low.pid}/status").read_text()
+    status = dict(line.split(":\t") for line in text.splitlines() if ":\t" in line)
+    for name in ("Inh", "Prm", "Eff", "Bnd", "Amb"):
+        assert int(status[f"Cap{name}"], 16) == 0, name
+    assert int(status["NoNewPrivs"]) == 1
+    limits = Path(f"/proc/{low.pid}/limits").read_text().splitlines()
+    assert [line.split()[4:6] for line in limits if "core file size" in line] == [["0", "0"]]
+
+
+@pytest.fixture
 def often() -> Iterator[Service]:
     """A service that is started again as its unit says: RestartSec= grows by RestartSteps=."""
     service = Service("often", 8005, "-w", "1", "--min-ready", "0")
