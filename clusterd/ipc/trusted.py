@@ -5,10 +5,12 @@ Imported by `clusterd status` before anything else, so it imports almost nothing
 
 import os
 import socket
+import stat
 
 from clusterd.kernel.peers import peer_of
 
 ROOT = 0
+OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 def stranger(sock: socket.socket, path: str) -> int | None:
@@ -16,12 +18,28 @@ def stranger(sock: socket.socket, path: str) -> int | None:
 
     `sock` is connected to what listens at the path.
     """
-    try:
-        owner = os.stat(os.path.dirname(path) or ".").st_uid
-    except OSError:
-        owner = None  # removed by now
     _, uid = peer_of(sock)
-    return None if is_trusted(uid, os.geteuid(), owner) else uid
+    try:
+        directory = os.stat(os.path.dirname(path) or ".")
+    except OSError:  # removed by now
+        return None if is_trusted(uid, os.geteuid(), None) else uid
+    if is_trusted(uid, os.geteuid(), directory.st_uid) or _made_by_its_owner(path, directory):
+        return None
+    return uid
+
+
+def _made_by_its_owner(path: str, directory: os.stat_result) -> bool:
+    """Return whether the owner of a directory, and no other user, can have made a socket in it.
+
+    The owner has another number than the process where systemd maps users: RuntimeDirectory= of a
+    service with DynamicUser= belongs to nobody outside of it (seen with systemd 257).
+    """
+    try:
+        made_by = os.lstat(path).st_uid
+    except OSError:
+        return False
+    owner = directory.st_uid
+    return made_by == owner and owner != ROOT and not directory.st_mode & OTHERS
 
 
 def is_trusted(uid: int, ours: int, owner: int | None) -> bool:

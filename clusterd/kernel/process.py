@@ -18,6 +18,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
 # capset(2): twice three words, which are effective, permitted and inheritable capabilities.
 _CAPABILITY_VERSION_3 = 0x20080522
+_EFFECTIVE, _PERMITTED = 0, 1
 
 
 def open_standard_streams() -> None:
@@ -83,11 +84,14 @@ def drop_capabilities() -> None:
     """
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     data = (ctypes.c_uint32 * 6)()
-    # A system call filter may forbid capset(2). It does not matter where there is nothing to drop.
     if _LIBC.capget(header, data) != 0 or not any(data):
         return
-    if _LIBC.capset(header, (ctypes.c_uint32 * 6)()) != 0:
-        code = ctypes.get_errno()
+    if _LIBC.capset(header, (ctypes.c_uint32 * 6)()) == 0:
+        return
+    code = ctypes.get_errno()
+    # A system call filter forbids capset(2). Inheritable capabilities alone give no rights: a
+    # program that gains by them needs them in its file, too, and no no_new_privs.
+    if any((data[_EFFECTIVE], data[_EFFECTIVE + 3], data[_PERMITTED], data[_PERMITTED + 3])):
         raise OSError(code, os.strerror(code))
 
 

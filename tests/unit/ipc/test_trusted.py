@@ -54,6 +54,35 @@ def test_whose_directory_it_is_is_looked_up(
     assert trusted.stranger(pair, f"{tmp_path}/s") is None
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize(
+    ("owner", "made_by", "mode", "expected"),
+    [
+        (65534, 65534, 0o755, True),  # the owner's, whatever its number is elsewhere
+        (65534, 65534, 0o775, False),
+        (65534, 65534, 0o1777, False),
+        (65534, 12345, 0o755, False),
+    ],
+)
+def test_what_only_the_owner_of_a_directory_can_have_made_is_the_owners(
+    pair: socket.socket,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    owner: int,
+    made_by: int,
+    mode: int,
+    expected: bool,
+) -> None:
+    """As in the directory of a systemd service with DynamicUser=, where users are mapped."""
+    monkeypatch.setattr(trusted, "peer_of", lambda _: (1, STRANGER))
+    path = tmp_path / "s"
+    path.touch()
+    os.chown(path, made_by, -1)
+    tmp_path.chmod(mode)
+    os.chown(tmp_path, owner, -1)
+    assert (trusted.stranger(pair, str(path)) is None) is expected
+
+
 def test_a_directory_that_is_gone_has_no_owner(
     pair: socket.socket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

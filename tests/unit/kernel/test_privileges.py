@@ -183,6 +183,9 @@ def test_where_a_filter_forbids_capset_nothing_is_served_with_capabilities() -> 
     found = applied(*AMBIENT, *filtered, keep_capabilities=True)
     assert all(one & BIND_LOW for one in sets(found, *ALL))
     assert sets(applied(*filtered, user="nobody"), *ALL) == [0] * 4
+    # Inheritable ones are none, as long as no program's file has them.
+    inheriting = ("setpriv", "--reuid=nobody", "--clear-groups", "--inh-caps=+kill")
+    assert sets(applied(*inheriting, *filtered), *ALL)[1:] == [0] * 3
 
 
 @superuser
