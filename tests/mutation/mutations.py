@@ -32,6 +32,7 @@ ARITHMETIC: dict[type[ast.operator], tuple[str, str]] = {
 SEQUENCES = (ast.JoinedStr, ast.List, ast.Tuple)  # the other signs are no operators of theirs
 # Calls whose arguments describe types or storage, and do nothing else.
 DESCRIBING = {"cast", "dataclass", "field", "lru_cache", "TypeVar"}
+SYMMETRIC = {"max", "min"}  # calls that take their arguments in any order
 SAFEGUARDS = {"strict"}  # keyword arguments that change nothing in a program without bugs
 FALSY = (None, False, 0, "", b"")  # where a caller only asks whether it is true, None is the same
 
@@ -215,7 +216,7 @@ def _await(file: Finder, node: ast.AST) -> Iterator[Mutation]:
 
 def _arguments(file: Finder, node: ast.AST) -> Iterator[Mutation]:
     """Swap two neighbours of the same kind."""
-    if isinstance(node, ast.Call):
+    if isinstance(node, ast.Call) and called(node) not in SYMMETRIC:
         for left, right in zip(node.args, node.args[1:], strict=False):
             if type(left) is type(right) and isinstance(left, ast.Name | ast.Attribute):
                 text = f"{file.text(right)}, {file.text(left)}"

@@ -46,6 +46,7 @@ def made(kind: str, source: str) -> list[str]:
         ("await", "async def f():\n    x = await b", ["async def f():\n    x = b"]),
         ("arguments", "f(a, b, 1)", ["f(b, a, 1)"]),
         ("arguments", "f(a, b.c)", []),
+        ("arguments", "min(a, b)", []),
         ("row", "x = {1: a, 2: b}", ["x = {1: a}", "x = {2: b}"]),
         ("row", "x = f((a, b))", ["x = f((a,))", "x = f((b,))"]),
         ("row", "x, y = a, b", []),

@@ -19,7 +19,7 @@ from tests.support.offspring import Offspring
 UNCOPIED = (".git", ".venv*", "__pycache__", ".*_cache", ".hypothesis", "findings")
 PASSED, FAILED, NOTHING = 0, 1, 5  # exit statuses of pytest: 5 where no test was selected
 # A line of pytest's summary: the test, whose parameters may hold anything, and why.
-SUMMARY = re.compile(r"^(?:FAILED|ERROR) ([^\n\[]+?(?:\[.*?\])?)(?: - .*)?$", re.MULTILINE)
+SUMMARY = re.compile(r"^(?:FAILED|ERROR) ([^\s\[][^\n\[]*?(?:\[.*?\])?)(?: - .*)?$", re.MULTILINE)
 LIMIT = 300.0  # seconds for one run of pytest: a change that makes it hang was noticed
 
 

@@ -1,6 +1,7 @@
 """A pid is no identity: with the start time it is, and a pidfd cannot mean anybody else."""
 
 import os
+import pwd
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from clusterd.kernel.fork import fork_into
 from clusterd.kernel.process import is_alive, kill_pidfd, open_pidfd, start_ticks
 
 
@@ -59,3 +61,18 @@ def test_a_pidfd_kills_its_process_and_once_it_is_gone_nobody(
     assert child.wait() == -signal.SIGKILL
     kill_pidfd(fd)
     os.close(fd)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_process_of_another_user_stays_and_that_is_no_error() -> None:
+    own = os.getpid()
+
+    def as_another_user() -> int:
+        os.setuid(pwd.getpwnam("nobody").pw_uid)
+        fd = open_pidfd(own, start_ticks(own))
+        assert fd is not None
+        kill_pidfd(fd)
+        return 7
+
+    pid = fork_into(as_another_user)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7

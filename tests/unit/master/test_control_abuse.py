@@ -140,19 +140,26 @@ def test_where_all_follow_the_oldest_makes_room_and_where_all_wait_too(desk: Des
         assert desk.ask(STATUS)["ok"]
 
 
+@pytest.mark.parametrize(
+    ("sizes", "gone"),
+    [
+        ([1_500_000] * 4, 0),  # of equals the oldest
+        ([900_000, 1_900_000, 1_000_000], 1),
+        ([1_900_000, 900_000, 1_000_000], 0),
+    ],
+)
 def test_of_those_who_do_not_read_large_replies_the_largest_goes_first(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, sizes: list[int], gone: int
 ) -> None:
     monkeypatch.setattr(control, "MOST_UNREAD", 3_000_000)
-    large = {"ok": True, "text": "x" * 1_500_000}
     clients = []
-    for _ in range(4):
+    for size in sizes:
         desk.call()
         clients.append(list(desk.control.clients.values())[-1])
-        desk.control._say(clients[-1], large)
+        desk.control._say(clients[-1], {"ok": True, "text": "x" * size})
     assert unread(desk) <= 3_000_000
     assert clients[-1].number in desk.control.clients, "whoever asked last gets its answer"
-    assert clients[0].number not in desk.control.clients
+    assert clients[gone].number not in desk.control.clients
 
 
 def test_one_reply_may_be_larger_than_all_are_allowed_to_leave_unread(
