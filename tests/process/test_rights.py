@@ -168,19 +168,22 @@ def test_capabilities_of_a_master_that_is_not_root_stay_with_it(tmp_path: Path) 
 
 
 @superuser
-def test_memory_with_a_tls_key_is_closed_to_others_of_the_same_user(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("dumpable", "is_closed"), [("auto", True), ("on", False)])
+def test_memory_with_a_tls_key_is_closed_to_others_of_the_same_user(
+    tmp_path: Path, dumpable: str, is_closed: bool
+) -> None:
     authority = Authority(tmp_path)
-    pair = authority.issue("server")
-    options = ("--tls-cert", pair[0], "--tls-key", pair[1])
+    certificate, key = authority.issue("server")
+    options = ("--tls-cert", certificate, "--tls-key", key, "--dumpable", dumpable)
     with serving_as_nobody(tmp_path, *options, workers=1) as server:
-        told = secured(server.address, authority.client())
-        told.close()
+        secured(server.address, authority.client()).close()
         pids = [one["pid"] for one in [*server.workers(), *server.ask("status")["zygotes"]]]
         assert len(pids) == 2
-        look = ("setpriv", "--reuid", "nobody", "--clear-groups", "cat")
+        group = str(pwd.getpwnam("nobody").pw_gid)
+        look = ("setpriv", "--reuid=nobody", f"--regid={group}", "--clear-groups", "cat")
         for pid in pids:
             done = subprocess.run([*look, f"/proc/{pid}/maps"], capture_output=True, check=False)
-            assert (done.stdout, done.returncode) == (b"", 1)
+            assert (done.stdout == b"", done.returncode == 1) == (is_closed, is_closed)
 
 
 def files_of(pid: int) -> set[str]:
