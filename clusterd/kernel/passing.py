@@ -7,6 +7,7 @@ leaves the packet where it is and has another process close the socket.
 """
 
 import contextlib
+import os
 import socket
 import sys
 
@@ -16,9 +17,6 @@ SO_PASSRIGHTS = 83  # Linux 6.16 (asm-generic/socket.h); Python has no name for 
 PIECE = 64 * 1024  # bytes that are looked at and dropped at once
 MOST_PIECES = 4096  # that are dropped before a socket is closed
 CREDENTIALS = socket.CMSG_SPACE(3 * 4)  # pid, uid, gid: struct ucred, unix(7)
-# It inherits the socket and ends. A process that ends does not linger.
-CLOSER = (sys.executable, "-I", "-S", "-c", "")
-
 _left: list[socket.socket] = []  # that no process could be started for
 
 
@@ -43,13 +41,15 @@ def receive(sock: socket.socket, most: int) -> tuple[bytes, bytes, bool]:
     than was there.
     """
     peek = socket.MSG_PEEK | socket.MSG_DONTWAIT
+    # Room for credentials alone, and none where none come: a descriptor would fit there.
+    room = CREDENTIALS if sock.getsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED) else 0
     try:
-        data, ancillary, flags, _ = sock.recvmsg(most, CREDENTIALS, peek)
+        data, ancillary, flags, _ = sock.recvmsg(most, room, peek)
     except ConnectionResetError:
         # It left with something of ours unread. The kernel says so once, and before it hands out
         # what the peer had sent: its last words are still to be had.
-        data, ancillary, flags, _ = sock.recvmsg(most, CREDENTIALS, peek)
-    if flags & socket.MSG_CTRUNC:  # there is room for credentials alone
+        data, ancillary, flags, _ = sock.recvmsg(most, room, peek)
+    if flags & socket.MSG_CTRUNC:
         raise Descriptors
     sock.recv(max(1, len(data)), socket.MSG_DONTWAIT)
     credentials = ancillary[0][2] if ancillary else b""
@@ -66,10 +66,27 @@ def let_go(sock: socket.socket) -> None:
         _left.append(sock)
     while _left:
         try:
-            child.start(CLOSER, [_left[-1].fileno()])  # reaped as any child of the master's
+            _close_elsewhere(_left[-1])
         except OSError:  # no process to be had: with the next one
             return
-        _left.pop().close()
+        _left.pop()
+
+
+def _close_elsewhere(sock: socket.socket) -> None:
+    """Have another process be the last that closes this socket. Raises OSError.
+
+    A process that ends does not linger. It inherits the socket, and ends once the pipe does: not
+    before we have closed our copy (seen: it had ended by then, and the close was ours after all).
+    The master reaps it as any child.
+    """
+    read, write = os.pipe()
+    try:
+        wait = f"import os; os.read({read}, 1)"
+        child.start((sys.executable, "-I", "-S", "-c", wait), [sock.fileno(), read])
+        sock.close()
+    finally:
+        os.close(read)
+        os.close(write)
 
 
 def _is_empty(sock: socket.socket) -> bool:

@@ -4,9 +4,11 @@ import contextlib
 import json
 import math
 import os
+import select
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, fields
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,7 +29,7 @@ from clusterd.ipc.decoding import (
     decode,
 )
 from clusterd.ipc.messages import Certified, Draining, Failed, Hello, Leave, Leaving, Message
-from clusterd.kernel import passing
+from clusterd.kernel import child, passing
 from tests.support.lingering import does_not_wait, lingering
 
 Ends = tuple[MasterChannel, Channel]
@@ -117,6 +119,47 @@ def test_a_descriptor_that_blocks_blocks_nobody(ends: Ends) -> None:
         does_not_wait(lambda: ends[0].hear(True))
         does_not_wait(ends[0].close)
     assert ends[0].fileno() == -1
+
+
+def test_the_process_that_closes_it_is_there_until_the_master_has(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However late the master gets on: else its own close would be the last one, and block."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+    def start(command: Sequence[str], keep: Iterable[int]) -> int:
+        pid = child.start(command, keep)
+        pidfd = os.pidfd_open(pid)
+        poll = select.poll()
+        poll.register(pidfd)
+        assert poll.poll(1000) == [], "it has ended"
+        os.close(pidfd)
+        return pid
+
+    monkeypatch.setattr(passing, "child", SimpleNamespace(start=start))
+    with lingering() as sock, theirs:
+        socket.send_fds(theirs, [b"x"], [sock.fileno()])
+        sock.close()
+        does_not_wait(lambda: passing.let_go(ours))
+    assert not passing._left
+
+
+def test_where_no_process_can_be_had_it_is_closed_with_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(2)]
+
+    def refuse(*_: object) -> int:
+        raise BlockingIOError("no process")
+
+    before = len(os.listdir("/proc/self/fd"))
+    for (ours, theirs), start in zip(pairs, (refuse, child.start), strict=True):
+        monkeypatch.setattr(passing, "child", SimpleNamespace(start=start))
+        socket.send_fds(theirs, [b"x"], [0])
+        passing.let_go(ours)
+        theirs.close()
+        assert len(os.listdir("/proc/self/fd")) == before - (1 if start is refuse else 4)
+    assert not passing._left
 
 
 @pytest.mark.parametrize(

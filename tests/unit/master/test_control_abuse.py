@@ -212,6 +212,7 @@ def test_a_descriptor_that_blocks_at_its_close_costs_its_sender_alone(
     caller = desk.call()
     with lingering() as sock:
         caller.say('{"command": ')
+        before = len(os.listdir("/proc/self/fd"))
         try:
             socket.send_fds(caller.sock, [b'"status"}\n'], [sock.fileno()])
         except PermissionError:
@@ -219,4 +220,5 @@ def test_a_descriptor_that_blocks_at_its_close_costs_its_sender_alone(
             return
         sock.close()
         does_not_wait(lambda: desk.dropped(caller))
+        assert len(os.listdir("/proc/self/fd")) == before - 2, "it took none, and closed its own"
     assert desk.ask('{"command": "status"}')["ok"]
