@@ -512,6 +512,19 @@ def test_a_worker_that_is_silent_for_a_second_is_signalled_python_first_then_fau
         assert sim.ready() == 1
 
 
+@pytest.mark.parametrize("dumps", [True, False])
+def test_a_worker_that_is_deaf_to_a_quick_stop_shows_its_stack_before_it_is_killed(
+    dumps: bool,
+) -> None:
+    with simulated(1, lambda _: Behaviour(drain_time=None, answers_dumps=False)) as sim:
+        sim.start()
+        (worker,) = sim.kernel.workers()
+        sim.order(lambda: orders.quit_now(sim.cluster, "a test", dumps=dumps))
+        sim.until(lambda: sim.loop.over)
+        signals = [number for pid, number in sim.kernel.killed if pid == worker.pid]
+        assert signals == [*([LOOK_SIGNAL, FAULT_SIGNAL] if dumps else []), signal.SIGKILL]
+
+
 def test_after_a_long_stop_of_the_master_itself_nobody_is_killed_for_it() -> None:
     """SIGSTOP, then CONT: the clock jumped, but what was said meanwhile is heard first."""
     how = Behaviour(ready_time=0.2)

@@ -182,6 +182,11 @@ def test_keys_order_what_they_say(of: Page, keys: list[str], orders: list[Order]
     assert press_all(keys, of)[1] == orders
 
 
+def test_one_key_sorts_by_one_column_after_the_other() -> None:
+    seen = [press_all(["s"] * times, ALONE)[0].sort for times in range(len(SORTS) + 1)]
+    assert seen == [*SORTS, SORTS[0]]
+
+
 def test_arrows_choose_a_worker_and_with_it_its_group() -> None:
     for keys, pid in (
         (["down"], 4100),
