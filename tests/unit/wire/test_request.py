@@ -307,6 +307,14 @@ def test_what_is_just_within_the_limits_passes() -> None:
     assert len(reader.events) == 1
 
 
+def test_as_many_trailers_pass_as_headers_and_no_more() -> None:
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
+    Recorder(Limits(fields=3)).take(head + b"A: b\r\n" * 3 + b"\r\n")
+    with pytest.raises(PeerError) as caught:
+        Recorder(Limits(fields=3)).take(head + b"A: b\r\n" * 4 + b"\r\n")
+    assert caught.value.status == 431
+
+
 def test_repeated_headers_do_not_hide_another_request() -> None:
     """The short way for repeated headers sees only what is one request."""
     head = b"GET / HTTP/1.1\r\nHost: a\r\nX: 1\r\n\r\n"
