@@ -39,7 +39,7 @@ from clusterd.ipc.messages import (
     Uncover,
 )
 from clusterd.ipc.scoreboard import Cell, Stage
-from clusterd.kernel import forked
+from clusterd.kernel import forked, passing
 from clusterd.kernel.process import start_ticks
 from clusterd.kernel.randomness import reseed
 from clusterd.kernel.signals import LOOK_SIGNAL
@@ -232,6 +232,8 @@ class Life:
             make = functools.partial(Handshake, self.server, keyring)
         if self.birth.config.proxy.proxy_protocol:
             make = expecting_header(self.server, make)
+        if sock.family == socket.AF_UNIX:
+            passing.refuse(sock)  # no client needs to send any, and their close might block us
         return Listener(name, sock, gated, make, secure)
 
     # What the master says.

@@ -1,11 +1,14 @@
 """What the application does with the descriptor of its worker's channel hurts its worker alone."""
 
+import contextlib
 import os
 import signal
+import socket
 from pathlib import Path
 
 import pytest
 
+from clusterd.kernel import passing
 from clusterd.observe.why import stories
 from tests.support.server import LIMIT, Server, serving
 
@@ -81,3 +84,29 @@ def test_a_flood_does_not_keep_the_master_from_ending(tmp_path: Path) -> None:
         server.signal(signal.SIGTERM)
         os.kill(server.pid, signal.SIGCONT)
         assert server.process.wait(LIMIT) == 0
+
+
+def can_refuse() -> bool:
+    """Linux 6.16 and newer."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs, contextlib.suppress(PermissionError):
+        passing.refuse(ours)
+        socket.send_fds(theirs, [b"x"], [0])
+        return False
+    return True
+
+
+@pytest.mark.skipif(not can_refuse(), reason="this kernel cannot refuse descriptors")
+def test_a_client_of_a_unix_socket_sends_no_descriptors(tmp_path: Path) -> None:
+    """A worker that read them would wait at their close."""
+    path = tmp_path / "s"
+    with (
+        serving(tmp_path, "tell:app", "-b", f"unix:{path}", workers=1),
+        socket.socket(socket.AF_UNIX) as client,
+    ):
+        client.settimeout(LIMIT)
+        client.connect(str(path))
+        with pytest.raises(PermissionError):
+            socket.send_fds(client, [b"GET / HTTP/1.1\r\n"], [0])
+        client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert client.recv(4096).startswith(b"HTTP/1.1 200")
