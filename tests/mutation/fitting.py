@@ -11,7 +11,7 @@ NEIGHBOURS = {
     "core": ["ipc", "worker", "master"],
     "fleet": ["master"],
     "ipc": ["master"],
-    "wire": ["worker"],
+    "wire": ["app", "worker"],
     "observe": ["cli"],
     "config": ["cli", "unit"],
     "cli": ["unit"],

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from hpack import Decoder, NeverIndexedHeaderTuple
+from hpack.table import HeaderTable
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -139,3 +140,9 @@ def test_what_is_remembered_is_bounded() -> None:
         length_field(number)
     assert len(http2_fields._known) <= 2048
     assert len(http2_fields._lengths) <= 2048
+
+
+def test_every_status_of_the_static_table_is_one_byte() -> None:
+    """RFC 7541, appendix A."""
+    known = enumerate(HeaderTable.STATIC_TABLE, 1)
+    assert {int(value): number for number, (name, value) in known if name == b":status"} == STATUSES

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from clusterd.app.scope import REQUEST_ID
 from clusterd.config.serving import ProxySettings
 from clusterd.config.settings import Config, LogSettings
 from clusterd.worker.access import CUT, MOST, STYLES, AccessLog
@@ -76,6 +77,32 @@ def test_a_common_line(tmp_path: Path) -> None:
     assert (host, request, status) == ("192.0.2.1", "GET /a%20b?c=d&e HTTP/1.1", "200")
     assert int(size) > 5
     assert len(name) >= 16
+
+
+@pytest.mark.parametrize("style", ["common", "combined", "json"])
+def test_a_line_has_the_microseconds_that_a_request_took(tmp_path: Path, style: str) -> None:
+    """The short way, which is for usual requests, and the long one."""
+
+    async def test() -> None:
+        bench = Logged(tmp_path, style)
+        usual = {
+            "client": ("192.0.2.1", 7),
+            "method": "GET",
+            "raw_path": b"/",
+            "query_string": b"",
+            "http_version": "1.1",
+            "headers": [(REQUEST_ID, b"a")],
+        }
+        assert bench.server.access is not None
+        for scope in (usual, {"method": "GET"}):
+            for _ in range(2):  # the second time, the client is known
+                bench.server.access.add(scope, 200, 5, 10.0)
+        lines = bench.lines()
+        os.close(bench.fd)
+        assert len(lines) == 4
+        assert [line for line in lines if not re.search(r"\b10000000\b", line)] == []
+
+    run(test)
 
 
 def test_lines_are_written_with_the_counters(tmp_path: Path) -> None:
