@@ -90,6 +90,16 @@ def children() -> list[int]:
     return found[:MOST]
 
 
+def is_below_us(pid: int) -> bool:
+    """Return whether a process is a child of ours, or a child of one, and so on."""
+    own = os.getpid()
+    for _ in range(MOST):
+        pid = parent_of(pid)
+        if pid in (0, own):
+            break
+    return pid == own
+
+
 def members(group: int) -> set[int]:
     """Return our own children that are in a process group."""
     found = set()

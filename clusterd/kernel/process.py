@@ -125,6 +125,28 @@ def doing(pid: int) -> str:
         return ""
 
 
+def exit_status(pid: int) -> int:
+    """Return the wait status of a zombie (field 52 of its stat, proc(5)).
+
+    It is 0 where we may not trace it.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[49])
+    except (OSError, IndexError):
+        return 0
+
+
+def tracer_of(pid: int) -> int:
+    """Return the process that traces another one (TracerPid in its status, proc(5)); 0 for none."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            lines = file.read().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith(b"TracerPid:"))
+    except (OSError, StopIteration):
+        return 0
+
+
 def parent_of(pid: int) -> int:
     """The parent of a process (field 4 of its stat, proc(5)); 0 for none."""
     try:

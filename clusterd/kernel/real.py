@@ -1,5 +1,6 @@
 """The real kernel: what the master asks of the operating system, each call as thin as it can be."""
 
+import contextlib
 import errno
 import os
 import select
@@ -7,8 +8,9 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import NoReturn, Protocol
 
 from clusterd.core.errors import ConfigError
@@ -18,6 +20,7 @@ from clusterd.kernel.oom import Killings, PressureEvent, killings, pressure
 from clusterd.kernel.privileges import Limits
 from clusterd.kernel.process import become_subreaper, signal_group
 from clusterd.kernel.signals import Wakeup
+from clusterd.kernel.traced import Expected
 
 HANDLED = (
     signal.SIGTERM,
@@ -31,6 +34,9 @@ HANDLED = (
     signal.SIGTTOU,
     signal.SIGCHLD,
 )
+
+
+SIGNALS = "signals"  # what `wait` returns where signals arrived, or a child may have ended
 
 
 class Source(Protocol):
@@ -62,13 +68,14 @@ class Kernel:
         self._selector = selectors.DefaultSelector()
         self._wakeup = Wakeup(HANDLED)
         self._reaped: set[int] = set()  # in this turn
+        self._expected = Expected()
 
     def adopt(self) -> None:
         """Take signals, and the orphans among our descendants; SIGPIPE is ignored for good."""
         become_subreaper()
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         self._wakeup.__enter__()
-        self.watch(self._wakeup, "signals")
+        self.watch(self._wakeup, SIGNALS)
         signal.raise_signal(signal.SIGCHLD)  # the zygote that was started ahead may have died
 
     def now(self) -> float:
@@ -109,7 +116,13 @@ class Kernel:
     def wait(self, timeout: float | None) -> list[object]:
         """Block until something happens; the keys of what did. The master's only wait."""
         self._reaped.clear()
-        return [key.data for key, _ in self._selector.select(timeout)]
+        if (due := self._expected.due) < inf:
+            left = max(0.0, due - self.now())
+            timeout = left if timeout is None else min(left, timeout)
+        keys = [key.data for key, _ in self._selector.select(timeout)]
+        if due <= self.now() and SIGNALS not in keys:
+            keys.append(SIGNALS)  # so that `reap` is called
+        return keys
 
     def rest(self, seconds: float) -> None:
         """Wait for nothing but signals; they are still there for `wait` to report."""
@@ -177,6 +190,16 @@ class Kernel:
             os.kill(pid, number)
         except (ProcessLookupError, PermissionError):
             return  # gone, or it became another user: then it is not ours to signal
+        if number == signal.SIGKILL:
+            self._expected.add(pid, self.now(), killed=True)
+
+    def expect_end(self, pid: int) -> None:
+        """Have `reap` return a child's end, if it has ended, also where a tracer hides it.
+
+        Its channel is closed. `kill` expects the end, too.
+        """
+        if pid not in self._reaped:
+            self._expected.add(pid, self.now(), killed=False)
 
     def is_child(self, pid: int) -> bool:
         """Is this a child of ours, alive or not yet reaped, or one that was reaped in this turn?"""
@@ -262,13 +285,15 @@ class Kernel:
 
     def reap(self) -> list[Death]:
         """Everyone who died, strangers included (pid 1 and subreapers get those too)."""
-        dead: list[Death] = []
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return dead
-            if pid == 0:
-                return dead
-            self._reaped.add(pid)
-            dead.append(Death(pid, os.waitstatus_to_exitcode(status)))
+        ended = [*_waited(), *self._expected.ended(self.now())]
+        self._reaped.update(pid for pid, _ in ended)
+        for pid, _ in ended:
+            self._expected.forget(pid)
+        return [Death(pid, os.waitstatus_to_exitcode(status)) for pid, status in ended]
+
+
+def _waited() -> Iterator[tuple[int, int]]:
+    """Wait for all children that have ended; yield each with its status."""
+    with contextlib.suppress(ChildProcessError):
+        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            yield ended

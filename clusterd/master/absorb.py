@@ -109,6 +109,7 @@ def worker_spoke(group: Group, row: int) -> None:
             unspawned(group, worker, "it ended before it said hello")
         else:
             group.close_channel(row)  # its wait status is what counts, and will come
+            group.kernel.expect_end(worker.pid)
 
 
 def zygote_spoke(group: Group, pid: int) -> None:
@@ -119,6 +120,7 @@ def zygote_spoke(group: Group, pid: int) -> None:
         return
     if not listen_to(group, channel, zygote):
         group.kernel.unwatch(channel)
+        group.kernel.expect_end(pid)
         # Its death follows; if the import only closed the channel, it is of no use to us.
         patience = group.kernel.now() + group.patience.dismissal
         zygote.deadline = min(zygote.deadline, patience)

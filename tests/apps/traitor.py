@@ -4,9 +4,11 @@ At its import it may make a newborn lie (LIE names a file that is removed by the
 does, and what it claims); on request it writes to the descriptor of its worker's channel.
 """
 
+import ctypes
 import gc
 import json
 import os
+import signal
 import socket
 import struct
 
@@ -16,6 +18,7 @@ from clusterd.zygote import main
 from tests.apps.tell import answer, lifespan, who
 
 CLAIMS = {"master": os.getppid, "init": lambda: 1, "all": lambda: -1, "none": lambda: 0}
+PTRACE_SEIZE, TRACEEXIT, PR_SET_PTRACER = 0x4206, 1 << 6, 0x59616D61  # ptrace(2), prctl(2)
 MARK, _, CLAIM = os.environ.get("LIE", "").partition("=")
 
 
@@ -39,11 +42,32 @@ def channel():
 async def app(scope, receive, send):
     if scope["type"] == "lifespan":
         return await lifespan(receive, send)
+    if scope["path"] in ("/traced", "/held"):
+        tracer = traced(TRACEEXIT if scope["path"] == "/held" else 0)
+        return await answer(send, {"pid": os.getpid(), "tracer": tracer})
     act = {"/noise": noise, "/texts": texts, "/blocks": blocks}.get(scope["path"])
     if act is not None:
         await answer(send, {"pid": os.getpid()})
         return act(channel().sock)
     return await who(scope, receive, send)
+
+
+def traced(options):
+    """Start a process that traces ours, and never waits for it. Return its pid."""
+    libc, worker = ctypes.CDLL(None), os.getpid()
+    libc.prctl(PR_SET_PTRACER, ctypes.c_ulong(-1))
+    read, write = os.pipe()
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork():
+            os._exit(0)
+        seized = libc.ptrace(PTRACE_SEIZE, worker, None, ctypes.c_void_p(options))
+        os.write(write, b"%d %d" % (seized, os.getpid()))
+        os.closerange(0, 4096)
+        signal.pause()
+    seized, pid = map(int, os.read(read, 64).split())
+    assert seized == 0
+    return pid
 
 
 def noise(sock):

@@ -1,6 +1,7 @@
 """What the application does with the descriptor of its worker's channel hurts its worker alone."""
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -110,3 +111,17 @@ def test_a_client_of_a_unix_socket_sends_no_descriptors(tmp_path: Path) -> None:
             socket.send_fds(client, [b"GET / HTTP/1.1\r\n"], [0])
         client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         assert client.recv(4096).startswith(b"HTTP/1.1 200")
+
+
+def test_a_tracer_of_the_applications_keeps_neither_its_slot_empty_nor_the_master_from_ending(
+    tmp_path: Path,
+) -> None:
+    """The kernel reports the end of a traced process to its tracer, which never waits for it."""
+    with serving(tmp_path, "traitor:app", "--graceful-timeout", "1", workers=1) as server:
+        found = json.loads(server.get("/traced"))
+        os.kill(found["pid"], signal.SIGKILL)
+        server.event("exited", pid=found["pid"])
+        server.event("readied", slot=0)
+        server.get("/held")
+        server.signal(signal.SIGTERM)
+        assert server.process.wait(LIMIT) == 0

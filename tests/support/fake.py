@@ -238,6 +238,9 @@ class FakeKernel(Kernel):
         if child is not None and number == signal.SIGKILL:
             self.end(child, -number)
 
+    def expect_end(self, pid: int) -> None:
+        """No child is traced here."""
+
     def is_child(self, pid: int) -> bool:
         return pid > 0 and pid not in self.not_ours
 

@@ -1,15 +1,23 @@
 """Whom the master signals: children that were not reaped, and groups of none but those."""
 
+import contextlib
+import ctypes
 import os
+import select
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
+from math import inf
 
 import pytest
 
 from clusterd.kernel.process import PID_LIMIT, signal_group
-from clusterd.kernel.real import Kernel
+from clusterd.kernel.real import SIGNALS, Death, Kernel
 
+LIBC = ctypes.CDLL(None, use_errno=True)
+PTRACE_SEIZE, TRACEEXIT = 0x4206, 1 << 6  # ptrace(2)
+PR_SET_PTRACER = 0x59616D61
 NO_PIDS = [0, -1, 2**31, 2**63, 2**64 - 1]
 Process = subprocess.Popen[bytes]
 
@@ -107,3 +115,137 @@ def test_no_group_is_signalled_by_a_number_that_means_many(
     for one in (leader, os.getpgrp()):
         signal_group(one, signal.SIGKILL, lambda *call: sent.append(call))
     assert sent == []
+
+
+class Tracer:
+    """A process that traces what it is asked to, and does not wait for it."""
+
+    def __init__(self, is_below: bool = True) -> None:
+        self.sock, theirs = socket.socketpair()
+        pid = os.fork()
+        if pid == 0:
+            if not is_below and os.fork():
+                os._exit(0)
+            self._serve(theirs)
+        theirs.close()
+        self.pid = int(self.sock.recv(64))
+        self.fd = os.pidfd_open(self.pid)
+        if not is_below:
+            os.waitpid(pid, 0)
+
+    def _serve(self, sock: socket.socket) -> None:
+        os.closerange(3, sock.fileno())
+        os.closerange(sock.fileno() + 1, 4096)
+        sock.send(b"%d" % os.getpid())
+        while words := sock.recv(64):
+            pid, options = map(int, words.split())
+            sock.send(b"%d" % LIBC.ptrace(PTRACE_SEIZE, pid, None, ctypes.c_void_p(options)))
+        os._exit(0)
+
+    def trace(self, pid: int, options: int) -> None:
+        self.sock.send(b"%d %d" % (pid, options))
+        assert self.sock.recv(64) == b"0"
+
+    def has_ended(self) -> bool:
+        return bool(select.select([self.fd], [], [], 0)[0])
+
+    def end(self) -> None:
+        self.sock.close()
+        select.select([self.fd], [], [])
+        os.close(self.fd)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.pid, 0)
+
+
+@pytest.fixture
+def tracer(request: pytest.FixtureRequest) -> Iterator[Tracer]:
+    found = Tracer(is_below=request.param)
+    yield found
+    found.end()
+
+
+BELOW = pytest.mark.parametrize("tracer", [True], indirect=True)
+STRANGER = pytest.mark.parametrize("tracer", [False], indirect=True)
+BOTH = pytest.mark.parametrize("tracer", [True, False], indirect=True)
+
+
+@pytest.fixture
+def child() -> Iterator[tuple[int, int]]:
+    """The pid of a child, and a descriptor at whose end it exits with status 7."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        LIBC.prctl(PR_SET_PTRACER, ctypes.c_ulong(-1))  # where yama restricts tracers
+        os.close(write)
+        os.read(read, 1)
+        os._exit(7)
+    os.close(read)
+    yield pid, write
+    with contextlib.suppress(OSError):
+        os.close(write)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, 0)
+
+
+def until_reported(kernel: Kernel, pid: int) -> Death:
+    """Wait as the master does, until a child's end is reported."""
+    while True:
+        kernel.wait(None)
+        for death in kernel.reap():
+            if death.pid == pid:
+                return death
+
+
+@BOTH
+def test_the_end_of_a_killed_child_is_reported_though_a_tracer_hides_it(
+    kernel: Kernel, child: tuple[int, int], tracer: Tracer
+) -> None:
+    """The kernel reports it to the tracer alone, which never waits for it."""
+    tracer.trace(child[0], 0)
+    kernel.kill(child[0], signal.SIGKILL)
+    assert until_reported(kernel, child[0]) == Death(child[0], -signal.SIGKILL)
+
+
+@BOTH
+def test_the_end_of_a_child_that_closed_its_channel_is_reported_though_a_tracer_hides_it(
+    kernel: Kernel, child: tuple[int, int], tracer: Tracer
+) -> None:
+    tracer.trace(child[0], 0)
+    os.close(child[1])
+    kernel.expect_end(child[0])
+    assert until_reported(kernel, child[0]) == Death(child[0], 7)
+
+
+@BELOW
+def test_a_tracer_that_was_started_below_us_does_not_hold_a_killed_child_up(
+    kernel: Kernel, child: tuple[int, int], tracer: Tracer
+) -> None:
+    tracer.trace(child[0], TRACEEXIT)
+    kernel.kill(child[0], signal.SIGKILL)
+    assert until_reported(kernel, child[0]).code == -signal.SIGKILL
+    assert tracer.has_ended()
+
+
+@STRANGER
+def test_a_debugger_of_the_operators_is_not_killed(
+    kernel: Kernel, child: tuple[int, int], tracer: Tracer
+) -> None:
+    tracer.trace(child[0], TRACEEXIT)
+    kernel.kill(child[0], signal.SIGKILL)
+    for _ in range(2):
+        assert kernel.wait(None) == [SIGNALS]
+        assert kernel.reap() == []
+    assert not tracer.has_ended()
+    tracer.sock.shutdown(socket.SHUT_RDWR)
+    assert until_reported(kernel, child[0]).code == -signal.SIGKILL
+
+
+def test_a_child_that_lives_on_without_a_channel_is_looked_at_once(
+    kernel: Kernel, program: Process
+) -> None:
+    kernel.expect_end(program.pid)
+    assert kernel.wait(None) == [SIGNALS]
+    assert kernel.reap() == []
+    assert kernel.wait(0) == []
+    assert kernel._expected.due == inf
+    assert is_alive(program)

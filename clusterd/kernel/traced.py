@@ -1,0 +1,71 @@
+"""Ends that the kernel does not report: those of children that another process traces.
+
+The end of a traced process is reported to its tracer (ptrace(2)). Its parent gets neither SIGCHLD
+nor a status until the tracer has waited for it, or has ended. A tracer can even hold it up at its
+exit (PTRACE_O_TRACEEXIT), where no SIGKILL has an effect any more. An application that was broken
+into can start such a tracer. So a child that must end is looked at. Its tracer is killed where it
+was started below us. Any other is a debugger of the operator's: it is waited for, but for a zombie,
+which has ended whether it can be reaped or not.
+"""
+
+import contextlib
+import os
+import signal
+from math import inf
+
+from clusterd.kernel import descent, process
+
+LOOK = 1.0  # seconds until a child that must end is looked at, and between two looks
+
+
+class Expected:
+    """Children whose end is expected, and which the kernel has not reported yet."""
+
+    def __init__(self) -> None:
+        self._looks: dict[int, float] = {}  # by pid: when to look
+        self._killed: set[int] = set()
+
+    def add(self, pid: int, now: float, killed: bool) -> None:
+        """Expect the end of a child. `killed`: it was sent SIGKILL, so it will end."""
+        self._looks.setdefault(pid, now + LOOK)
+        if killed:
+            self._killed.add(pid)
+
+    def forget(self, pid: int) -> None:
+        """Forget a child that was reaped."""
+        self._looks.pop(pid, None)
+        self._killed.discard(pid)
+
+    @property
+    def due(self) -> float:
+        """Return when to look, or infinity where no end is expected."""
+        return min(self._looks.values(), default=inf)
+
+    def ended(self, now: float) -> list[tuple[int, int]]:
+        """Return the children that have ended, each with its wait status. Kill their tracers."""
+        found = []
+        for pid in [pid for pid, look in self._looks.items() if look <= now]:
+            is_zombie = process.doing(pid) == "Z"
+            if is_zombie:
+                found.append((pid, process.exit_status(pid)))
+            if is_zombie or pid in self._killed:
+                _kill_tracer(pid)
+            if is_zombie or pid not in self._killed:  # that one only closed its channel
+                self.forget(pid)
+            else:
+                self._looks[pid] = now + LOOK
+        return found
+
+
+def _kill_tracer(pid: int) -> None:
+    tracer = process.tracer_of(pid)
+    if not tracer:
+        return
+    with contextlib.suppress(OSError):  # it has ended, or is another user's
+        fd = os.pidfd_open(tracer)
+        try:
+            # Looked at again: from now on the descriptor means no other process.
+            if process.tracer_of(pid) == tracer and descent.is_below_us(tracer):
+                signal.pidfd_send_signal(fd, signal.SIGKILL)
+        finally:
+            os.close(fd)
