@@ -123,8 +123,9 @@ class Stream:
     # --- for the memory budget
 
     def measure(self) -> int:
-        """Return the bytes that are held for the client on this stream."""
-        return STREAM + self.size + self.exchange.waiting + sum(map(len, self._pending))
+        """Return the bytes that are held for the client, but of a large response only a part."""
+        unsent = min(sum(map(len, self._pending)), self.link.server.memory.most_unsent)
+        return STREAM + self.size + self.exchange.waiting + unsent
 
     @property
     def awaits_client(self) -> bool:

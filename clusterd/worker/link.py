@@ -195,9 +195,10 @@ class Link(asyncio.Protocol):
     # --- for the memory budget (`memory_budget.Holder`)
 
     def measure(self) -> int:
-        """Return the bytes that are held for the client."""
+        """Return the bytes that are held for the client, but of a large response only a part."""
         transport = self._transport
-        return transport.get_write_buffer_size() + int(transport.get_extra_info("held", 0))
+        size = transport.get_write_buffer_size() + int(transport.get_extra_info("held", 0))
+        return min(size, self.server.memory.most_unsent)
 
     def count_moved(self) -> int:
         """Return how many bytes the client has sent and taken, as the kernel counts them."""

@@ -36,6 +36,10 @@ GRACE = 1.0  # seconds in which one that holds something must make progress, onc
 # Seconds in which a connection would get through with all that it holds, if it is not to be dropped
 # while memory is short: 16 MiB need 280 kB a second, and 64 KiB need 1 kB.
 THROUGH = 60.0
+# The part of the budget that what the application has sent on one connection, or on one stream of
+# HTTP/2, counts for at most. It may make a response in one piece that is larger than the budget: it
+# has the memory for that, and a client that takes it must get it. Three such are under way at once.
+RESPONSE = 4
 PAIR = 128  # bytes of the objects of one header, beside its text: a tuple, and two of bytes
 QUIET = 10.0  # seconds between two lines in the log
 
@@ -122,6 +126,11 @@ class MemoryBudget:
     def room(self) -> int:
         """Bytes that may still be held, below 0 where there is too much."""
         return self.limit - self.held
+
+    @property
+    def most_unsent(self) -> int:
+        """Bytes that count at most of what one connection has to send."""
+        return self.limit // RESPONSE
 
     # --- counting
 

@@ -47,7 +47,14 @@ def download(environ, start_response):
         yield BLOCK
 
 
-ROUTES = {"/held": held, "/upload": upload, "/download": download}
+def whole(environ, start_response):
+    """As many MiB as the query says, in one piece."""
+    body = BLOCK * (16 * int(environ["QUERY_STRING"]))
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
+
+
+ROUTES = {"/held": held, "/upload": upload, "/download": download, "/whole": whole}
 
 
 def either(*args):

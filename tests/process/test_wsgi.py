@@ -198,6 +198,17 @@ def test_large_bodies_cost_little_memory(tmp_path: Path, mib: int, threads: str)
         assert rss(pid) - before < GROWTH
 
 
+def test_a_response_in_one_piece_may_be_larger_than_the_budget(tmp_path: Path) -> None:
+    with serving(tmp_path, "tell_wsgi:app", "--memory-budget", "32MiB", workers=1) as server:
+        connection = server.connect()
+        connection.request("GET", "/whole?100")
+        response = connection.getresponse()
+        size = len(response.read(MIB))
+        assert "pid" in json.loads(server.get()), "others are served meanwhile"
+        assert size + len(response.read()) == 100 * MIB
+        connection.close()
+
+
 def test_what_cannot_be_told_is_said_at_the_start(tmp_path: Path) -> None:
     with running(tmp_path, "tell_wsgi:either", "-w", "1") as server:
         assert server.wait() == 3

@@ -192,9 +192,9 @@ def test_stalled_clients_go_and_the_others_are_read_again() -> None:
 
 def test_a_client_that_takes_nothing_is_reset_where_memory_is_short() -> None:
     async def test() -> None:
-        bench = Bench(streaming(b"x" * 500 * KIB), HTTP)
+        bench = Bench(streaming(b"x" * 200 * KIB), HTTP)
         crowd = Crowd(bench)
-        for _ in range(3):
+        for _ in range(6):
             transport, connection = bench.connect()
             transport.stuck = True
             connection.data_received(get())
@@ -203,23 +203,47 @@ def test_a_client_that_takes_nothing_is_reset_where_memory_is_short() -> None:
         assert [transport.aborted for transport, _ in crowd.clients].count(True) == 1
         assert crowd.memory.held <= 1024 * KIB + 1000
         await crowd.pass_time(GRACE + 3 * LOOK)
+        assert [transport.aborted for transport, _ in crowd.clients].count(True) == 3
+
+    run(test)
+
+
+async def huge(scope: Any, receive: Any, send: Any) -> None:
+    """Makes a response in one piece that is larger than the budget."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"x" * 1100 * KIB})
+
+
+def test_answers_that_are_complete_and_not_taken_go_as_well() -> None:
+    async def test() -> None:
+        crowd = Crowd(Bench(huge, HTTP))
+        for _ in range(4):
+            transport, connection = crowd.send()
+            transport.stuck = True
+            connection.data_received(get())
+            await crowd.bench.settle()
+        assert [transport.aborted for transport, _ in crowd.clients].count(True) == 1
+        assert crowd.memory.held <= 1024 * KIB
+        await crowd.pass_time(GRACE + 3 * LOOK)
         assert [transport.aborted for transport, _ in crowd.clients].count(True) == 2
 
     run(test)
 
 
-def test_an_answer_that_is_complete_and_not_taken_goes_as_well() -> None:
+def test_an_answer_larger_than_the_budget_is_the_apps_and_nobody_is_the_worse_for_it() -> None:
     async def test() -> None:
-        async def app(scope: Any, receive: Any, send: Any) -> None:
-            await send({"type": "http.response.start", "status": 200, "headers": []})
-            await send({"type": "http.response.body", "body": b"x" * 1100 * KIB})
-
-        bench = Bench(app, HTTP)
-        bench.transport.stuck = True
-        bench.feed(get())
-        await bench.settle()
-        assert bench.transport.aborted
-        assert bench.server.memory.held == 0
+        crowd = Crowd(Bench(huge, HTTP))
+        slow, connection = crowd.send()
+        slow.stuck = True
+        connection.data_received(get())
+        await crowd.bench.settle()
+        await crowd.pass_time(GRACE + 3 * LOOK)
+        assert not slow.aborted
+        assert not crowd.memory.is_short
+        assert slow.unsent > 1100 * KIB
+        body, _ = crowd.send(LENGTH, PIECE)
+        await crowd.bench.settle()
+        assert status_of(bytes(body.sent)) == 200
 
     run(test)
 

@@ -213,20 +213,42 @@ def test_stalled_bodies_go_and_the_others_are_read_again() -> None:
 def test_an_answer_that_waits_for_windows_counts_and_windows_are_read() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": b"x" * 500_000})
+        await send({"type": "http.response.body", "body": b"x" * 300_000})
 
     async def test() -> None:
         crowd = Crowd(app)
         await crowd.join(get(1))
-        assert 400_000 < crowd.server.memory.held < 500_000
-        await crowd.join(get(1))
+        assert 230_000 < crowd.server.memory.held < 250_000
+        for _ in range(3):
+            await crowd.join(get(1))
         transport, link = crowd.clients[-1]
         link.hold_off()
         assert not transport.paused
         await crowd.go(GRACE + 3 * LOOK)
         read = [crowd.read_of(t).resets for t, _ in crowd.clients]
-        assert sorted(len(resets) for resets in read) == [0, 1]
+        assert sorted(len(resets) for resets in read) == [0, 0, 0, 1]
         assert {code for resets in read for code in resets.values()} == {CALM}
+
+    run(test)
+
+
+def test_an_answer_larger_than_the_budget_is_the_apps_and_gets_through() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"x" * 3000 * KIB})
+
+    async def test() -> None:
+        crowd = Crowd(app)
+        transport = await crowd.join(get(1))
+        await crowd.go(GRACE + 3 * LOOK)
+        assert not crowd.server.memory.is_short
+        _, link = crowd.clients[0]
+        link.data_received(WIDE)
+        for _ in range(100):
+            await crowd.settle()
+        read = crowd.read_of(transport)
+        assert not read.resets
+        assert len(read.bodies[1]) == 3000 * KIB
 
     run(test)
 

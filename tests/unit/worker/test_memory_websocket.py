@@ -179,11 +179,14 @@ def test_messages_that_the_app_does_not_take_go_beyond_the_budget() -> None:
 def test_a_client_that_reads_nothing_is_reset_where_memory_is_short() -> None:
     async def test() -> None:
         party = Party(Scribe("x" * 1100 * KIB))
-        transport, connection = party.connect()
-        transport.stuck = True
-        connection.data_received(shake())
-        await party.settle()
-        assert transport.aborted
+        transports = []
+        for _ in range(4):
+            transport, connection = party.connect()
+            transports.append(transport)
+            transport.stuck = True
+            connection.data_received(shake())
+            await party.settle()
+        assert [transport.aborted for transport in transports].count(True) == 1
 
     run(test)
 
