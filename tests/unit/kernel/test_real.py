@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import os
+import pwd
 import select
 import signal
 import socket
@@ -92,6 +93,21 @@ def test_a_group_is_killed_where_it_is_of_children_that_nobody_knows(
     assert is_alive(program), "that was a worker, or a zygote"
     kernel.kill_group(program.pid, "", set())
     assert program.wait() == -signal.SIGKILL
+
+
+def test_a_group_is_killed_with_the_rights_of_its_user_alone(
+    kernel: Kernel, program: Process
+) -> None:
+    """A master that is no superuser has no others, and needs no other process for it."""
+    if os.geteuid() != 0:
+        kernel.kill_group(program.pid, pwd.getpwuid(os.geteuid()).pw_name, set())
+        assert program.wait() == -signal.SIGKILL
+        return
+    kernel.kill_group(program.pid, "nobody", set())
+    killer = os.waitid(os.P_ALL, 0, os.WEXITED)
+    assert killer is not None
+    assert killer.si_pid != program.pid
+    assert is_alive(program), "it is root's"
 
 
 def test_a_group_of_processes_that_are_no_children_of_ours_is_let_be(
