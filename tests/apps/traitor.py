@@ -56,16 +56,22 @@ def traced(options):
     """Start a process that traces ours, and never waits for it. Return its pid."""
     libc, worker = ctypes.CDLL(None), os.getpid()
     libc.prctl(PR_SET_PTRACER, ctypes.c_ulong(-1))
-    read, write = os.pipe()
-    if os.fork() == 0:
+    ours, theirs = socket.socketpair()
+    pid = os.fork()
+    if pid == 0:
         os.setsid()
         if os.fork():
             os._exit(0)
+        theirs.recv(1)
         seized = libc.ptrace(PTRACE_SEIZE, worker, None, ctypes.c_void_p(options))
-        os.write(write, b"%d %d" % (seized, os.getpid()))
+        theirs.send(b"%d %d" % (seized, os.getpid()))
         os.closerange(0, 4096)
         signal.pause()
-    seized, pid = map(int, os.read(read, 64).split())
+    os.waitpid(pid, 0)  # any signal to a traced process stops it, and so would SIGCHLD
+    ours.send(b"!")
+    seized, pid = map(int, ours.recv(64).split())
+    ours.close()
+    theirs.close()
     assert seized == 0
     return pid
 
