@@ -52,6 +52,8 @@ def may_name_a_user(args: Sequence[str]) -> bool:
     ):
         return True
     for name in ("clusterd.toml", "pyproject.toml"):  # as config.sources looks for them
+        if not os.path.isfile(name):  # to open a FIFO would wait for its writer
+            continue
         with contextlib.suppress(OSError), open(name, "rb") as file:
             if b"user" in file.read():
                 return True

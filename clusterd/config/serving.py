@@ -188,7 +188,7 @@ class WsgiSettings:
         high=1000,
     )
     limit_spool: int = setting(
-        256 * 2**20,
+        2**30,
         "Longest part of a request's body that is gathered, on disk where it is large, before a "
         "WSGI application is called; beyond it 413, or 503 where the application could be called "
         "if it had a thread to spare. 0 for no limit but memory_budget.",

@@ -388,3 +388,11 @@ def test_no_zygote_is_started_as_root_where_a_user_may_be_named(
     if file:
         (tmp_path / "clusterd.toml").write_text(file)
     assert may_name_a_user(["run", "shop:app", *args]) is may
+
+
+def test_a_fifo_in_place_of_settings_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("clusterd.toml")
+    assert not may_name_a_user(["run", "shop:app"])
