@@ -13,7 +13,7 @@ from clusterd.bench.dialer import Dialer
 from clusterd.bench.http import HttpConnection
 from clusterd.bench.interval import INTERVAL, Interval
 from clusterd.bench.load import Load, Target
-from clusterd.bench.loop import Loop
+from clusterd.bench.loop import ARRIVING, Loop
 from clusterd.bench.paced import Paced
 from clusterd.bench.plan import made
 from tests.unit.bench.answering import OK, Answer, Server
@@ -244,3 +244,24 @@ def test_a_server_that_is_not_there_is_told_at_once(serve: Callable[[Answer], Se
     assert run.loop.tally.errors["connect"] <= 2 * 5  # and not those of 30 s
     assert "nobody listens" in run.loop.tally.texts["connect"]
     run.close()
+
+
+class Unheard:
+    """A connection that nobody accepts."""
+
+    idle = False
+    asked = 0
+
+    def __init__(self) -> None:
+        self.dialled = 0
+
+    def dial(self) -> None:
+        self.dialled += 1
+
+
+def test_only_so_many_connections_are_being_made_at_once() -> None:
+    """A server's queue may be short."""
+    loop = Closed(30.0, lambda _: None)
+    connections = [Unheard() for _ in range(3 * ARRIVING)]
+    assert loop.gather(connections, 0.01) == 0  # type: ignore[arg-type]
+    assert sum(one.dialled for one in connections) == ARRIVING

@@ -11,7 +11,7 @@ from clusterd.bench.load import Load
 from clusterd.bench.results import Event, Report, Side, Turn
 from clusterd.bench.rounds import Played
 from clusterd.cli.bench_plan import Asked
-from clusterd.cli.bench_run import trouble
+from clusterd.cli.bench_run import Measuring, trouble
 
 LOAD = Load()
 ASKED = Asked("http://a/", None, None, [Side("a")], LOAD, Fixed((LOAD,)), 1, Havoc())
@@ -61,3 +61,9 @@ def test_what_was_cut_short_or_left_out_is_a_failure() -> None:
     failed = Played([turn()], [("b", ServerFailed("b exited with 3"))])
     assert trouble(ASKED, Report("", "", turns=failed.turns), failed) == 1
     assert ended(turn(requests=0, partial=True), interrupted=True) == 1
+
+
+def test_a_report_notes_which_side_failed_and_of_what() -> None:
+    asked = replace(ASKED, notes=["a note"])
+    played = Played([turn()], [("b", ServerFailed("b exited with 3"))])
+    assert Measuring(asked).report(played).notes == ["a note", "b exited with 3"]

@@ -157,6 +157,15 @@ def test_capabilities_stay_where_that_is_asked_for() -> None:
     assert all(one & BIND_LOW for one in sets(found, *ALL))
 
 
+@superuser
+def test_root_that_may_not_become_another_user_is_told_what_that_takes() -> None:
+    """As in a container without these capabilities."""
+    done = told("setpriv", "--bounding-set", "-setuid,-setgid", user="nobody")
+    assert done.returncode == 1
+    assert done.stderr.startswith("user: it cannot be had: Operation not permitted")
+    assert "CAP_SETUID" in done.stderr
+
+
 WITHOUT_CAPSET = """
 import ctypes, os, platform, struct, sys
 number = {"x86_64": 126, "aarch64": 91}[platform.machine()]
