@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import os
+import stat
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING
 from clusterd import __version__
 
 INTERRUPTED = 130  # as the shell says of a process that SIGINT ended
+READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC  # no FIFO is waited for
+LONGEST = 1024 * 1024  # bytes of a file of settings that are looked at
 FAULTS = "CLUSTERD_TEST_FAULTS"  # scripted faults count every spawn, this one too
 
 if TYPE_CHECKING:
@@ -52,12 +55,22 @@ def may_name_a_user(args: Sequence[str]) -> bool:
     ):
         return True
     for name in ("clusterd.toml", "pyproject.toml"):  # as config.sources looks for them
-        if not os.path.isfile(name):  # to open a FIFO would wait for its writer
-            continue
-        with contextlib.suppress(OSError), open(name, "rb") as file:
-            if b"user" in file.read():
+        with contextlib.suppress(OSError):
+            if _mentions_a_user(name):
                 return True
     return False
+
+
+def _mentions_a_user(name: str) -> bool:
+    """Return whether a file of settings has the word, or is longer than any should be."""
+    fd = os.open(name, READ)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return False
+        text = os.read(fd, LONGEST + 1)
+    finally:
+        os.close(fd)
+    return len(text) > LONGEST or b"user" in text
 
 
 def quick_status(args: Sequence[str]) -> int | None:

@@ -22,6 +22,7 @@ GROUP = "group"  # the table whose tables are the other groups
 PROCESSES = "processes"  # what a program's workers are called in its table
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}", re.ASCII)
 NOT_IN_A_FILE = ("insecure_paths",)  # it says whether files are trusted at all
+LONGEST = 1024 * 1024  # bytes of a file: the master reads it at each reload, whatever it became
 CONFIG_VARIABLE = "CLUSTERD_CONFIG"  # names the file, so it is no setting in it
 
 
@@ -180,10 +181,13 @@ def read_text(path: str | Path) -> str:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         try:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
+            about = os.fstat(fd)
+            if not stat.S_ISREG(about.st_mode):
                 raise ConfigError(f"{path}: is not a regular file")
+            if about.st_size > LONGEST:
+                raise ConfigError(f"{path}: is larger than {LONGEST} bytes")
             with open(fd, encoding="utf-8", newline="", closefd=False) as file:
-                return file.read()
+                return file.read(LONGEST)  # it may grow meanwhile
         finally:
             os.close(fd)
     except OSError as error:
@@ -197,3 +201,5 @@ def _parse(path: Path) -> dict[str, Any]:
         return tomllib.loads(read_text(path))
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: is not TOML: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: its values are nested too deeply") from None

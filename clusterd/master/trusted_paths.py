@@ -4,6 +4,7 @@ Only where workers have less rights than the master: else there is nothing that 
 """
 
 import os
+import site
 import stat
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,6 +21,7 @@ from clusterd.kernel.paths import Looker, trust
 SETTINGS = "root reads settings"
 CODE = "root runs Python code"
 FILES = "root writes the log and the pid file"
+NO_USER_SITE = "or set PYTHONNOUSERSITE=1, so that Python searches no packages below HOME"
 INSECURE = "or start with --insecure-paths, where all users of this machine may become root"
 
 
@@ -73,6 +75,8 @@ def code() -> Iterator[str]:
     """
     here = os.getcwd()
     yield os.path.join(here, sys.executable)
+    if site.ENABLE_USER_SITE:  # searched below $HOME at the next start, once somebody has made it
+        yield os.path.join(here, site.getusersitepackages())
     if program := getattr(sys.modules["__main__"], "__file__", None):
         yield os.path.join(here, program)
     yield os.path.join(sys.prefix, "pyvenv.cfg")
@@ -109,4 +113,13 @@ def is_insecure(groups: Mapping[str, Config]) -> bool:
 
 def described(what: str, found: list[Fault]) -> tuple[str, str]:
     """Return the sentence about what was found, and what to do."""
-    return f"{what}, and {found[0]}", f"{remedy(found)}; {INSECURE}"
+    ways = [remedy(found), INSECURE]
+    if what == CODE and any(_is_user_site(fault) for fault in found):
+        ways.insert(1, NO_USER_SITE)
+    return f"{what}, and {found[0]}", "; ".join(ways)
+
+
+def _is_user_site(fault: Fault) -> bool:
+    """Return whether the path leads to where packages of the user are."""
+    below = f"{site.getusersitepackages()}/"
+    return bool(site.ENABLE_USER_SITE) and below.startswith(f"{fault.entry.path}/")

@@ -390,9 +390,16 @@ def test_no_zygote_is_started_as_root_where_a_user_may_be_named(
     assert may_name_a_user(["run", "shop:app", *args]) is may
 
 
-def test_a_fifo_in_place_of_settings_is_not_waited_for(
+def test_what_lies_in_place_of_settings_is_neither_waited_for_nor_read_without_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     os.mkfifo("clusterd.toml")
+    Path("pyproject.toml").mkdir()
+    before = os.listdir("/proc/self/fd")
     assert not may_name_a_user(["run", "shop:app"])
+    assert os.listdir("/proc/self/fd") == before
+    os.unlink("clusterd.toml")
+    with open("clusterd.toml", "wb") as file:
+        file.truncate(1 << 40)  # a hole, as long as no memory is
+    assert may_name_a_user(["run", "shop:app"])

@@ -244,6 +244,16 @@ def test_a_file_cannot_say_that_files_are_to_be_trusted(tmp_path: Path) -> None:
     assert load({}, {"CLUSTERD_INSECURE_PATHS": "1"}, tmp_path).trust.insecure_paths
 
 
+def test_a_file_of_settings_cannot_take_all_memory_or_the_stack(tmp_path: Path) -> None:
+    """The master reads it at each reload, and another user may have changed it."""
+    file = tmp_path / "clusterd.toml"
+    with file.open("wb") as hole:
+        hole.truncate(1 << 40)
+    assert refusal({}, {}, tmp_path) == f"{file}: is larger than 1048576 bytes"
+    file.write_text("bind = " + "[" * 100_000)
+    assert "nested too deeply" in refusal({}, {}, tmp_path)
+
+
 def test_no_file_of_settings_is_waited_for(tmp_path: Path) -> None:
     """A FIFO has no content until another process writes to it."""
     os.mkfifo(tmp_path / "fifo")
