@@ -11,6 +11,7 @@ as an exception and to the log once, and costs one 500 or one closed connection.
 import asyncio
 import enum
 import os
+import sys
 from abc import abstractmethod
 from typing import Any, ClassVar
 
@@ -180,7 +181,7 @@ class Exchange:
     @property
     def waiting(self) -> int:
         """Bytes of the request's body that wait for the app, in memory and on disk."""
-        return len(self.body)
+        return sys.getsizeof(self.body) if self.body else 0
 
     def add_body(self, data: bytes) -> None:
         """More of the request's body was read."""
@@ -206,6 +207,8 @@ class Exchange:
         """The client closed its side, or is gone altogether: the app is told."""
         self.left = True
         self.gone = self.gone or gone
+        if gone:
+            self.body = b""  # the app is not given it any more, and may hold us for long
         if self._waiters is not None:
             self._wake()
 

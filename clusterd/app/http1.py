@@ -136,6 +136,9 @@ class Http1(Exchange):
             data = b"".join(parts)
             peer.write(data)
             peer.answered(self, len(data))
+        elif not peer.has_room():
+            self.stage = STARTED
+            self._abandon(503)
         else:
             parts.append(end)
             data = b"".join(parts)

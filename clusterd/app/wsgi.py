@@ -158,7 +158,7 @@ class Wsgi(Exchange):
     def waiting(self) -> int:
         # Before `run` there is no spool.
         spool = self.spool if self.task is not None else None
-        return len(self.body) + (spool.size if spool is not None else 0)
+        return super().waiting + (spool.size if spool is not None else 0)
 
     def add_body(self, data: bytes) -> None:
         if self.task is None:

@@ -217,6 +217,9 @@ class Connection(Ending):
         server = self.server
         self._is_serving = True
         while (exchange := self.exchange) is not None:
+            if server.memory.is_over:
+                self._refuse(PeerError(503, "the memory budget is used up"))
+                break
             task = server.spawn(exchange.run())
             if not task.done():
                 exchange.task = task

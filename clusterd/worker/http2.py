@@ -170,6 +170,9 @@ class Http2Connection(Http2Ending):
         if in_flight >= self._most or self._is_final or (in_flight and self._is_crowded):
             self.engine.refuse(stream)
             return
+        if self.server.memory.is_over:
+            self.refuse(stream, PeerError(503, "the memory budget is used up"))
+            return
         scope = self.template.copy()
         scope["method"], scope["path"], scope["raw_path"], scope["query_string"] = head.asked
         scope["headers"] = head.headers.copy()

@@ -194,6 +194,9 @@ class Stream:
                 self._end()
             self._send_out()
             return
+        if size > FRAME and not self.link.has_room():
+            self.reset(CALM)
+            return
         if size:
             self._pending.append(memoryview(body))
         self._will_end = end
@@ -260,9 +263,7 @@ class Stream:
                 self._taken = self._sent
                 self._send_by = self.link.server.clock() + self.link.server.http.write_timeout
                 self._watch()
-                # Not at once: the application is in the middle of sending something.
-                server = self.link.server
-                server.loop.call_soon(server.memory.count_unsent, self.link)
+                self.link.server.memory.count_unsent(self.link)
         else:
             self._send_by = NEVER
             self.link.blocked.pop(self, None)

@@ -220,6 +220,10 @@ class Link(asyncio.Protocol):
         if not self.is_closing:
             self._transport.resume_reading()
 
+    def has_room(self) -> bool:
+        """Whether the application may be let send much (`app.peer.Http1Peer`)."""
+        return not self.server.memory.is_over
+
     def shed(self) -> None:
         """Give up what is held."""
         self._reset()
@@ -266,8 +270,7 @@ class Link(asyncio.Protocol):
     def pause_writing(self) -> None:
         self.is_paused = True
         self._expect_progress()
-        # Not at once: the application is in the middle of sending something.
-        self.server.loop.call_soon(self.server.memory.count_unsent, self)
+        self.server.memory.count_unsent(self)
 
     def resume_writing(self) -> None:
         self.is_paused = False

@@ -20,6 +20,7 @@ from typing import Protocol
 
 from clusterd.core.log import fields, get_logger
 from clusterd.core.units import show_bytes
+from clusterd.kernel.heap import trim
 from clusterd.wire.heads import Pair
 from clusterd.worker.deadlines import RATE
 
@@ -41,6 +42,7 @@ THROUGH = 60.0
 # has the memory for that, and a client that takes it must get it. Three such are under way at once.
 RESPONSE = 4
 PAIR = 128  # bytes of the objects of one header, beside its text: a tuple, and two of bytes
+STEPS = 20  # parts of the budget: at each, what was freed meanwhile is returned to the system
 QUIET = 10.0  # seconds between two lines in the log
 
 
@@ -93,9 +95,12 @@ class MemoryBudget:
         "_progress",
         "_said",
         "_sees_all",
+        "_trim_at",
+        "_will_act",
         "calm",
         "held",
         "high",
+        "is_over",
         "is_short",
         "limit",
         "stopped",
@@ -111,6 +116,7 @@ class MemoryBudget:
         self.limit = limit
         self.high, self.calm = int(limit * SHARE), int(limit * CALM)
         self.held = 0  # bytes, as far as we know
+        self.is_over = False  # what the application has made is too much: no request is begun
         self.is_short = False
         self.stopped: set[Holder] = set()  # not read from, since memory is short
         self._loop = loop
@@ -119,6 +125,8 @@ class MemoryBudget:
         self._large: set[Holder] = set()  # those that hold something
         self._progress: dict[Holder, Progress] = {}
         self._look_by = 0.0
+        self._will_act = False
+        self._trim_at = limit // 4  # bytes held at which memory is next returned to the system
         self._sees_all = False  # also what is no more than the allowance counts
         self._said = -QUIET
 
@@ -137,19 +145,35 @@ class MemoryBudget:
     def count(self, holder: Holder) -> None:
         """Ask a connection what it holds, which has grown; act if it is too much."""
         self._measure(holder)
+        if self.held > self._trim_at:
+            self._trim()
         if self.held > self.high:
             self._react(holder)
+
+    def _trim(self) -> None:
+        """Return the holes that buffers left where they grew: to the system they are ours."""
+        trim()
+        self._trim_at = self.held + self.limit // STEPS
 
     def count_unsent(self, holder: Holder) -> None:
         """Ask a connection whose client does not take what the application has made for it."""
         self._measure(holder)
+        if self.held > self.limit:
+            self.is_over = True  # at once: a turn of the loop may begin a thousand requests
+        if self.held > self.high and not self._will_act:
+            # Not at once: the application is in the middle of sending something.
+            self._will_act = True
+            self._loop.call_soon(self._make_room)
+
+    def _make_room(self) -> None:
+        self._will_act = False
         now = self._clock()
-        if self.held > self.high and now >= self._look_by:
-            self._measure_all(now)
+        self._measure_all(now)
         if self.held > self.high and not self.is_short:
             self._begin(now)
-        elif self.held > self.limit:
+        else:
             self._judge(now)
+        self.is_over = self.held > self.limit
 
     def _measure(self, holder: Holder) -> None:
         size = holder.measure()
@@ -184,6 +208,7 @@ class MemoryBudget:
 
     def _measure_all(self, now: float) -> None:
         self._look_by = now + LOOK
+        self._trim_at = min(self._trim_at, max(self.held, self.limit // 4) + self.limit // STEPS)
         self._sees_all = self.is_short or self._may_hide
         for holder in list(self._holders if self._sees_all else self._large):
             self._measure(holder)
@@ -195,9 +220,11 @@ class MemoryBudget:
         now = self._clock()
         if now >= self._look_by:
             self._measure_all(now)  # much may have gone since
-        if self.held > self.limit and holder.held:
+        if holder.held <= ALLOWANCE:
+            pass  # it is served like any other
+        elif self.held > self.limit:
             self._give_up(holder)
-        elif self.held > self.high and holder.held:
+        elif self.held > self.high:
             self.stopped.add(holder)
             holder.hold_off()
         if self.held > self.high and not self.is_short:
@@ -215,6 +242,7 @@ class MemoryBudget:
                 extra=fields(held=self.held, memory_budget=self.limit),
             )
         self._judge(now)
+        self._trim()
         self._loop.call_later(LOOK, self._go_through)
 
     def _go_through(self) -> None:
@@ -222,6 +250,8 @@ class MemoryBudget:
         now = self._clock()
         self._measure_all(now)
         self._judge(now)
+        self.is_over = self.held > self.limit
+        self._trim()
         if self.held > self.calm:
             self._loop.call_later(LOOK, self._go_through)
             return

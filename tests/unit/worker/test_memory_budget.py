@@ -23,6 +23,9 @@ class Loop:
         self.callback = callback
         return self
 
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        callback()
+
 
 class Client:
     """A connection whose buffers a test fills."""
@@ -224,6 +227,19 @@ def test_what_an_app_has_made_for_its_client_costs_the_largest() -> None:
     worker.budget.count(first)
     worker.budget.count_unsent(second)
     assert (first.is_shed, second.is_shed) == (True, False)
+
+
+def test_a_small_one_is_read_and_served_while_memory_is_short() -> None:
+    large, small = Client(90 * MIB, awaits_client=False), Client(ALLOWANCE, moved=1)
+    worker = Worker(large, small)
+    worker.budget.count(large)
+    worker.pass_time(2 * LOOK)
+    assert small.held == ALLOWANCE, "now everything counts"
+    worker.budget.count(small)
+    assert small.is_read
+    large.size = 110 * MIB
+    worker.budget.count(small)
+    assert not small.is_shed
 
 
 def test_where_a_part_was_given_up_the_rest_still_counts() -> None:

@@ -1,0 +1,28 @@
+"""What hostile clients like: an app that takes nothing, and one that sends much."""
+
+import asyncio
+from typing import Any
+
+LARGE = 2_000_000
+
+
+async def app(scope: Any, receive: Any, send: Any) -> None:
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.accept"})
+        await asyncio.get_running_loop().create_future()
+    elif scope["type"] == "http":
+        if scope["method"] == "POST":
+            while (await receive())["type"] != "http.disconnect":
+                # It takes a body, but slowly.
+                await asyncio.wait([asyncio.get_running_loop().create_future()], timeout=1)
+        size = LARGE if scope["path"] == "/large" else 5
+        headers = [(b"content-length", b"%d" % size)]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        # Made anew for each: what all share costs nothing.
+        await send({"type": "http.response.body", "body": b"x" * size})
+
+
+def wsgi(environ: Any, start_response: Any) -> list[bytes]:
+    start_response("200 OK", [("Content-Length", "5")])
+    return [b"xxxxx"]

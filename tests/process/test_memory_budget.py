@@ -1,0 +1,124 @@
+"""A thousand hostile clients, each within the limits, and one real worker: what it holds for them
+is bounded by its budget, and others are served meanwhile."""
+
+import contextlib
+import ssl
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support.authority import Authority
+from tests.support.hostile import (
+    KINDS,
+    MIB,
+    SPOOLS,
+    Attacker,
+    crowd,
+    forget_peak,
+    resident,
+    spooled,
+)
+from tests.support.server import LIMIT, Server, serving
+
+BUDGET = 96 * MIB
+OPTIONS = ("--memory-budget", str(BUDGET), "--max-connections", "3000", "--stall-timeout", "0")
+ROUNDS = 20
+# What a worker has grown by at most, in budgets. 1.1 is wanted: where buffers grow and go at a high
+# rate, the C library's heap is fragmented, and what a turn of the loop makes is there at once.
+WANTED, USUAL = 1.15, 2.0
+REACHED = {"half a head", "many headers", "half a body", "chunks", "messages"}
+# Heads of 2.4 MB a connection keep the loop busy for seconds: too long for the other client.
+UNFIT = {"streams"}
+
+
+@contextlib.contextmanager
+def attackers(
+    server: Server, kinds: tuple[str, ...], count: int, tls: ssl.SSLContext | None = None
+) -> Iterator[list[Attacker]]:
+    everybody = list(crowd(server.address, kinds, count, tls))
+    try:
+        for one in everybody:
+            one.connect()
+        yield everybody
+    finally:
+        for one in everybody:
+            one.close()
+
+
+def withstands(
+    server: Server, everybody: list[Attacker], most: float, tls: ssl.SSLContext | None = None
+) -> None:
+    """Judge what a worker has under attack beyond what it had before."""
+    (pid,) = [worker["pid"] for worker in server.workers()]
+    scheme = "https" if tls is not None else "http"
+    with serving_client(scheme, server, tls) as get:
+        for _ in range(20):
+            assert get() == 200
+        statuses: list[int] = []
+        base, on_disk = resident(pid), 0
+        forget_peak(pid)
+        for _ in range(ROUNDS):
+            for one in everybody:
+                one.attack()
+            on_disk = max(on_disk, spooled(pid))
+            statuses += [get() for _ in range(5)]
+        grown = resident(pid, "VmHWM") - base
+    (worker,) = server.workers()
+    assert worker["pid"] == pid
+    held = worker["held"]
+    figures = f"{grown / MIB:.1f} MiB in memory, {on_disk / MIB:.1f} on disk, {held / MIB:.1f} held"
+    print(figures, Counter(statuses))
+    # Beyond the budget, which slow readers of large answers may bring about, nobody is served.
+    assert set(statuses) <= {200, 503}
+    assert statuses.count(200) >= 0.9 * len(statuses), figures
+    assert grown + on_disk <= most * BUDGET, figures
+
+
+@contextlib.contextmanager
+def serving_client(
+    scheme: str, server: Server, tls: ssl.SSLContext | None
+) -> Iterator[Callable[[], int]]:
+    """A well-behaved client over a kept connection: asks, and returns the status."""
+    url = f"{scheme}://localhost:{server.address[1]}/"
+    with httpx.Client(verify=tls or False, timeout=LIMIT) as client:
+        yield lambda: client.get(url).status_code
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("kind", [kind for kind in (*KINDS, "any") if kind not in UNFIT])
+def test_memory_stays_within_the_budget(kind: str, tmp_path: Path) -> None:
+    kinds = tuple(name for name in KINDS if kind in (name, "any") and name not in UNFIT)
+    with (
+        serving(tmp_path, "hostile:app", *OPTIONS, workers=1) as server,
+        attackers(server, kinds, 1000) as everybody,
+    ):
+        withstands(server, everybody, WANTED if kind in REACHED else USUAL)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_same_over_tls(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    authority.issue("server")
+    pair = ("--tls-cert", "server.pem", "--tls-key", "server.key")
+    http1 = tuple(name for name, (first, _) in KINDS.items() if not first.startswith(b"PRI"))
+    with serving(tmp_path, "hostile:app", *OPTIONS, *pair, workers=1) as server:
+        context = authority.client()
+        with attackers(server, http1, 1000, context) as everybody:
+            withstands(server, everybody, USUAL, context)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("threads", ["1", "8"])
+def test_the_same_with_spools(threads: str, tmp_path: Path) -> None:
+    options = (*OPTIONS, "--threads", threads)
+    with (
+        serving(tmp_path, "hostile:wsgi", *options, workers=1) as server,
+        attackers(server, SPOOLS, 1000) as everybody,
+    ):
+        withstands(server, everybody, WANTED)
