@@ -352,5 +352,60 @@ def test_what_comes_after_a_refusal_is_read_and_thrown_away() -> None:
     run(test)
 
 
+def test_where_the_budget_is_used_up_the_app_is_not_asked() -> None:
+    async def test() -> None:
+        app = Held()
+        bench = Bench(app, HTTP)
+        bench.server.memory.is_over = True
+        assert status_of(await bench.talk(get())) == 503
+        assert not app.scopes
+
+    run(test)
+
+
+@pytest.mark.parametrize(("size", "status"), [(10_000, 200), (20_000, 503)])
+def test_where_it_was_used_up_meanwhile_no_large_answer_is_taken(size: int, status: int) -> None:
+    async def test() -> None:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            bench.server.memory.is_over = True
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"x" * size})
+
+        bench = Bench(app, HTTP)
+        assert status_of(await bench.talk(get())) == status
+
+    run(test)
+
+
+def test_no_request_is_begun_until_there_is_room_again() -> None:
+    async def test() -> None:
+        bench = Bench(streaming(b"x" * 600 * KIB), HTTP)
+        crowd = Crowd(bench)
+        for _ in range(2):
+            transport, connection = bench.connect()
+            transport.stuck = True
+            connection.data_received(get())
+            crowd.clients.append((transport, connection))
+        await bench.settle()
+        assert not crowd.memory.is_over
+        assert [transport.aborted for transport, _ in crowd.clients].count(True) == 1
+
+    run(test)
+
+
+def test_a_body_that_no_app_can_receive_is_not_kept() -> None:
+    async def test() -> None:
+        bench = Bench(stuck, HTTP)
+        bench.feed(LENGTH, PIECE)
+        await bench.settle()
+        exchange = bench.connection.exchange
+        assert exchange is not None
+        assert exchange.waiting
+        bench.connection.shed()
+        assert not exchange.waiting
+
+    run(test)
+
+
 def test_the_allowance_is_more_than_a_usual_request() -> None:
     assert ALLOWANCE > 10_000 + 1000

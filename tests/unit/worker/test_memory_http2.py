@@ -270,6 +270,30 @@ def test_a_client_that_takes_nothing_is_reset_where_memory_is_short() -> None:
     run(test)
 
 
+def test_where_the_budget_is_used_up_the_app_is_not_asked() -> None:
+    async def test() -> None:
+        app = Held()
+        bench = Bench2(app, HTTP)
+        bench.server.memory.is_over = True
+        assert (await bench.ask(get(1))).status(1) == 503
+        assert not app.scopes
+
+    run(test)
+
+
+def test_where_it_was_used_up_meanwhile_no_large_answer_is_taken() -> None:
+    async def test() -> None:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            bench.server.memory.is_over = True
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"x" * 20_000})
+
+        bench = Bench2(app, HTTP)
+        assert (await bench.ask(get(1))).resets == {1: CALM}
+
+    run(test)
+
+
 # --- requests in flight
 
 
