@@ -259,6 +259,18 @@ def test_a_page_is_readable_in_80_columns_but_for_stacks() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("before", "said"), [(0.09, ""), (0.1, " 100 ms before"), (7, " 7.0s before")]
+)
+def test_it_is_said_how_old_stacks_were_unless_they_were_new(before: float, said: str) -> None:
+    story = only(READIED, exited(-9, "SIGKILL"), BACK)
+    story = story._replace(doing="File shop.py", doing_before=before)
+    assert page([story], 1062.0).splitlines()[-2:] == [
+        f"  What it was doing{said}:",
+        "    File shop.py",
+    ]
+
+
 def test_stacks_are_folded_and_not_too_long() -> None:
     """As `core.stacks` has it."""
     home = Path(why.__file__).parents[1]
