@@ -1,6 +1,9 @@
 """How a run ends: what could not be measured is said, and makes the status 1."""
 
+import io
+import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -8,6 +11,7 @@ from clusterd.bench.chaos import Havoc
 from clusterd.bench.errors import ServerFailed
 from clusterd.bench.ladders import Connections, Fixed
 from clusterd.bench.load import Load
+from clusterd.bench.progress import CLEAR
 from clusterd.bench.results import Event, Report, Side, Turn
 from clusterd.bench.rounds import Played
 from clusterd.cli.bench_plan import Asked
@@ -67,3 +71,17 @@ def test_a_report_notes_which_side_failed_and_of_what() -> None:
     asked = replace(ASKED, notes=["a note"])
     played = Played([turn()], [("b", ServerFailed("b exited with 3"))])
     assert Measuring(asked).report(played).notes == ["a note", "b exited with 3"]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_no_half_line_stays_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it was stopped before the first turn."""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    measuring = Measuring(ASKED)
+    assert measuring.play(SimpleNamespace(came=True)).interrupted  # type: ignore[arg-type]
+    assert terminal.getvalue().endswith(CLEAR)
