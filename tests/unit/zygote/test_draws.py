@@ -41,6 +41,24 @@ def test_a_draw_is_found_with_its_line_and_value(tmp_path: Path, call: str) -> N
     assert kept["id"].version == int(call[-1])
 
 
+@pytest.mark.parametrize(
+    "library",
+    ["attr", "attrs", "dataclasses", "functools", "msgspec", "pydantic", "pydantic_settings",
+     "secrets", "sqlmodel"],
+)  # fmt: skip
+def test_a_factory_draws_for_the_code_that_makes_an_instance(tmp_path: Path, library: str) -> None:
+    names: dict[str, object] = {"__name__": f"{library}.main"}
+    source = "import uuid\ndef instance():\n    return uuid.uuid4()\n"
+    exec(compile(source, "/elsewhere/main.py", "exec"), names)
+    sys.modules["made_by_test"] = module = types.ModuleType("made_by_test")
+    module.__dict__["instance"] = names["instance"]
+    try:
+        (draw,) = observe(tmp_path, "from made_by_test import instance\ninstance()\n")
+    finally:
+        del sys.modules["made_by_test"]
+    assert (draw.by, draw.own, draw.where) == ("shop", True, "shop.py:2")
+
+
 def test_an_imported_name_is_observed_and_arguments_pass(tmp_path: Path) -> None:
     code = """
         from uuid import uuid1
