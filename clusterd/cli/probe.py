@@ -45,7 +45,7 @@ def main() -> None:
 def _tls(config: Config) -> Told:
     """Whether certificates and keys can be used, for whom, and until when."""
     try:
-        sealed = certificates.read(config.tls)
+        sealed = certificates.read(config)
         if sealed is None:
             return {}
         found = Keyring(config.tls).renew(0, os.dup(sealed.fd))

@@ -33,6 +33,22 @@ def trust(users: Iterable[str], environ: Mapping[str, str]) -> Trust | None:
     return Trust(frozenset(owners - {one.uid for one in workers}), frozenset(groups))
 
 
+def redirections(path: str, about: os.stat_result, user: str) -> list[Fault]:
+    """Return where a worker's user may put another file in the place of one that root reads for it.
+
+    `about` is the file that was opened. Where it is that user's own, nothing is gained by it. Other
+    users are trusted: the one that renews certificates, for example. Raises ConfigError.
+    """
+    wanted = identity(user) if user and os.geteuid() == ROOT else None
+    if wanted is None or wanted.uid in (ROOT, about.st_uid):
+        return []
+    absolute = os.path.abspath(path)
+    passed = list(Looker(Trust(frozenset())).entries(absolute))
+    others = {entry.uid for entry in passed}.union(*(entry.members for entry in passed))
+    groups = frozenset({wanted.gid, *wanted.groups()})
+    return Looker(Trust(frozenset(others - {wanted.uid}), groups)).faults([absolute])
+
+
 @dataclass(slots=True)
 class Looker:
     """Finds faults. What it has seen it does not look at again: paths have much in common."""

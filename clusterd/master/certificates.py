@@ -6,18 +6,21 @@ the zygote of the serving generation tries it, then the workers get it.
 
 import contextlib
 import os
+import shlex
 import stat
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from clusterd.config.serving import TlsSettings
+from clusterd.config.settings import Config
 from clusterd.core.errors import ConfigError
 from clusterd.core.events import Kind
+from clusterd.core.write_access import remedy
 from clusterd.fleet.goal import Mode
 from clusterd.fleet.lifecycle import Phase
 from clusterd.fleet.roster import Worker, Zygote
 from clusterd.ipc.certificates import BYTES, Bundle, File, Sealed
 from clusterd.ipc.messages import Certificates, Certified
+from clusterd.kernel.paths import redirections
 from clusterd.master.group import Group
 
 ONCE_MORE = "the certificates were renewed once more"
@@ -35,35 +38,51 @@ class Renewal:
     certified: Certified | None = None  # what the zygote said
 
 
-def read(settings: TlsSettings) -> Sealed | None:
+def read(config: Config) -> Sealed | None:
     """Everything that TLS needs, or None where it is off; ConfigError for what cannot be read."""
+    settings = config.tls
     if not settings.tls_cert:
         return None
-    certificates = [_file("tls_cert", path) for path in settings.tls_cert]
-    keys = [_file("tls_key", path) for path in settings.tls_key] or certificates
+    user = "" if config.trust.insecure_paths else config.limits.user
+    certificates = [_file("tls_cert", path, user) for path in settings.tls_cert]
+    keys = [_file("tls_key", path, user) for path in settings.tls_key] or certificates
     password, ca = "", None
     if settings.tls_password_file:
-        content = _file("tls_password_file", settings.tls_password_file).content
+        content = _file("tls_password_file", settings.tls_password_file, user).content
         password = content.partition("\n")[0].rstrip("\r")
     if settings.tls_ca:
-        ca = _file("tls_ca", settings.tls_ca)
+        ca = _file("tls_ca", settings.tls_ca, user)
     pairs = tuple(zip(certificates, keys, strict=True))
     return Bundle(pairs, password, ca).seal()
 
 
-def _file(setting: str, path: str) -> File:
+def _file(setting: str, path: str, user: str) -> File:
+    """Read a file for workers that are `user`. Raises ConfigError."""
     try:
         # Without O_NONBLOCK, a named pipe would have the master wait for whoever writes to it.
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         with open(fd, "rb") as file:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 raise ConfigError(f"{setting}: {path} is no regular file")
+            _refuse_redirected(setting, path, os.fstat(fd), user)
             data = file.read(MOST + 1)
     except OSError as error:
         raise ConfigError(f"{setting}: {path} cannot be read: {error.strerror}") from None
     if len(data) > MOST:
         raise ConfigError(f"{setting}: {path} is larger than {MOST} bytes")
     return File(path, data.decode(BYTES))
+
+
+def _refuse_redirected(setting: str, path: str, about: os.stat_result, user: str) -> None:
+    """Raise ConfigError where workers could have root read any file for them, by a link.
+
+    Judged once the file is open: what was on the way to it could be exchanged until then.
+    """
+    if found := redirections(path, about, user):
+        raise ConfigError(
+            f"{setting}: workers could put another file of root's in its place: {found[0]}",
+            f"{remedy(found)}; or give them the file: {shlex.join(['chown', user, path])}",
+        )
 
 
 def renew(group: Group) -> int:
@@ -119,7 +138,7 @@ def _begin(group: Group, generation: int, number: int) -> None:
     before = group.renewals.pop(generation, None)
     if before is not None:
         _refuse(group, generation, before.number, ONCE_MORE)
-    sealed = read(group.configs[generation].tls)
+    sealed = read(group.configs[generation])
     zygote = group.roster.zygote(generation)
     assert sealed is not None  # this generation has certificates, so its settings name them
     order = Certificates(number)

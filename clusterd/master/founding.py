@@ -32,7 +32,7 @@ def patience_of(config: Config) -> Patience:
 
 def found(cluster: Cluster, name: str, config: Config) -> Group:
     """The group, its first generation wanted, nothing bound. Raises ConfigError or OSError."""
-    bundle = read(config.tls)
+    bundle = read(config)
     board = Scoreboard.create()
     try:
         group = Group(name, cluster, config, board, Sockets())

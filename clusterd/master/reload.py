@@ -53,7 +53,7 @@ def begin(cluster: Cluster, why: str, only: str = "") -> dict[str, int | None]:
         due = {name: cluster.groups[name] for name in due_groups(cluster, configs, only)}
         for name, group in due.items():
             refuse_fixed(group.config, configs[name], FIXED_IN_A_GROUP)
-        bundles = {name: read(configs[name].tls) for name in due}
+        bundles = {name: read(configs[name]) for name in due}
         bind_all(due, configs, bound)
         if not only:
             add_groups(cluster, configs)

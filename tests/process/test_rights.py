@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from clusterd.core.exits import Exit
+from clusterd.ipc.client import Refused
 from tests.support.authority import Authority, secured
 from tests.support.rights import opening
 from tests.support.server import LIMIT, ROOT, Server, running, serving
@@ -184,6 +185,21 @@ def test_memory_with_a_tls_key_is_closed_to_others_of_the_same_user(
         for pid in pids:
             done = subprocess.run([*look, f"/proc/{pid}/maps"], capture_output=True, check=False)
             assert (done.stdout == b"", done.returncode == 1) == (is_closed, is_closed)
+
+
+@superuser
+def test_no_key_is_read_through_a_directory_of_the_workers_user(tmp_path: Path) -> None:
+    """A link there would have root read any file for a worker that was broken into."""
+    (place := tmp_path / "keys").mkdir()
+    authority = Authority(place)
+    certificate, key = authority.issue("server")
+    options = ("--tls-cert", certificate, "--tls-key", key)
+    with serving_as_nobody(tmp_path, *options, workers=1) as server:
+        os.chown(place, pwd.getpwnam("nobody").pw_uid, -1)
+        with pytest.raises(Refused, match="workers could put another file"):
+            server.ask("certificates")
+        os.chown(place, 0, -1)
+        assert server.ask("certificates")["ok"]
 
 
 def files_of(pid: int) -> set[str]:

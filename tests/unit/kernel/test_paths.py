@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from clusterd.core.write_access import Trust, Writer
-from clusterd.kernel.paths import ACL, Looker, trust
+from clusterd.kernel.paths import ACL, Looker, redirections, trust
 
 NOBODY = pwd.getpwnam("nobody")
 superuser = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
@@ -128,3 +128,30 @@ def test_trust_is_roots_and_of_who_started_us_by_sudo() -> None:
 
 def test_there_is_nothing_to_guard_where_workers_have_our_rights() -> None:
     assert trust(["", "root"], {}) is None if os.geteuid() == 0 else trust(["nobody"], {}) is None
+
+
+@superuser
+def test_a_file_that_the_workers_user_could_exchange_is_found(tmp_path: Path) -> None:
+    """By a link to any file of root's, which root would then read for it."""
+    place = tmp_path / "keys"
+    place.mkdir()
+    (secret := tmp_path / "secret").touch(0o600)
+    key = place / "key.pem"
+    key.symlink_to(secret)
+
+    def exchanged() -> list[str]:
+        return [one.entry.path for one in redirections(str(key), key.stat(), "nobody")]
+
+    assert exchanged() == []
+    os.chown(place, pwd.getpwnam("daemon").pw_uid, 0)
+    assert exchanged() == [], "another user may renew certificates"
+    to_nobody(place)
+    assert exchanged() == [str(place)]
+    assert redirections(str(key), key.stat(), "") == [], "workers are root themselves"
+    assert redirections(str(key), key.stat(), "root") == []
+    to_nobody(secret)
+    assert exchanged() == [], "a file of its own shows it nothing new"
+    os.chown(secret, 0, 0)
+    os.chown(place, 0, NOBODY.pw_gid)
+    place.chmod(0o775)
+    assert exchanged() == [str(place)]

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from clusterd.config.serving import TlsSettings
+from clusterd.config.settings import Config
 from clusterd.core.errors import Bug, ConfigError
 from clusterd.ipc.certificates import Bundle, File, Sealed
 from clusterd.master.certificates import read
@@ -31,7 +32,7 @@ def settings(authority: Authority, *stems: str, **more: object) -> TlsSettings:
 
 
 def sealed(whole: TlsSettings) -> int:
-    bundle = read(whole)
+    bundle = read(Config(tls=whole))
     assert bundle is not None
     return os.dup(bundle.fd)
 
@@ -295,7 +296,7 @@ def test_a_bundle_that_is_none_is_our_bug() -> None:
 
 
 def test_without_a_certificate_nothing_is_read() -> None:
-    assert read(TlsSettings()) is None
+    assert read(Config()) is None
 
 
 def test_what_cannot_be_read_is_named_and_nobody_waits_for_it(tmp_path: Path) -> None:
@@ -314,7 +315,7 @@ def test_what_cannot_be_read_is_named_and_nobody_waits_for_it(tmp_path: Path) ->
         ):
             path = str(tmp_path / name)
             with pytest.raises(ConfigError, match=f"{re.escape(path)}.*({why})"):
-                read(TlsSettings(tls_cert=(path,)))
+                read(Config(tls=TlsSettings(tls_cert=(path,))))
 
 
 def test_the_password_is_the_first_line_of_its_file(tmp_path: Path) -> None:
@@ -324,6 +325,6 @@ def test_the_password_is_the_first_line_of_its_file(tmp_path: Path) -> None:
         whole = TlsSettings(
             tls_cert=(str(tmp_path / "pem"),), tls_password_file=str(tmp_path / "word")
         )
-        bundle = read(whole)
+        bundle = read(Config(tls=whole))
         assert bundle is not None
         assert Bundle.unseal(bundle.fd).password == word
