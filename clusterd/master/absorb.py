@@ -60,8 +60,7 @@ def listen_to(group: Group, channel: MasterChannel, speaker: Worker | Zygote) ->
             return True
         if isinstance(heard, Closed):
             return False
-        size = 0 if _is_asked_for(group, speaker, heard.message) else heard.size
-        if excess := channel.budget.spend(group.kernel.now(), size):
+        if excess := _spend(group, channel, speaker, heard):
             breach.breached(group, speaker, f"it said more than {excess}")
             return True
         group.cluster.guard(_hear, group, speaker, heard)
@@ -78,6 +77,15 @@ def is_changed(group: Group, speaker: Worker | Zygote) -> bool:
         reason = "clusterd was changed on disk, and does not fit the master that runs"
         failed(group, speaker, Failed("start", reason, remedy=CHANGED))
     return True
+
+
+def _spend(group: Group, channel: MasterChannel, speaker: Worker | Zygote, heard: Heard) -> str:
+    """Count a message; what its sender has exceeded by it, or ''."""
+    message = heard.message
+    if isinstance(message, Unspawned) and _is_awaited(group, message):
+        return ""  # each order may fail, and all of them at once
+    size = 0 if _is_asked_for(group, speaker, message) else heard.size
+    return channel.budget.spend(group.kernel.now(), size)
 
 
 def _is_asked_for(group: Group, speaker: Worker | Zygote, message: Message) -> bool:
@@ -353,9 +361,14 @@ def certified(group: Group, speaker: Worker | Zygote, message: Certified) -> Non
 
 
 def said_unspawned(group: Group, _zygote: Zygote, message: Unspawned) -> None:
+    if _is_awaited(group, message):
+        unspawned(group, group.roster.workers[message.row], message.reason)
+
+
+def _is_awaited(group: Group, message: Unspawned) -> bool:
+    """Return whether a worker was ordered there, and has not said hello yet."""
     worker = group.roster.workers.get(message.row)
-    if worker is not None and worker.pid is None:
-        unspawned(group, worker, message.reason)
+    return worker is not None and worker.pid is None
 
 
 TABLE: dict[type[Message], Callable[[Group, Any, Any], None]] = {

@@ -12,7 +12,17 @@ from clusterd.config.kinds import MAIN
 from clusterd.core.events import Kind
 from clusterd.fleet.lifecycle import Phase
 from clusterd.ipc.budget import BYTES, PIECES
-from clusterd.ipc.messages import Draining, Dumped, Hello, Leave, Leaving, Message, Ready, Unwell
+from clusterd.ipc.messages import (
+    Draining,
+    Dumped,
+    Hello,
+    Leave,
+    Leaving,
+    Message,
+    Ready,
+    Unspawned,
+    Unwell,
+)
 from clusterd.master import absorb, orders
 from clusterd.master.absorb import MOST_HEARD
 from clusterd.master.group import Dump
@@ -323,3 +333,25 @@ def test_a_descriptor_that_blocks_in_the_queue_between_workers_does_not_block_th
         sock.close()
         does_not_wait(sim.close)
     assert [end.fileno() for end in group.handover] == [-1, -1]
+
+
+def test_as_many_failed_forks_as_were_ordered_are_no_flood() -> None:
+    """Where no more processes may be, each order fails, and all of them within milliseconds."""
+    behaviour = Behaviour()
+    with simulated(1, lambda _: behaviour) as sim:
+        sim.start()
+        behaviour.spawn_error = "Resource temporarily unavailable"
+        sim.order(lambda: orders.scale(sim.group, 400, "test", force=True))
+        sim.until(lambda: len(sim.find(Kind.SPAWN_FAILED)) >= 399)
+        assert not sim.find(Kind.BREACH)
+        assert len(sim.kernel.zygotes()) == 1
+
+
+def test_failed_forks_that_nobody_ordered_are_a_flood() -> None:
+    with simulated(1) as sim:
+        sim.start()
+        (zygote,) = sim.kernel.zygotes()
+        while not sim.find(Kind.BREACH):
+            zygote.channel.send(Unspawned(0, "no"))
+            sim.turn()
+        assert sim.find(Kind.BREACH)[0].fields["pid"] == zygote.pid
