@@ -31,21 +31,22 @@ def sources(root: Path, only: str | None) -> dict[str, bytes]:
 
 def try_near(copy: Copy, outcome: Outcome) -> None:
     """Run the unit tests."""
-    for tests in fitting.near(copy.root, outcome.mutant.path):
-        if noticed := copy.run(tests):
-            outcome.noticed = noticed
-            break
+    outcome.noticed = first_failure(copy, fitting.near(copy.root, outcome.mutant.path))
     outcome.near = True
 
 
 def try_far(copy: Copy, outcome: Outcome) -> None:
-    """Run the tests with real processes. Where one fails it has to fail again: it could be a
-    machine that is busy."""
-    for tests in fitting.far(copy.root, outcome.mutant.path):
-        if (noticed := copy.run(tests)) and copy.run([noticed.split(": ")[0]]):
-            outcome.noticed = noticed
-            break
+    """Run the tests with real processes."""
+    outcome.noticed = first_failure(copy, fitting.far(copy.root, outcome.mutant.path))
     outcome.far = True
+
+
+def first_failure(copy: Copy, steps: list[list[str]]) -> str:
+    """Return the test that fails, and fails again by itself: once could be a busy machine."""
+    for tests in steps:
+        if (failed := copy.run(tests)) and copy.run([failed] if "::" in failed else tests):
+            return failed
+    return ""
 
 
 def run(record: Record, copy: Copy, processes: bool) -> None:

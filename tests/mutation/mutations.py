@@ -32,7 +32,7 @@ ARITHMETIC: dict[type[ast.operator], tuple[str, str]] = {
 SEQUENCES = (ast.JoinedStr, ast.List, ast.Tuple)  # the other signs are no operators of theirs
 # Calls whose arguments describe types or storage, and do nothing else.
 DESCRIBING = {"cast", "dataclass", "field", "lru_cache", "TypeVar"}
-SYMMETRIC = {"max", "min"}  # calls that take their arguments in any order
+SYMMETRIC = {"max", "min", "suppress"}  # calls that take their arguments in any order
 SAFEGUARDS = {"strict"}  # keyword arguments that change nothing in a program without bugs
 FALSY = (None, False, 0, "", b"")  # where a caller only asks whether it is true, None is the same
 
