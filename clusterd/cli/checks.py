@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from clusterd.config import internal
 from clusterd.config.settings import Config
 from clusterd.core.imports import DOCS, PRICE
 from clusterd.core.units import show_bytes, show_seconds
+from clusterd.kernel.privileges import NAME_A_USER
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 OVERTIME = 3.0  # seconds after the graceful timeout until a worker is killed
@@ -176,6 +178,14 @@ def command(facts: Facts) -> Iterator[Finding]:
 def user(facts: Facts) -> Iterator[Finding]:
     for name, (error, remedy) in facts.user_errors.items():
         yield Finding("user", FAIL, error + _of(facts, name), remedy)
+    unset = [
+        name
+        for name, config in facts.groups.items()
+        if facts.superuser and not config.limits.user and name not in internal.NAMES
+    ]
+    for name in unset:
+        text = f"no user is set, so workers would run as root{_of(facts, name)}"
+        yield Finding("user", WARN, text, f"{NAME_A_USER}.")
     root = [n for n, c in facts.groups.items() if c.limits.user.partition(":")[0] in ("root", "0")]
     if root:
         yield Finding(
@@ -184,7 +194,7 @@ def user(facts: Facts) -> Iterator[Finding]:
             f"workers of {', '.join(root)} are the superuser",
             "Name a user who may do less.",
         )
-    elif not facts.user_errors and facts.groups:
+    elif not facts.user_errors and not unset and facts.groups:
         yield Finding("user", OK, "workers are not the superuser")
 
 

@@ -88,6 +88,7 @@ TLS = config(tls={"tls_cert": ("/c",)})
          "imported in 40.0s of 1m00s"),
         ("user", FAIL, facts(user_errors={"web": ("user: started by root", "Say")}), "by root"),
         ("user", WARN, facts(config(limits={"user": "root:root"})), "superuser"),
+        ("user", WARN, facts(config(limits={"user": ""}), superuser=True), "would run as root"),
         ("bind", FAIL, facts(binds={"web": (Bind("[::]:80", "Permission denied"),)}), "denied"),
         ("bind", OK, facts(binds={"web": (Bind("[::]:80", by_us=True),)}), "running cluster"),
         ("backlog", WARN, facts(somaxconn=128), "net.core.somaxconn = 128"),
