@@ -102,7 +102,14 @@ def _open(
     _refuse(lstat(path), path, owners)
     fd = os.open(path, flags)
     try:
-        _refuse(os.fstat(fd), path, owners)
+        opened = os.fstat(fd)
+        _refuse(opened, path, owners)
+        # A second name of root's file may have been removed again before fstat(2) counted its
+        # names. One name, and that at this path, can be no other user's doing.
+        now = lstat(path)
+        if (now.st_dev, now.st_ino) != (opened.st_dev, opened.st_ino):
+            raise PermissionError(errno.EPERM, "it is being replaced", path)
+        _refuse(now, path, owners)
     except OSError:
         os.close(fd)
         raise

@@ -159,3 +159,43 @@ def test_a_descriptor_that_was_passed_is_copied_and_not_opened() -> None:
         with pytest.raises(OSError, match="is open for reading only"):
             own_files.open_log(f"/dev/fd/{null.fileno()}")
     assert own_files.open_log("/dev/stderr") == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [(os.unlink, "No such file"), (os.mkfifo, "being replaced"), (Path.touch, "being replaced")],
+)
+def test_what_was_opened_must_be_what_the_path_still_names(
+    change: Callable[[Path], None], reason: str, tmp_path: Path
+) -> None:
+    """Another user may link to a file of root's, and unlink it before its links are counted."""
+    path, calls = tmp_path / "log", []
+    path.touch()
+
+    def lstat(name: str) -> os.stat_result:
+        calls.append(name)
+        if len(calls) == 2:
+            path.rename(tmp_path / "away")
+            if change is not os.unlink:
+                change(path)
+        return os.lstat(name)
+
+    with pytest.raises(OSError, match=reason):
+        own_files._open(str(path), os.O_WRONLY | own_files.SAFELY, (), lstat)
+
+
+def test_a_link_that_is_made_again_after_its_count_is_seen(tmp_path: Path) -> None:
+    folder, calls = tmp_path / "open", []
+    folder.mkdir()
+    folder.chmod(0o777)
+    path = folder / "log"
+    path.touch()
+
+    def lstat(name: str) -> os.stat_result:
+        calls.append(name)
+        if len(calls) == 2:
+            os.link(path, folder / "second")
+        return os.lstat(name)
+
+    with pytest.raises(PermissionError, match="2 hard links"):
+        own_files._open(str(path), os.O_WRONLY | own_files.SAFELY, (), lstat)
