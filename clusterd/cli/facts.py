@@ -178,8 +178,6 @@ def program(config: Config) -> str:
 
 
 def _user(config: Config) -> tuple[str, str] | None:
-    if privileges.is_root_by_default(config.limits.user):
-        return "no user is set, so workers would run as root", f"{privileges.NAME_A_USER}."
     try:
         privileges.check(config.limits.user)
     except ConfigError as error:
@@ -191,15 +189,8 @@ def _writable(
     groups: Mapping[str, Config], values: Mapping[str, object], home: Path
 ) -> tuple[tuple[str, str], ...]:
     """What others than root may change that a start as root would rely on."""
-    settings = trusted_paths.faults_of_settings(groups, values, os.environ, home)
-    code = trusted_paths.faults_of_code(groups, os.environ)
-    files = trusted_paths.faults_of_files(groups, os.environ)
-    all_found = (
-        (trusted_paths.SETTINGS, settings),
-        (trusted_paths.CODE, code),
-        (trusted_paths.FILES, files),
-    )
-    return tuple(trusted_paths.described(what, found) for what, found in all_found if found)
+    found = trusted_paths.all_faults(groups, values, os.environ, home)
+    return tuple(trusted_paths.described(*one) for one in found)
 
 
 def _log(groups: Mapping[str, Config]) -> str:

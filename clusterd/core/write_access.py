@@ -51,11 +51,13 @@ class Fault:
     writer: Writer
     owner: str = ""  # name of the user
     group: str = ""
+    needed: str = ""  # the path whose lookup passes the entry
 
     def __str__(self) -> str:
         mode = stat.S_IMODE(self.entry.mode)
         about = f"owner {self.owner}, group {self.group}, mode {mode:o}"
-        return f"{self.writer} may write to {self.entry.path} ({about})"
+        way = f", on the way to {self.needed}" if self.needed not in ("", self.entry.path) else ""
+        return f"{self.writer} may write to {self.entry.path} ({about}){way}"
 
     @property
     def command(self) -> str:
@@ -89,8 +91,25 @@ def writer(entry: Entry, trust: Trust) -> Writer | None:
     return None
 
 
-def remedy(faults: Iterable[Fault]) -> str:
-    """Return the commands that mend what was found, each once."""
-    commands = list(dict.fromkeys(fault.command for fault in faults))
+def remedy(faults: Iterable[Fault], tree: str = "") -> str:
+    """Return the commands that mend what was found, each once.
+
+    `tree` is a directory whose files belong together, as those of a virtual environment do. Where
+    there are many commands, one that takes in all of it is named for each kind.
+    """
+    found = list(faults)
+    commands = list(dict.fromkeys(fault.command for fault in found))
+    if tree and len(commands) > MOST_COMMANDS:
+        whole = {Writer.OWNER: ["chown", "-R", "root"], Writer.GROUP: ["chmod", "-R", "g-w"],
+                 Writer.EVERYBODY: ["chmod", "-R", "o-w"]}  # fmt: skip
+        inside = f"{tree}/"
+        commands = list(
+            dict.fromkeys(
+                shlex.join([*whole[fault.writer], tree])
+                if f"{fault.entry.path}/".startswith(inside)
+                else fault.command
+                for fault in found
+            )
+        )
     more = len(commands) - MOST_COMMANDS
     return "; ".join(commands[:MOST_COMMANDS]) + (f"; and {more} more like these" * (more > 0))

@@ -60,10 +60,13 @@ class Looker:
 
     def faults(self, paths: Iterable[str]) -> list[Fault]:
         """Return what others may write to on the way to these absolute paths, each entry once."""
-        entries = dict.fromkeys(entry for path in paths for entry in self._new_entries(path))
+        entries: dict[Entry, str] = {}
+        for path in paths:
+            for entry in self._new_entries(path):
+                entries.setdefault(entry, path)
         return [
-            Fault(entry, found, user_name(entry.uid), _group_name(entry.gid))
-            for entry in entries
+            Fault(entry, found, user_name(entry.uid), _group_name(entry.gid), path)
+            for entry, path in entries.items()
             if (found := writer(entry, self.trust)) is not None
         ]
 

@@ -15,7 +15,6 @@ from clusterd.config.place import control_path, directory_of
 from clusterd.config.settings import Config
 from clusterd.core.errors import BindError
 from clusterd.core.events import Kind
-from clusterd.core.write_access import remedy
 from clusterd.fleet.memory import Ledger
 from clusterd.ipc import last_run
 from clusterd.kernel import tty
@@ -217,11 +216,13 @@ def warn_of_paths(cluster: Cluster) -> None:
     if not trusted_paths.is_insecure(configs):
         return
     home = Path(cluster.directory)
-    found = trusted_paths.faults_of_settings(configs, cluster.given, os.environ, home)
-    found += trusted_paths.faults_of_code(configs, os.environ)
-    found += trusted_paths.faults_of_files(configs, os.environ)
+    all_found = trusted_paths.all_faults(configs, cluster.given, os.environ, home)
     reason = "--insecure-paths: nothing is refused that others may change and root relies on"
-    named = {"found": str(found[0]), "next": remedy(found)} if found else {}
+    named = {}
+    if all_found:
+        _, found = all_found[0]
+        mended = "; ".join(trusted_paths.commands(*one) for one in all_found)
+        named = {"found": str(found[0]), "next": mended}
     cluster.note(Kind.INSECURE_PATHS, reason=reason, **named)
 
 

@@ -4,6 +4,7 @@ Only where workers have less rights than the master: else there is nothing that 
 """
 
 import os
+import pwd
 import site
 import stat
 import sys
@@ -12,16 +13,21 @@ from pathlib import Path
 from typing import Any
 
 from clusterd.config.settings import Config
-from clusterd.config.sources import find_file
+from clusterd.config.sources import CONFIG_VARIABLE, FILE, PROJECT, find_file
 from clusterd.core.errors import ConfigError
 from clusterd.core.write_access import Fault, Writer, remedy
-from clusterd.kernel import own_files
+from clusterd.kernel import own_files, privileges
 from clusterd.kernel.paths import Looker, trust
 
 SETTINGS = "root reads settings"
 CODE = "root runs Python code"
 FILES = "root writes the log and the pid file"
 NO_USER_SITE = "or set PYTHONNOUSERSITE=1, so that Python searches no packages below HOME"
+ELSEWHERE = {
+    SETTINGS: "put them where only root may write, e.g. --config /etc/clusterd.toml",
+    CODE: "install clusterd and its Python where only root may write, e.g. in /opt",
+    FILES: "name a directory where only root may write, e.g. in /var/log or /run",
+}
 INSECURE = "or start with --insecure-paths, where all users of this machine may become root"
 
 
@@ -33,8 +39,8 @@ def faults_of_settings(
     if looker is None:
         return []
     procfiles = [config.place.procfile for config in groups.values()]
-    file = find_file(given, environ, home)
-    return looker.faults(filter(None, [str(file or ""), *procfiles]))
+    files = _settings_files(groups, given, environ, home)
+    return looker.faults(filter(None, [*map(str, files), *procfiles]))
 
 
 def faults_of_code(groups: Mapping[str, Config], environ: Mapping[str, str]) -> list[Fault]:
@@ -47,18 +53,75 @@ def faults_of_files(groups: Mapping[str, Config], environ: Mapping[str, str]) ->
     """Return what others than root may write to on the way to the log and the pid file.
 
     The files are judged when they are opened, by `kernel.own_files`. In a sticky directory that is
-    enough: others can put no file of root's there, nor exchange one that is.
+    enough: others can put no file of root's there, nor exchange one that is. It is for the log's
+    own directory, too, where that belongs to the workers' user or a group may write to it: what
+    can be put there is no link and no file of root's, and workers write to the log anyhow. A pid
+    file says what root is to signal.
     """
     looker = _looker(groups, environ)
     if looker is None:
         return []
-    named = {path for one in groups.values() for path in (one.log.log_file, one.place.pid_file)}
-    paths = [path for path in sorted(named) if path and own_files.descriptor_of(path) is None]
-    return [
-        fault
-        for fault in looker.faults(map(os.path.dirname, paths))
-        if fault.writer is Writer.OWNER or not fault.entry.mode & stat.S_ISVTX
-    ]
+    logs = _directories(one.log.log_file for one in groups.values())
+    pids = _directories(one.place.pid_file for one in groups.values())
+    users = privileges.users(one.limits.user for one in groups.values())
+    of_the_log = {os.path.realpath(path) for path in logs - pids}
+
+    def is_fault(fault: Fault) -> bool:
+        entry = fault.entry
+        if fault.writer is Writer.EVERYBODY:
+            return not entry.mode & stat.S_ISVTX
+        if not entry.is_passed and entry.path in of_the_log:
+            return fault.writer is Writer.OWNER and entry.uid not in users
+        return fault.writer is Writer.OWNER or not (
+            entry.mode & stat.S_ISVTX or _is_of_syslog(fault, looker)
+        )
+
+    return [fault for fault in looker.faults(sorted(logs | pids)) if is_fault(fault)]
+
+
+def all_faults(
+    groups: Mapping[str, Config], given: Mapping[str, Any], environ: Mapping[str, str], home: Path
+) -> list[tuple[str, list[Fault]]]:
+    """Return what root does with paths that others may write to, and these, for each kind."""
+    found = (
+        (SETTINGS, faults_of_settings(groups, given, environ, home)),
+        (CODE, faults_of_code(groups, environ)),
+        (FILES, faults_of_files(groups, environ)),
+    )
+    return [(what, faults) for what, faults in found if faults]
+
+
+def _directories(files: Iterable[str]) -> set[str]:
+    named = (path for path in files if path and own_files.descriptor_of(path) is None)
+    return {os.path.dirname(path) for path in named}
+
+
+def _is_of_syslog(fault: Fault, looker: Looker) -> bool:
+    """Return whether it is /var/log of Ubuntu, where the system's rsyslog makes its files.
+
+    All that root logs there relies on it, and rsyslog fails where its group may not write.
+    """
+    is_given = fault.entry.path == "/var/log" and fault.group == "syslog"
+    return is_given and fault.entry.gid not in looker.trust.workers
+
+
+def _settings_files(
+    groups: Mapping[str, Config], given: Mapping[str, Any], environ: Mapping[str, str], home: Path
+) -> Iterator[Path]:
+    """Yield the files that these settings come from, also where one was removed since.
+
+    A pyproject.toml without settings of ours is the application's alone. It is judged once it has
+    some; so is a clusterd.toml, whatever it says, since it is there for nothing else.
+    """
+    file = find_file(given, environ, home)
+    if file is not None and (given.get("config") or environ.get(CONFIG_VARIABLE)):
+        yield file
+        return
+    origins = [origin for one in groups.values() for origin in one.origins.values()]
+    for name in (FILE, PROJECT):
+        is_read = any(origin.startswith(f"{name} ") for origin in origins)
+        if is_read or (name == FILE and file == home / FILE):
+            yield home / name
 
 
 def _looker(groups: Mapping[str, Config], environ: Mapping[str, str]) -> Looker | None:
@@ -113,7 +176,7 @@ def is_insecure(groups: Mapping[str, Config]) -> bool:
 
 def described(what: str, found: list[Fault]) -> tuple[str, str]:
     """Return the sentence about what was found, and what to do."""
-    ways = [remedy(found), INSECURE]
+    ways = [commands(what, found), INSECURE]
     if what == CODE and any(_is_user_site(fault) for fault in found):
         ways.insert(1, NO_USER_SITE)
     return f"{what}, and {found[0]}", "; ".join(ways)
@@ -123,3 +186,17 @@ def _is_user_site(fault: Fault) -> bool:
     """Return whether the path leads to where packages of the user are."""
     below = f"{site.getusersitepackages()}/"
     return bool(site.ENABLE_USER_SITE) and below.startswith(f"{fault.entry.path}/")
+
+
+def commands(what: str, found: list[Fault]) -> str:
+    """Return what mends it."""
+    homes = {entry.pw_dir for entry in pwd.getpwall() if entry.pw_uid != 0}
+    if any(fault.writer is Writer.OWNER and fault.entry.path in homes for fault in found):
+        return ELSEWHERE[what]  # a home directory of root's would lock its user out
+    # Only a virtual environment: a whole /usr is not to be changed by one command.
+    mended = remedy(found, sys.prefix if sys.prefix != sys.base_prefix else "")
+    listed = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    named = {os.path.abspath(path) for path in listed if path}
+    if (needed := found[0].needed) and os.path.abspath(needed) in named:
+        return f"take {needed} out of PYTHONPATH (--app-dir names the app's directory), or {mended}"
+    return mended

@@ -184,17 +184,20 @@ def test_a_renewal_after_a_crash_reads_no_settings(
 
 
 @pytest.mark.parametrize("option", ["--log-file", "--pid-file"])
-def test_a_directory_of_the_workers_user_is_no_place_for_a_log_or_a_pid_file(
+def test_a_log_below_a_directory_of_the_workers_user_and_a_pid_file_in_it_are_refused(
     option: str, tmp_path: Path, folder: Path, wrapper: tuple[str, ...]
 ) -> None:
+    """A directory in it could be exchanged for a link."""
+    below = folder / "below" if option == "--log-file" else folder
+    below.mkdir(exist_ok=True)
     os.chown(folder, NOBODY.pw_uid, 0)
-    words = (option, str(folder / "file"))
+    words = (option, str(below / "file"))
     said = f"root writes the log and the pid file, and its owner may write to {folder} "
     with running(tmp_path, "tell:app", *WORDS, *words, wrapper=wrapper) as server:
         assert server.wait() == Exit.CONFIG
         assert said in server.log()
         assert f"chown root {folder}; or start with --insecure-paths" in server.log()
-    assert list(folder.iterdir()) == []
+    assert not (below / "file").exists()
     variable = f"CLUSTERD_{option[2:].replace('-', '_').upper()}"
     code, [finding] = checked(tmp_path, wrapper, **{variable: words[1]})
     assert (code, finding["level"]) == (Exit.FAILED, "fail")
@@ -218,3 +221,28 @@ def test_a_log_lies_in_a_sticky_directory_and_is_reopened_nowhere_else(
             server.ask("reopen")
         server.event("trouble", next="the old file is written to")
         assert server.get()
+
+
+def test_a_log_lies_in_a_directory_of_the_workers_user_and_is_rotated_there(
+    tmp_path: Path, folder: Path, wrapper: tuple[str, ...]
+) -> None:
+    """As /var/log/shop does, with `create 640 shop adm` for logrotate."""
+    os.chown(folder, NOBODY.pw_uid, 0)
+    log, words = folder / "log", ("--log-file", str(folder / "log"))
+    assert checked(tmp_path, wrapper, CLUSTERD_LOG_FILE=str(log)) == (0, [])
+    with serving(tmp_path, wrapper, *words) as server:
+        log.rename(folder / "log.1")
+        log.touch(0o640)
+        os.chown(log, NOBODY.pw_uid, 0)
+        server.ask("reopen")
+        assert '"reopened"' in log.read_text()
+        log.rename(folder / "log.2")
+        log.symlink_to(folder / "elsewhere")
+        with pytest.raises(ClusterdError, match="it is a symbolic link"):
+            server.ask("reopen")
+        log.unlink()
+        os.chown(folder, 54321, 0)  # neither root's nor the workers'
+        with pytest.raises(ClusterdError, match=f"its owner may write to {folder}"):
+            server.ask("reopen")
+        os.chown(folder, 0, 0)
+    assert not (folder / "elsewhere").exists()

@@ -62,3 +62,21 @@ def test_a_remedy_says_each_command_once_and_not_hundreds() -> None:
     said = remedy(faults)
     assert said.startswith("chown root /0; chown root /1; ")
     assert said.endswith("chown root /5; and 2 more like these")
+
+
+def test_a_fault_names_the_path_whose_lookup_passes_the_entry() -> None:
+    one = Fault(entry(33, DIRECTORY | 0o755), Writer.OWNER, "app", "app", "/a/pyproject.toml")
+    assert str(one).endswith("mode 755), on the way to /a/pyproject.toml")
+    assert str(Fault(one.entry, Writer.OWNER, "app", "app", "/a")).endswith("mode 755)")
+
+
+def test_a_remedy_takes_in_a_virtual_environment_as_a_whole_where_it_has_many_commands() -> None:
+    def of(number: int) -> list[Fault]:
+        inside = [Fault(Entry(f"/app/v/{n}", 33, 0, FILE), Writer.OWNER) for n in range(number)]
+        others = [("/app", Writer.OWNER), ("/app/v", Writer.GROUP), ("/app/v2", Writer.OWNER)]
+        return [*(Fault(Entry(path, 33, 0, DIRECTORY), who) for path, who in others), *inside]
+
+    assert remedy(of(9), "/app/v") == (
+        "chown root /app; chmod -R g-w /app/v; chown root /app/v2; chown -R root /app/v"
+    )
+    assert remedy(of(1), "/app/v").endswith("chown root /app/v/0")

@@ -2,16 +2,30 @@
 
 import importlib
 import os
+import pwd
 import site
+import stat
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from clusterd.core.write_access import Trust
+from clusterd.config.resolve import load_groups
+from clusterd.core.write_access import Entry, Fault, Trust, Writer
 from clusterd.kernel.paths import Looker
-from clusterd.master.trusted_paths import CODE, NO_USER_SITE, code, described
+from clusterd.master import trusted_paths
+from clusterd.master.trusted_paths import (
+    CODE,
+    NO_USER_SITE,
+    SETTINGS,
+    code,
+    commands,
+    described,
+    faults_of_settings,
+)
+
+WORKER = 54321
 
 
 def test_all_that_is_run_by_its_path_is_judged(
@@ -60,3 +74,88 @@ def test_packages_below_home_count_before_there_are_any(
         one for one in Looker(others).faults([f"{tmp_path}/lib"]) if one.entry.path[-3:] == "lib"
     ]
     assert NO_USER_SITE not in described(CODE, found)[1]
+
+
+@pytest.fixture
+def looker(monkeypatch: pytest.MonkeyPatch) -> Looker:
+    """One that trusts nothing of ours, as where the directory is the workers' user's."""
+    found = Looker(Trust(frozenset(), frozenset({WORKER})))
+    monkeypatch.setattr(trusted_paths, "_looker", lambda *_: found)
+    return found
+
+
+@pytest.mark.usefixtures("looker")
+@pytest.mark.parametrize(
+    ("text", "is_judged"),
+    [
+        ("[project]\nname = 'shop'\n", False),
+        ("[tool.clusterd]\nkeep_alive = 70\n", True),
+        ("[tool.clusterd.group.jobs]\ncommand = 'jobs'\n", True),
+    ],
+)
+def test_a_pyproject_is_judged_once_settings_come_from_it(
+    text: str, is_judged: bool, tmp_path: Path
+) -> None:
+    file = tmp_path / "pyproject.toml"
+    file.write_text(text)
+    groups = load_groups({"app": "shop:app"}, {}, tmp_path)
+    found = faults_of_settings(groups, {}, {}, tmp_path)
+    assert [one.needed for one in found if one.entry.path == str(tmp_path)] == (
+        [str(file)] if is_judged else []
+    )
+
+
+@pytest.mark.usefixtures("looker")
+def test_a_file_of_settings_is_judged_though_it_was_removed_when_it_had_been_read(
+    tmp_path: Path,
+) -> None:
+    file, project = tmp_path / "clusterd.toml", tmp_path / "pyproject.toml"
+    file.write_text("keep_alive = 70\n")
+    project.write_text("[project]\n")
+    groups = load_groups({"app": "shop:app"}, {}, tmp_path)
+    file.unlink()
+    for _ in range(2):
+        found = faults_of_settings(groups, {}, {}, tmp_path)
+        assert str(tmp_path) in [one.entry.path for one in found]
+        project.unlink(missing_ok=True)
+
+
+@pytest.mark.usefixtures("looker")
+@pytest.mark.parametrize("name", ["clusterd.toml", "pyproject.toml", "other.toml"])
+def test_a_file_that_is_named_is_judged_and_no_other(name: str, tmp_path: Path) -> None:
+    (tmp_path / "shop").mkdir()
+    file, home = tmp_path / name, tmp_path / "shop"
+    file.write_text("")
+    given, groups = {"config": str(file)}, load_groups({"app": "shop:app"}, {}, home)
+    found = [one.entry.path for one in faults_of_settings(groups, given, {}, home)]
+    assert str(file) in found
+    assert str(home) not in found
+
+
+def fault(path: str, needed: str = "", group: str = "", gid: int = 4) -> Fault:
+    seen = Entry(path, 0, gid, stat.S_IFDIR | 0o775, is_passed=True)
+    return Fault(seen, Writer.GROUP if group else Writer.OWNER, "app", group, needed)
+
+
+def test_ubuntus_var_log_is_as_the_system_needs_it(looker: Looker) -> None:
+    is_given = trusted_paths._is_of_syslog
+    assert is_given(fault("/var/log", group="syslog"), looker)
+    assert not is_given(fault("/var/log", group="adm"), looker)
+    assert not is_given(fault("/var/log/app", group="syslog"), looker)
+    assert not is_given(fault("/var/log", group="syslog", gid=WORKER), looker)
+
+
+def test_a_home_directory_is_not_to_be_given_to_root() -> None:
+    home = next(one.pw_dir for one in pwd.getpwall() if one.pw_uid != 0)
+    assert commands(SETTINGS, [fault(f"{home}/shop"), fault(home)]) == (
+        "put them where only root may write, e.g. --config /etc/clusterd.toml"
+    )
+    assert commands(SETTINGS, [fault("/srv/shop")]) == "chown root /srv/shop"
+
+
+def test_a_directory_of_pythonpath_is_named_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", f"/app{os.pathsep}")
+    assert commands(CODE, [fault("/app", "/app")]) == (
+        "take /app out of PYTHONPATH (--app-dir names the app's directory), or chown root /app"
+    )
+    assert commands(CODE, [fault("/app", "/app/.venv")]) == "chown root /app"
