@@ -60,6 +60,9 @@ def let_go(sock: socket.socket) -> None:
     """Close a Unix socket without waiting for descriptors that may be in it unread."""
     with contextlib.suppress(OSError):
         sock.shutdown(socket.SHUT_RD)  # no more can come
+        if sock.type == socket.SOCK_SEQPACKET:
+            # An empty packet has credentials then, and the end of all packets has none.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
     if _is_empty(sock):
         sock.close()
     else:

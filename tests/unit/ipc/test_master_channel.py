@@ -144,6 +144,17 @@ def test_the_process_that_closes_it_is_there_until_the_master_has(
     assert not passing._left
 
 
+def test_an_empty_packet_hides_no_descriptor_behind_it() -> None:
+    """As on the sockets that workers hand connections over by, which do not ask for credentials."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with lingering() as sock, theirs:
+        theirs.send(b"")
+        socket.send_fds(theirs, [b"x"], [sock.fileno()])
+        sock.close()
+        does_not_wait(lambda: passing.let_go(ours))
+    assert ours.fileno() == -1
+
+
 def test_where_no_process_can_be_had_it_is_closed_with_the_next(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
