@@ -64,7 +64,8 @@ def _become(role: str, channel: Channel, is_limited: bool) -> int:
         for name, _, value in (pair.partition("=") for pair in config.command.environment):
             os.environ[name] = value
         descent.mark()
-    if not (config.dev.dev or config.dev.reload):  # there, a debugger may read from it
+    # In development, a debugger may read from it, where it has all rights of the terminal's user.
+    if is_limited or not (config.dev.dev or config.dev.reload):
         tty.leave()
     is_zygote = role in ("zygote", AHEAD)
     is_bare = is_zygote and not config.command.command and config.app.preload == "never"

@@ -19,7 +19,7 @@ from clusterd.config.place import identity
 from clusterd.config.settings import TABLE, Config
 from clusterd.core import log
 from clusterd.core.errors import ConfigError
-from clusterd.kernel import faulty, limited, own_files, privileges
+from clusterd.kernel import faulty, limited, own_files, privileges, tty
 from clusterd.kernel.child import Ahead
 from clusterd.kernel.real import Kernel
 from clusterd.master import children, trusted_paths
@@ -64,10 +64,23 @@ def run(ahead: Ahead | None, /, ready_fd: int | None, **values: object) -> int:
     if remark := watch.remark(config):
         log.get_logger().warning(remark)
     kernel = faulty.wrap(Kernel())
+    close_terminal(groups, kernel)
     ahead = zygote_ahead(ahead, groups)
     return master.run(
         groups, reread, ready_fd, kernel, descriptor, str(home), ahead, given, luggage
     )
+
+
+def close_terminal(groups: dict[str, Config], kernel: Kernel) -> None:
+    """Have no application read from our terminal, but for a debugger with our own rights.
+
+    Before the first zygote is started: it inherits the terminal, and another user could not open it
+    again.
+    """
+    debugs = any(one.dev.dev or one.dev.reload for one in groups.values())
+    loses_rights = any(limited.has_rights_to_lose(one.limits.user) for one in groups.values())
+    if (loses_rights or not debugs) and kernel.has_terminal():
+        tty.write_only()
 
 
 def zygote_ahead(ahead: Ahead | None, groups: dict[str, Config]) -> Ahead | None:

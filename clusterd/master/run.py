@@ -17,7 +17,6 @@ from clusterd.core.errors import BindError
 from clusterd.core.events import Kind
 from clusterd.fleet.memory import Ledger
 from clusterd.ipc import last_run
-from clusterd.kernel import tty
 from clusterd.kernel.abort import explain_abort
 from clusterd.kernel.child import Ahead
 from clusterd.kernel.privileges import NAME_A_USER, is_root_by_default
@@ -54,8 +53,6 @@ def run(
     """
     cluster = assemble(groups, reread, kernel, log_fd, directory)
     cluster.ahead, cluster.given = ahead, given or {}
-    if cluster.terminal and not any(one.dev.dev or one.dev.reload for one in groups.values()):
-        tty.write_only()  # children inherit it; they may not be allowed to open it again
     control: Control | None = None
     try:
         bind(cluster, luggage or Luggage())

@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import termios
 import threading
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from typing import Any
 import pytest
 
 from clusterd.core.exits import Exit
+from tests.support.rights import opening
 from tests.support.server import LIMIT, ROOT
 
 APP = """
@@ -58,7 +60,7 @@ LEAD = """
 import fcntl, os, sys, termios
 os.setsid()
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-os.execv(sys.argv[1], sys.argv[1:])
+os.execvp(sys.argv[1], sys.argv[1:])
 """
 
 
@@ -93,12 +95,12 @@ class Terminal:
 
 
 @contextlib.contextmanager
-def at_a_terminal(place: Path, *options: str) -> Iterator[Terminal]:
+def at_a_terminal(place: Path, *options: str, wrapper: tuple[str, ...] = ()) -> Iterator[Terminal]:
     (place / "shop.py").write_text(APP)
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "clusterd.cli.main", "run", "shop:app", "-b", "127.0.0.1:0"]
     with subprocess.Popen(
-        [sys.executable, "-c", LEAD, *command, "-w", "1", *options],
+        [sys.executable, "-c", LEAD, *wrapper, *command, "-w", "1", *options],
         cwd=place,
         env={**os.environ, "PYTHONPATH": str(ROOT), "CLUSTERD_RUNTIME_DIR": str(place)},
         stdin=theirs,
@@ -131,6 +133,32 @@ def test_applications_neither_read_nor_type(tmp_path: Path, preload: str) -> Non
         terminal.type("\x03")  # Ctrl-C, which is the master's
         terminal.shows("signalled signal=SIGINT\n")
         terminal.shows("exited worker=0 .* code=0")
+
+
+@contextlib.contextmanager
+def opened_folder() -> Iterator[Path]:
+    """A directory that other users may enter, as pytest's may not be."""
+    with tempfile.TemporaryDirectory(prefix="clusterd-") as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("options", [(), ("--dev",)])
+def test_workers_of_another_user_neither_read_nor_type(options: tuple[str, ...]) -> None:
+    """Not even with --dev: what they typed, root's shell would run."""
+    wrapper = opening()
+    if wrapper is None:
+        pytest.skip("the interpreter is closed to others, and no mount namespace can open it")
+    more = ("--user", "nobody", *options)
+    with (
+        opened_folder() as folder,
+        at_a_terminal(folder, *more, wrapper=wrapper) as terminal,
+    ):
+        for state in terminal.get():
+            assert state["terminal"] == 0
+            for fd, flags in state["flags"].items():
+                assert fd == "0" or int(flags, 8) & os.O_ACCMODE == os.O_WRONLY, fd
 
 
 def test_a_debugger_has_the_terminal_with_dev(tmp_path: Path) -> None:
