@@ -21,6 +21,7 @@ from clusterd.core import log
 from clusterd.core.errors import ConfigError
 from clusterd.kernel import faulty, limited, own_files, privileges, tty
 from clusterd.kernel.child import Ahead
+from clusterd.kernel.nonblocking import NonBlockingWriter
 from clusterd.kernel.real import Kernel
 from clusterd.master import children, trusted_paths
 from clusterd.master import run as master
@@ -58,7 +59,13 @@ def run(ahead: Ahead | None, /, ready_fd: int | None, **values: object) -> int:
     trusted_paths.refuse_code(groups, os.environ)
     trusted_paths.refuse_files(groups, os.environ)
     descriptor = open_log(config.log.log_file, groups)
-    log.set_up(descriptor, config.log.log_format, config.log.log_level, identity(config.place))
+    log.set_up(
+        descriptor,
+        config.log.log_format,
+        config.log.log_level,
+        identity(config.place),
+        NonBlockingWriter,
+    )
     if os.isatty(2):
         greet(groups)
     if remark := watch.remark(config):

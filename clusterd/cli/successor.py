@@ -16,6 +16,7 @@ from clusterd.core import log
 from clusterd.core.errors import ClusterdError
 from clusterd.core.exits import Exit
 from clusterd.kernel import faulty, memory
+from clusterd.kernel.nonblocking import NonBlockingWriter
 from clusterd.kernel.real import Kernel
 from clusterd.master import trusted_paths
 from clusterd.master.cluster import Cluster
@@ -30,7 +31,13 @@ def succeed(number: int) -> int:
     os.close(number)
     cluster, settings = state.cluster, state.cluster.config
     name = identity(settings.place)
-    log.set_up(cluster.log_fd, settings.log.log_format, settings.log.log_level, name)
+    log.set_up(
+        cluster.log_fd,
+        settings.log.log_format,
+        settings.log.log_level,
+        name,
+        NonBlockingWriter,
+    )
     return carry_on(state, previous)
 
 

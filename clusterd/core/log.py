@@ -14,12 +14,13 @@ import json
 import logging
 import os
 import stat
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
 
 from clusterd.core.terminal import clean
 
 LOGGER = "clusterd"
+PATIENCE = 0.2  # seconds that a line waits for the reader of a full pipe
 COLOURS = {logging.WARNING: ("\x1b[33m", "\x1b[0m"), logging.ERROR: ("\x1b[31m", "\x1b[0m")}
 PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.:/,@+%")
 # `logging.addLevelName` renames levels for the whole process, often to add colours.
@@ -167,25 +168,64 @@ def traceback_of(formatter: logging.Formatter, record: logging.LogRecord) -> str
     return record.exc_text or str(getattr(record, "block", ""))
 
 
+class Writer(Protocol):
+    """Writes to a descriptor. `kernel.nonblocking` has the one that never blocks."""
+
+    def write(self, data: bytes) -> int:
+        """Return how many bytes were written. Raises OSError."""
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until there is room again; False: it took too long."""
+
+    def close(self) -> None:
+        """Close what the writer has opened."""
+
+
+class PlainWriter:
+    """Writes as the descriptor does, and blocks where that does."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def write(self, data: bytes) -> int:
+        """Return how many bytes were written. Raises OSError."""
+        return os.write(self._fd, data)
+
+    def wait(self, seconds: float) -> bool:
+        """Return False: the descriptor is somebody's who made it non-blocking."""
+        return False
+
+    def close(self) -> None:
+        """Close nothing: nothing was opened."""
+
+
 class FdHandler(logging.Handler):
     """Appends whole lines to a descriptor, and survives whatever happens to it.
 
     The first write that fails is told on standard error, once; lines are counted until one goes
     through again, and then the log says how many it lacks. A line that was cut short (a full disk
     takes what still fits) is taken back, or where the log is no file, ended by the next line.
+
+    A pipe whose reader stands still must stop neither the master nor a worker: a line waits for
+    `PATIENCE` at most, and those after it not at all until one goes through. `open_writer` is to
+    make such a writer for a descriptor.
     """
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, open_writer: Callable[[int], Writer] = PlainWriter) -> None:
         super().__init__()
         self.fd = fd
         self.lost = 0
         self._torn = False
+        self._open_writer = open_writer
+        self._writer = open_writer(fd)
 
     def reopen(self, fd: int) -> None:
         """Write to another descriptor from now on; the old one is closed unless it is standard."""
         self.acquire()
         try:
             old, self.fd, self._torn = self.fd, fd, False
+            self._writer.close()
+            self._writer = self._open_writer(fd)
             if old > 2 and old != fd:
                 os.close(old)
         except OSError:
@@ -213,7 +253,11 @@ class FdHandler(logging.Handler):
         done = 0
         try:
             while done < len(data):
-                done += os.write(self.fd, data[done:])
+                try:
+                    done += self._writer.write(data[done:])
+                except BlockingIOError:
+                    if not self._writer.wait(0 if self.lost else PATIENCE):
+                        raise
         except OSError:
             if done:
                 self._take_back(done)
@@ -236,10 +280,14 @@ class FdHandler(logging.Handler):
         self.lost += 1
         if self.lost > 1 or self.fd == 2:
             return
+        said = f"clusterd: cannot write to the log: {error.strerror or 'its reader stands still'}\n"
+        stderr = self._open_writer(2)
         try:
-            os.write(2, f"clusterd: cannot write to the log: {error.strerror}\n".encode())
+            stderr.write(said.encode())
         except OSError:
             pass  # nobody is listening at all
+        finally:
+            stderr.close()
 
 
 def is_json(style: str, fd: int) -> bool:
@@ -254,9 +302,15 @@ def formatter(style: str, fd: int, identity: dict[str, Any]) -> logging.Formatte
     return TextFormatter(identity, colour=os.isatty(fd))
 
 
-def set_up(fd: int, style: str, level: str, identity: dict[str, Any]) -> FdHandler:
+def set_up(
+    fd: int,
+    style: str,
+    level: str,
+    identity: dict[str, Any],
+    open_writer: Callable[[int], Writer] = PlainWriter,
+) -> FdHandler:
     """Let the `clusterd` logger write to this descriptor, and to nothing else."""
-    handler = FdHandler(fd)
+    handler = FdHandler(fd, open_writer)
     handler.setFormatter(formatter(style, fd, identity))
     logger = get_logger()
     for old in logger.handlers[:]:

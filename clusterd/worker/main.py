@@ -40,6 +40,7 @@ from clusterd.ipc.messages import (
 )
 from clusterd.ipc.scoreboard import Cell, Stage
 from clusterd.kernel import forked, passing
+from clusterd.kernel.nonblocking import NonBlockingWriter
 from clusterd.kernel.process import start_ticks
 from clusterd.kernel.randomness import reseed
 from clusterd.kernel.signals import LOOK_SIGNAL
@@ -104,7 +105,9 @@ class Life:
         own = {"worker": birth.slot, "gen": birth.generation, "pid": os.getpid()}
         self.identity: dict[str, Any] = {**whose, **own}
         log = birth.config.log
-        self.log = set_up(birth.log_fd, log.log_format, log.log_level, self.identity)
+        self.log = set_up(
+            birth.log_fd, log.log_format, log.log_level, self.identity, NonBlockingWriter
+        )
         self.loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
         self.gate = Gate(birth.board, birth.row, birth.config.http.max_connections)
         self.pulse = Pulse(self.loop, self.row)

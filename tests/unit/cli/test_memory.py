@@ -17,12 +17,24 @@ def shot(master: int, worker: int) -> Snapshot:
     return Snapshot.of({**REPLY, "pid": master, "zygotes": [], "workers": workers})
 
 
+WORKER = """
+import subprocess, sys
+with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+    print("started", flush=True)
+    input()
+    child.communicate(b"\\n")
+"""
+
+
 def test_a_worker_and_what_it_has_started() -> None:
-    """The test is the worker here, and has started one process."""
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
-        master, worker, *started = measure(shot(os.getppid(), os.getpid()))
-        child.communicate(b"\n")
-    assert (worker.name, worker.pid) == ("worker 0 g1", os.getpid())
+    """The test is the master here; earlier tests may have left it other processes."""
+    command, pipe = [sys.executable, "-c", WORKER], subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "started\n"
+        master, worker, *started = measure(shot(os.getpid(), process.pid))
+        process.communicate("\n")
+    assert (worker.name, worker.pid) == ("worker 0 g1", process.pid)
     assert 0 < worker.uss <= worker.pss <= worker.rss
     assert master.name == "master"
     (below,) = started

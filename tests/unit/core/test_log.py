@@ -1,5 +1,6 @@
 """Log lines: one an event, forged by nobody, lost by no surprise."""
 
+import contextlib
 import errno
 import io
 import json
@@ -8,6 +9,7 @@ import logging.config
 import os
 import resource
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from clusterd.core.log import (
     set_up,
     show,
 )
+from clusterd.kernel.nonblocking import NonBlockingWriter
 
 IDENTITY = {"worker": 3, "gen": 2, "pid": 71}
 
@@ -133,6 +136,28 @@ def test_a_dead_pipe_costs_nothing_but_its_lines(capfd: pytest.CaptureFixture[st
 
     assert handler.lost == 2
     assert os.strerror(errno.EPIPE) in capfd.readouterr().err
+    os.close(write)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+def test_a_reader_that_stands_still_stops_nobody(kind: str) -> None:
+    """What does not fit is counted, and the log says so once there is room again."""
+    if kind == "pipe":
+        read, write = os.pipe()
+    else:
+        read, write = (end.detach() for end in socket.socketpair())
+    assert os.get_blocking(write)
+    handler = FdHandler(write, NonBlockingWriter)
+    while handler.lost < 2:
+        handler.emit(record("x" * 1000))
+    os.set_blocking(read, False)
+    with contextlib.suppress(BlockingIOError):
+        while os.read(read, 1 << 20):
+            pass
+    handler.emit(record("z"))
+    assert os.read(read, 4096).decode().lstrip().startswith("2 log lines are missing here")
+    assert handler.lost == 0
+    os.close(read)
     os.close(write)
 
 

@@ -17,8 +17,9 @@ import pytest
 from clusterd.app.scope import REQUEST_ID
 from clusterd.config.serving import ProxySettings
 from clusterd.config.settings import Config, LogSettings
+from clusterd.kernel.nonblocking import PIPE
 from clusterd.worker.access import CUT, MOST, STYLES, AccessLog
-from clusterd.worker.outlet import PIPE, Outlet
+from clusterd.worker.outlet import Outlet
 from tests.unit.worker.fakes import Bench, get, hello, run
 
 COMMON = re.compile(

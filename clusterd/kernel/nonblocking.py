@@ -1,0 +1,53 @@
+"""Write to a descriptor that others share, without ever waiting for the process that reads it.
+
+The flags of the descriptor are shared with those others, so they stay as they are. A pipe or a
+terminal is opened anew where the kernel allows that, with `O_NONBLOCK` of our own. What remains,
+sockets above all, is polled before each write of a few bytes.
+"""
+
+import contextlib
+import os
+import select
+import stat
+
+PIPE = select.PIPE_BUF  # bytes that a pipe takes as a whole or not at all
+
+
+class NonBlockingWriter:
+    """Writes to a descriptor, which stays its owner's to close."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.is_file = True
+        self._own: int | None = None
+        with contextlib.suppress(OSError):
+            self._look(fd)
+
+    def _look(self, fd: int) -> None:
+        mode = os.fstat(fd).st_mode
+        self.is_file = stat.S_ISREG(mode)
+        if not self.is_file and not stat.S_ISSOCK(mode):
+            flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+            self._own = os.open(f"/proc/self/fd/{fd}", flags)
+
+    def write(self, data: bytes) -> int:
+        """Return how many bytes were written. Raises BlockingIOError for none, or OSError."""
+        if self.is_file:
+            return os.write(self.fd, data)
+        if self._own is not None:
+            return os.write(self._own, data)
+        if not self.wait(0):
+            raise BlockingIOError
+        return os.write(self.fd, data[:PIPE])
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until there is room again, or an error to be had; False: it took too long."""
+        poll = select.poll()
+        poll.register(self.fd, select.POLLOUT)
+        return bool(poll.poll(seconds * 1000))
+
+    def close(self) -> None:
+        """Close what was opened here."""
+        if self._own is not None:
+            os.close(self._own)
+            self._own = None
