@@ -19,6 +19,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "wire": {"core"},
     "ipc": {"kernel", "core"},
     "app": {"wire", "core"},
+    "__main__": {"cli.main"},
     "observe": {"ipc", "core"},
     "bench": {"wire", "core"},
     "master": {"fleet", "ipc", "kernel", "config", "core"},

@@ -33,11 +33,13 @@ def run_options(function: Function) -> Function:
     return click.argument("app", required=False, metavar="MODULE:APP")(file_option(function))
 
 
-@click.command(cls=Grouped)
+@click.command(cls=Grouped, context_settings={"allow_extra_args": True})
 @run_options
 @click.option("--socket", "activated", is_flag=True, help="A socket unit too: systemd listens.")
-@click.option("--user", "of_user", is_flag=True, help="For a user's own systemd.")
-@click.option("--as", "account", metavar="USER[:GROUP]", help="Who it runs as.  [DynamicUser=yes]")
+@click.option("--user", "of_user", is_flag=True, help="For a user's own systemd; see --as.")
+@click.option(
+    "--as", "account", metavar="USER[:GROUP]", help="User that it runs as.  [DynamicUser=yes]"
+)
 @click.option("--unit", "called", metavar="NAME", help="Name of the unit.  [after the application]")
 @click.option(
     "--systemd-version",
@@ -72,6 +74,11 @@ def systemd(
     version with --systemd-version; before 254 a crash is followed by a start each second, without
     longer and longer waits.
     """
+    if more := click.get_current_context().args:
+        raise ConfigError(
+            f"systemd: there is more than one application: {' '.join(more)}",
+            "the user that the service runs as is --as USER; --user is for a user's own systemd",
+        )
     home = directory()
     groups = load_groups(values, {}, home)  # the service will not see our environment
     config = groups.get(MAIN) or next(iter(groups.values()))

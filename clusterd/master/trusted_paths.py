@@ -193,10 +193,20 @@ def commands(what: str, found: list[Fault]) -> str:
     homes = {entry.pw_dir for entry in pwd.getpwall() if entry.pw_uid != 0}
     if any(fault.writer is Writer.OWNER and fault.entry.path in homes for fault in found):
         return ELSEWHERE[what]  # a home directory of root's would lock its user out
-    # Only a virtual environment: a whole /usr is not to be changed by one command.
-    mended = remedy(found, sys.prefix if sys.prefix != sys.base_prefix else "")
+    mended = remedy(found, _tree())
     listed = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     named = {os.path.abspath(path) for path in listed if path}
-    if (needed := found[0].needed) and os.path.abspath(needed) in named:
+    needed = found[0].needed and os.path.abspath(found[0].needed)
+    if needed in named:
         return f"take {needed} out of PYTHONPATH (--app-dir names the app's directory), or {mended}"
+    if what == CODE and needed == os.getcwd() and not sys.flags.safe_path:
+        return f"start it as 'clusterd' ('python -m' searches {needed} for modules), or {mended}"
     return mended
+
+
+def _tree() -> str:
+    """Return the directory that one command may give to root: never a whole /usr."""
+    if sys.prefix != sys.base_prefix:
+        return sys.prefix  # a virtual environment
+    packages = Path(__file__).parents[2]
+    return str(packages) if packages.name in ("site-packages", "dist-packages") else ""

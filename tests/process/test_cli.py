@@ -60,6 +60,19 @@ def test_the_demo_runs_on_every_core_and_tells_who_answers(tmp_path: Path) -> No
         assert server.stop() == Exit.OK
 
 
+def test_the_package_is_a_program_as_well(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "clusterd", "--version"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=True,
+    )
+    assert done.stdout == f"clusterd {__version__}\n"
+
+
 def test_version_is_told(tmp_path: Path) -> None:
     assert clusterd(tmp_path, "--version").stdout == f"clusterd {__version__}\n"
 

@@ -212,3 +212,9 @@ def test_systemd_analyze_has_nothing_to_say(call: Call, tmp_path: Path) -> None:
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_user_that_is_given_as_to_run_is_pointed_to_the_option_for_it(call: Call) -> None:
+    with pytest.raises(ConfigError, match="more than one application: www-data") as caught:
+        call("shop.main:app", "--user", "www-data")
+    assert "the user that the service runs as is --as USER" in caught.value.remedy

@@ -159,3 +159,36 @@ def test_a_directory_of_pythonpath_is_named_as_such(monkeypatch: pytest.MonkeyPa
         "take /app out of PYTHONPATH (--app-dir names the app's directory), or chown root /app"
     )
     assert commands(CODE, [fault("/app", "/app/.venv")]) == "chown root /app"
+
+
+def test_the_current_directory_is_named_where_python_searches_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    here = fault(str(tmp_path), f"{tmp_path}/")
+    assert commands(CODE, [here]) == (
+        f"start it as 'clusterd' ('python -m' searches {tmp_path} for modules), "
+        f"or chown root {tmp_path}"
+    )
+    assert commands(SETTINGS, [here]) == f"chown root {tmp_path}"
+
+
+@pytest.mark.parametrize(
+    ("prefix", "file", "tree"),
+    [
+        ("/app/.venv", "/src/clusterd/master/trusted_paths.py", "/app/.venv"),
+        (
+            "/usr",
+            "/usr/local/lib/dist-packages/clusterd/master/x.py",
+            "/usr/local/lib/dist-packages",
+        ),
+        ("/usr", "/home/dev/src/clusterd/master/x.py", ""),
+    ],
+)
+def test_one_command_gives_root_a_virtual_environment_or_the_packages(
+    prefix: str, file: str, tree: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "prefix", prefix)
+    monkeypatch.setattr(sys, "base_prefix", "/usr")
+    monkeypatch.setattr(trusted_paths, "__file__", file)
+    assert trusted_paths._tree() == tree
