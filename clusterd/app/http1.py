@@ -136,7 +136,7 @@ class Http1(Exchange):
             data = b"".join(parts)
             peer.write(data)
             peer.answered(self, len(data))
-        elif not peer.has_room():
+        elif not peer.has_room(size):
             self.stage = STARTED
             self._abandon(503)
         else:

@@ -48,8 +48,8 @@ class Http1Peer(Peer, Protocol):
     def write_all(self, pieces: list[bytes]) -> None: ...
     async def send_file(self, file: int, offset: int, count: int) -> None: ...
     def can_drain(self, exchange: "Exchange") -> bool: ...
-    def has_room(self) -> bool:
-        """Whether a large response may be taken, and wait for its client."""
+    def has_room(self, size: int) -> bool:
+        """Return whether a large response may be taken, and wait for its client."""
 
 
 def has_client_gone(error: BaseException | None) -> bool:

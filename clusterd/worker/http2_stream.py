@@ -194,7 +194,7 @@ class Stream:
                 self._end()
             self._send_out()
             return
-        if size > FRAME and not self.link.has_room():
+        if size > FRAME and not self.link.has_room(size):
             self.reset(CALM)
             return
         if size:

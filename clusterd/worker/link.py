@@ -19,6 +19,7 @@ from clusterd.app.extensions import without_zero_copy
 from clusterd.app.scope import Address, Scope, address, template
 from clusterd.worker.deadlines import NEVER, RATE
 from clusterd.worker.files import send_file
+from clusterd.worker.memory_budget import UNSEEN
 
 if TYPE_CHECKING:
     from clusterd.worker.server import Server
@@ -220,9 +221,12 @@ class Link(asyncio.Protocol):
         if not self.is_closing:
             self._transport.resume_reading()
 
-    def has_room(self) -> bool:
-        """Whether the application may be let send much (`app.peer.Http1Peer`)."""
-        return not self.server.memory.is_over
+    def has_room(self, size: int) -> bool:
+        """Return whether the application may send so much at once (`app.peer.Http1Peer`)."""
+        memory = self.server.memory
+        # Its head counts, and more may be held than was counted.
+        counts = min(size, memory.most_unsent) + UNSEEN
+        return not memory.is_over and counts <= memory.room
 
     def shed(self) -> None:
         """Give up what is held."""

@@ -217,15 +217,19 @@ async def huge(scope: Any, receive: Any, send: Any) -> None:
 def test_answers_that_are_complete_and_not_taken_go_as_well() -> None:
     async def test() -> None:
         crowd = Crowd(Bench(huge, HTTP))
-        for _ in range(4):
+        for _ in range(3):
             transport, connection = crowd.send()
             transport.stuck = True
             connection.data_received(get())
             await crowd.bench.settle()
-        assert [transport.aborted for transport, _ in crowd.clients].count(True) == 1
-        assert crowd.memory.held <= 1024 * KIB
+        transport, _ = crowd.send(get())
+        await crowd.bench.settle()
+        assert status_of(bytes(transport.sent)) == 503, "there is no room for a fourth"
+        assert not any(transport.aborted for transport, _ in crowd.clients)
+        crowd.send(LENGTH + PIECE)
+        assert crowd.memory.is_short
         await crowd.pass_time(GRACE + 3 * LOOK)
-        assert [transport.aborted for transport, _ in crowd.clients].count(True) == 2
+        assert [transport.aborted for transport, _ in crowd.clients].count(True) == 1
 
     run(test)
 
