@@ -1,5 +1,7 @@
 """What is logged, for real: nothing silences it, and each failure is one record."""
 
+import contextlib
+import fcntl
 import http.client
 import json
 import os
@@ -12,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.support.gate import gate
-from tests.support.server import LIMIT, ROOT, Server, serving
+from tests.support.server import APPS, LIMIT, ROOT, Server, serving
 
 ID = "0af7651916cd43dd"
 
@@ -150,3 +152,27 @@ def test_the_stack_of_a_stopped_worker_is_read_from_its_memory(tmp_path: Path) -
     assert lines[1].startswith("it did not even answer the signal; this is read from its memory")
     assert lines[2] == "thread MainThread"
     assert [line for line in lines if "in busy_in_c" in line]
+
+
+def test_a_full_pipe_that_the_log_goes_to_keeps_no_master_from_ending(tmp_path: Path) -> None:
+    """Its reader may have stopped, and a worker can fill it. The pipe itself stays as it was."""
+    log, theirs = os.pipe()
+    ready, ours = os.pipe()
+    command = [sys.executable, "-m", "clusterd.cli.main", "run", "tell:app", "-b", "127.0.0.1:0"]
+    command += ["--app-dir", str(APPS), "--runtime-dir", str(tmp_path), "-w", "1"]
+    command += ["--graceful-timeout", "1", "--ready-fd", str(ours)]
+    with subprocess.Popen(command, stderr=theirs, pass_fds=(ours,), cwd=tmp_path) as master:
+        os.close(ours)
+        assert os.read(ready, 1) == b"\n"
+        filler = os.open(f"/proc/self/fd/{theirs}", os.O_WRONLY | os.O_NONBLOCK)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(filler, b"x")
+        assert not fcntl.fcntl(theirs, fcntl.F_GETFL) & os.O_NONBLOCK
+        master.send_signal(signal.SIGTERM)
+        try:
+            assert master.wait(LIMIT) == 0
+        finally:
+            master.kill()
+    for fd in (log, theirs, ready, filler):
+        os.close(fd)
