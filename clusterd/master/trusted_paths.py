@@ -195,7 +195,7 @@ def commands(what: str, found: list[Fault]) -> str:
         return ELSEWHERE[what]  # a home directory of root's would lock its user out
     mended = remedy(found, _tree())
     listed = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    named = {os.path.abspath(path) for path in listed if path}
+    named = {os.path.abspath(path) for path in listed if path} - {str(_packages())}
     needed = found[0].needed and os.path.abspath(found[0].needed)
     if needed in named:
         return f"take {needed} out of PYTHONPATH (--app-dir names the app's directory), or {mended}"
@@ -208,5 +208,10 @@ def _tree() -> str:
     """Return the directory that one command may give to root: never a whole /usr."""
     if sys.prefix != sys.base_prefix:
         return sys.prefix  # a virtual environment
-    packages = Path(__file__).parents[2]
+    packages = _packages()
     return str(packages) if packages.name in ("site-packages", "dist-packages") else ""
+
+
+def _packages() -> Path:
+    """Return the directory that clusterd itself is imported from."""
+    return Path(__file__).parents[2]

@@ -345,4 +345,6 @@ def _wrapped(text: str) -> list[str]:
 
 def page(found: Iterable[Story], now: float) -> str:
     """Stories for people, with a line between them."""
-    return "\n\n".join(told(story, now) for story in found) or "nobody died, and no rollout failed"
+    return (
+        "\n\n".join(told(story, now) for story in found) or "no process died, and no rollout failed"
+    )

@@ -159,6 +159,8 @@ def test_a_directory_of_pythonpath_is_named_as_such(monkeypatch: pytest.MonkeyPa
         "take /app out of PYTHONPATH (--app-dir names the app's directory), or chown root /app"
     )
     assert commands(CODE, [fault("/app", "/app/.venv")]) == "chown root /app"
+    monkeypatch.setattr(trusted_paths, "__file__", "/app/clusterd/master/trusted_paths.py")
+    assert commands(CODE, [fault("/app", "/app")]) == "chown root /app"  # we are there ourselves
 
 
 def test_the_current_directory_is_named_where_python_searches_it(

@@ -141,7 +141,7 @@ def test_each_end_has_its_own_words(
 )  # fmt: skip
 def test_who_was_asked_to_leave_and_did_is_no_news(events: list[Any]) -> None:
     assert stories(journal(READIED, *events)) == []
-    assert page([], 0.0) == "nobody died, and no rollout failed"
+    assert page([], 0.0) == "no process died, and no rollout failed"
 
 
 def test_the_latest_is_told_first_and_a_slot_or_group_alone_if_asked() -> None:
