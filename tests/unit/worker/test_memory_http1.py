@@ -226,7 +226,7 @@ def test_answers_that_are_complete_and_not_taken_go_as_well() -> None:
         await crowd.bench.settle()
         assert status_of(bytes(transport.sent)) == 503, "there is no room for a fourth"
         assert not any(transport.aborted for transport, _ in crowd.clients)
-        crowd.send(LENGTH + PIECE)
+        crowd.send(HEAD + b"x" * 60 * KIB)
         assert crowd.memory.is_short
         await crowd.pass_time(GRACE + 3 * LOOK)
         assert [transport.aborted for transport, _ in crowd.clients].count(True) == 1
