@@ -107,7 +107,10 @@ class Sockets:
                 have = {one.slot for one in group if one.name.partition("#")[0] == name}
                 for slot in range(size):
                     if slot not in have:
-                        group.append(sibling(first, slot, self.backlog, self.luggage))
+                        made = sibling(first, slot, self.backlog, self.luggage)
+                        group.append(made)
+                        if self.held:
+                            self.refuse_newcomers([made])
 
     def remove(self, keys: Iterable[str]) -> None:
         """Close the listeners of some addresses."""

@@ -220,6 +220,23 @@ def test_with_reuseport_each_slot_has_a_socket_on_the_same_port(sockets: Sockets
     assert [one.slot for one in sockets.of_slot(1, settings)] == [1]
 
 
+def test_no_socket_of_a_further_slot_takes_connections_before_a_worker_is_ready(
+    sockets: Sockets,
+) -> None:
+    """As where a group is scaled of which no worker has ever been ready."""
+    sockets.hold_back(files=True)
+    sockets.add(replace(LOOPBACK, balance="reuseport"), 2)
+    sockets.widen(4)
+    assert [least_ttl(one) for one in sockets] == [255] * 4
+    sockets.welcome()
+    assert [least_ttl(one) for one in sockets] == [0] * 4
+
+
+def least_ttl(one: Listener) -> int:
+    """Return IP_MINTTL, by which newcomers are dropped."""
+    return one.sock.getsockopt(socket.IPPROTO_IP, 21)
+
+
 def test_with_reuseport_a_second_instance_cannot_silently_bind_the_port(sockets: Sockets) -> None:
     """Its first socket binds without the option, which is thus refused like any other."""
     sockets.add(replace(LOOPBACK, balance="reuseport"), 2)
