@@ -19,7 +19,7 @@ from clusterd.app.extensions import without_zero_copy
 from clusterd.app.scope import Address, Scope, address, template
 from clusterd.worker.deadlines import NEVER, RATE
 from clusterd.worker.files import send_file
-from clusterd.worker.memory_budget import UNSEEN
+from clusterd.worker.memory_budget import ALLOWANCE
 
 if TYPE_CHECKING:
     from clusterd.worker.server import Server
@@ -224,8 +224,8 @@ class Link(asyncio.Protocol):
     def has_room(self, size: int) -> bool:
         """Return whether the application may send so much at once (`app.peer.Http1Peer`)."""
         memory = self.server.memory
-        # Its head counts, and more may be held than was counted.
-        counts = min(size, memory.most_unsent) + UNSEEN
+        # Its head counts as well.
+        counts = min(size, memory.most_unsent) + ALLOWANCE
         return not memory.is_over and counts <= memory.room
 
     def shed(self) -> None:
