@@ -403,3 +403,19 @@ def test_what_lies_in_place_of_settings_is_neither_waited_for_nor_read_without_e
     with open("clusterd.toml", "wb") as file:
         file.truncate(1 << 40)  # a hole, as long as no memory is
     assert may_name_a_user(["run", "shop:app"])
+
+
+def test_python_m_imports_nothing_from_the_current_directory(tmp_path: Path) -> None:
+    """It may be another user's, while root types the command."""
+    for name in ("click", "tomllib", "json"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('imported from here')\n")
+    root = Path(__file__).parents[3]
+    done = subprocess.run(
+        [sys.executable, "-m", "clusterd", "config"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
