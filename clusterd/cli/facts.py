@@ -188,7 +188,7 @@ def _user(config: Config) -> tuple[str, str] | None:
 def _writable(
     groups: Mapping[str, Config], values: Mapping[str, object], home: Path
 ) -> tuple[tuple[str, str], ...]:
-    """What others than root may change that a start as root would rely on."""
+    """Return what others than root may change that a start as root would rely on."""
     found = trusted_paths.all_faults(groups, values, os.environ, home)
     return tuple(trusted_paths.described(*one) for one in found)
 

@@ -15,7 +15,7 @@ MOST_COMMANDS = 6  # commands that a remedy names
 
 
 class Writer(enum.StrEnum):
-    """Which users may write that must not."""
+    """Users that may write and must not."""
 
     OWNER = "its owner"
     GROUP = "its group, or an access control list,"
@@ -24,7 +24,7 @@ class Writer(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """Whose files root may rely on, and the groups that workers are in."""
+    """The owners whose files root may rely on, and the groups that workers are in."""
 
     owners: frozenset[int]  # uids: root, and the user who started us by sudo
     workers: frozenset[int] = frozenset()  # gids
@@ -61,7 +61,7 @@ class Fault:
 
     @property
     def command(self) -> str:
-        """What mends it. An access control list's write permission goes with the group's bit."""
+        """Return what mends it. An access control list may write as the group's bit says."""
         if self.writer is Writer.OWNER:
             words = ["chown", *(["-h"] if stat.S_ISLNK(self.entry.mode) else []), "root"]
         else:

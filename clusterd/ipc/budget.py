@@ -29,7 +29,7 @@ class Bucket:
 
 
 class Budget:
-    """Of one speaker: messages and their bytes."""
+    """The budget of one speaker: messages and their bytes."""
 
     __slots__ = ("bytes", "count")
 

@@ -43,7 +43,7 @@ TEXTS = frozenset({"text", "traceback"})
 
 
 class Malformed(Exception):
-    """What came is no message that this sender may send; says why.
+    """Not a message that this sender may send; the text says why.
 
     `is_foreign`: another version of clusterd has such a message, perhaps.
     """
@@ -106,7 +106,7 @@ def _is_list(value: Any) -> bool:
 
 
 def _check(name: str, kind: object) -> Callable[[Any], bool]:
-    """How a field is checked: by its type, and texts by what they are for."""
+    """The check of a field: by its type, and for texts by their use."""
     if kind is str:
         return _is_text(SHORT if name in WORDS else STACKS if name in TEXTS else LONG)
     by_type: dict[object, Callable[[Any], bool]] = {

@@ -13,7 +13,7 @@ from clusterd.kernel.process import kill_pidfd
 
 
 class Lock:
-    """One group's, or one slot's. `take` it; where that fails, `wait` for what it returns."""
+    """The lock of a group or a slot. `take` it; where that fails, `wait` for what it returns."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd

@@ -93,7 +93,7 @@ class PressureEvent:
 
     @property
     def broken(self) -> bool:
-        """Is the trigger gone, as its cgroup is? Then it would be readable for ever."""
+        """Return whether the trigger is gone with its cgroup: it would be readable for ever."""
         gone = select.EPOLLERR | select.EPOLLHUP
         return any(events & gone for _, events in self._epoll.poll(0))
 

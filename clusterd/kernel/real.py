@@ -202,7 +202,7 @@ class Kernel:
             self._expected.add(pid, self.now(), killed=False)
 
     def is_child(self, pid: int) -> bool:
-        """Is this a child of ours, alive or not yet reaped, or one that was reaped in this turn?"""
+        """Return whether this is a child of ours: alive, not yet reaped, or reaped in this turn."""
         if pid in self._reaped:
             return True
         try:
