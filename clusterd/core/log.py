@@ -181,24 +181,6 @@ class Writer(Protocol):
         """Close what the writer has opened."""
 
 
-class PlainWriter:
-    """Writes as the descriptor does, and blocks where that does."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-
-    def write(self, data: bytes) -> int:
-        """Return how many bytes were written. Raises OSError."""
-        return os.write(self._fd, data)
-
-    def wait(self, seconds: float) -> bool:
-        """Return False: the descriptor is somebody's who made it non-blocking."""
-        return False
-
-    def close(self) -> None:
-        """Close nothing: nothing was opened."""
-
-
 class FdHandler(logging.Handler):
     """Appends whole lines to a descriptor, and survives whatever happens to it.
 
@@ -211,7 +193,7 @@ class FdHandler(logging.Handler):
     make such a writer for a descriptor.
     """
 
-    def __init__(self, fd: int, open_writer: Callable[[int], Writer] = PlainWriter) -> None:
+    def __init__(self, fd: int, open_writer: Callable[[int], Writer]) -> None:
         super().__init__()
         self.fd = fd
         self.lost = 0
@@ -307,7 +289,7 @@ def set_up(
     style: str,
     level: str,
     identity: dict[str, Any],
-    open_writer: Callable[[int], Writer] = PlainWriter,
+    open_writer: Callable[[int], Writer],
 ) -> FdHandler:
     """Let the `clusterd` logger write to this descriptor, and to nothing else."""
     handler = FdHandler(fd, open_writer)

@@ -89,7 +89,7 @@ def _spend(group: Group, channel: MasterChannel, speaker: Worker | Zygote, heard
 
 
 def _is_asked_for(group: Group, speaker: Worker | Zygote, message: Message) -> bool:
-    """Is this the dump that somebody waits for? They may ask as often as they like."""
+    """Return whether this is the dump that was asked for, which may be asked for at any time."""
     if not isinstance(message, Dumped) or not isinstance(speaker, Worker):
         return False
     dump = group.dumps.get(speaker.row)
@@ -135,7 +135,7 @@ def zygote_spoke(group: Group, pid: int) -> None:
 
 
 def hello(group: Group, worker: Worker, message: Hello) -> None:
-    """It is born. That it is who it says was looked at (`breach.doubt`)."""
+    """Take a newborn worker in. `breach.doubt` has looked at what it says of itself."""
     worker.pid = message.pid
     if worker.phase is Phase.BOOTING:
         worker.deadline = worker.born + group.patience.startup

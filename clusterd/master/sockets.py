@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What one call of `Sockets.add` opened: addresses, and listeners that had been dropped."""
+    """The addresses that one `Sockets.add` opened, and the dropped listeners it took back."""
 
     keys: list[str]
     back: list[Listener]

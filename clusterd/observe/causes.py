@@ -144,7 +144,7 @@ OOM = Reading(
 
 
 def breached(reason: str) -> Reading:
-    """What it means that it broke the rules of its channel."""
+    """Return what it means that a process broke the rules of its channel."""
     return Reading(
         "was killed, since it broke the rules of its channel to the master",
         f"No code of clusterd does that. What was seen: {reason}.",

@@ -121,7 +121,7 @@ def _client(hops: bytes, is_trusted: IsTrusted) -> tuple[bool, Client]:
 
 
 def _is_too_long(value: bytes) -> bool:
-    """Whether a list has members that are not read."""
+    """Return whether a list has members that are not read."""
     return value.count(b",") >= HOPS
 
 

@@ -195,7 +195,7 @@ class Http2Connection(Http2Ending):
 
     @property
     def _is_crowded(self) -> bool:
-        """Whether the worker has as many requests in flight as HTTP/1 could have.
+        """Return whether the worker has as many requests in flight as HTTP/1 could have.
 
         Each connection may have one all the same.
         """

@@ -209,7 +209,7 @@ class Link(asyncio.Protocol):
 
     @property
     def awaits_client(self) -> bool:
-        """Whether what is held is held until the client sends or takes more."""
+        """Return whether what is held is held until the client sends or takes more."""
         return True
 
     def hold_off(self) -> None:

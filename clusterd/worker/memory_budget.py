@@ -60,7 +60,7 @@ class Holder(Protocol):
 
     @property
     def awaits_client(self) -> bool:
-        """Whether what it holds is held until its client sends or takes more."""
+        """Return whether what it holds is held until its client sends or takes more."""
 
     def hold_off(self) -> None:
         """Read no more from the client, until `go_on`."""
@@ -73,7 +73,7 @@ class Holder(Protocol):
 
 
 class Progress:
-    """What a connection had moved and held at some time."""
+    """The bytes that a connection had moved and held at some time."""
 
     __slots__ = ("held", "moved", "since")
 
@@ -84,7 +84,7 @@ class Progress:
 
 
 class MemoryBudget:
-    """One worker's. `holders` are all connections, which may be looked at."""
+    """The budget of one worker. `holders` are all its connections."""
 
     __slots__ = (
         "_clock",

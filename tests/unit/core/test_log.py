@@ -115,7 +115,7 @@ def small_disk(tmp_path: Path) -> Iterator[int]:
 def test_a_full_disk_is_told_once_and_leaves_no_half_line(
     small_disk: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    handler = FdHandler(small_disk)
+    handler = FdHandler(small_disk, NonBlockingWriter)
     for number in range(5):
         handler.emit(record(f"{number}" * 39))
     assert capfd.readouterr().err.count("cannot write to the log") == 1
@@ -130,7 +130,7 @@ def test_a_full_disk_is_told_once_and_leaves_no_half_line(
 def test_a_dead_pipe_costs_nothing_but_its_lines(capfd: pytest.CaptureFixture[str]) -> None:
     read, write = os.pipe()
     os.close(read)
-    handler = FdHandler(write)
+    handler = FdHandler(write, NonBlockingWriter)
     handler.emit(record("nobody reads this"))
     handler.emit(record("nor this"))
 
@@ -168,7 +168,7 @@ def test_a_line_that_cannot_be_made_does_not_raise() -> None:
 
     read, write = os.pipe()
     made = logging.LogRecord("clusterd", logging.INFO, __file__, 1, "%s", (Nasty(),), None)
-    FdHandler(write).emit(made)
+    FdHandler(write, NonBlockingWriter).emit(made)
     assert b"could not be formatted: RuntimeError" in os.read(read, 1000)
     os.close(read)
     os.close(write)
@@ -177,7 +177,7 @@ def test_a_line_that_cannot_be_made_does_not_raise() -> None:
 def test_reopened_it_writes_to_the_new_one_and_closes_the_old(tmp_path: Path) -> None:
     old = os.open(tmp_path / "old", os.O_WRONLY | os.O_CREAT)
     new = os.open(tmp_path / "new", os.O_WRONLY | os.O_CREAT)
-    handler = FdHandler(old)
+    handler = FdHandler(old, NonBlockingWriter)
 
     handler.reopen(new)
     handler.emit(record("hello"))
@@ -196,7 +196,7 @@ def log_file(tmp_path: Path) -> Iterator[Path]:
     others = dict(root.manager.loggerDict)
     disabled = {name: each.disabled for name, each in others.items() if hasattr(each, "disabled")}
     fd = os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    set_up(fd, "json", "info", IDENTITY)
+    set_up(fd, "json", "info", IDENTITY, NonBlockingWriter)
     yield tmp_path / "log"
     os.close(fd)
     ours.handlers[:], (ours.level, ours.propagate) = before[0], before[1:]
@@ -348,7 +348,7 @@ def test_levels_of_the_application_are_for_its_handlers_alone(log_file: Path) ->
 def test_set_up_again_replaces_what_was_there(log_file: Path, tmp_path: Path) -> None:
     """A worker has another identity than the zygote that it was forked from."""
     fd = os.open(tmp_path / "other", os.O_WRONLY | os.O_CREAT)
-    set_up(fd, "json", "warning", {"worker": 4})
+    set_up(fd, "json", "warning", {"worker": 4}, NonBlockingWriter)
     get_logger().info("not this")
     get_logger().warning("but this")
     os.close(fd)

@@ -57,14 +57,13 @@ class Crowd:
         self.clients.append((transport, connection))
         return transport, connection
 
-    async def pass_time(self, seconds: float) -> None:
-        """With the timer of the budget, which the real loop would let go off too late."""
-        end = self.bench.now + seconds
-        while self.bench.now < end:
-            self.bench.now += LOOK
-            if self.memory.is_short:
-                self.memory._go_through()
-            await self.bench.settle()
+    def send_stuck(self, count: int) -> None:
+        """New clients send a request each, and take nothing of the response."""
+        for _ in range(count):
+            transport, connection = self.bench.connect()
+            transport.stuck = True
+            connection.data_received(get())
+            self.clients.append((transport, connection))
 
     @property
     def answers(self) -> list[int]:
@@ -180,7 +179,7 @@ def test_stalled_clients_go_and_the_others_are_read_again() -> None:
         assert crowd.memory.is_short
         last, _ = crowd.clients[-1]
         assert last.paused, "memory was short"
-        await crowd.pass_time(GRACE + 3 * LOOK)
+        await crowd.bench.pass_with_budget(GRACE + 3 * LOOK)
         assert not crowd.memory.is_short
         assert crowd.memory.held < 0.8 * 1024 * KIB
         gone = crowd.answers.count(413)
@@ -194,15 +193,11 @@ def test_a_client_that_takes_nothing_is_reset_where_memory_is_short() -> None:
     async def test() -> None:
         bench = Bench(streaming(b"x" * 200 * KIB), HTTP)
         crowd = Crowd(bench)
-        for _ in range(6):
-            transport, connection = bench.connect()
-            transport.stuck = True
-            connection.data_received(get())
-            crowd.clients.append((transport, connection))
+        crowd.send_stuck(6)
         await bench.settle()
         assert [transport.aborted for transport, _ in crowd.clients].count(True) == 1
         assert crowd.memory.held <= 1024 * KIB + 1000
-        await crowd.pass_time(GRACE + 3 * LOOK)
+        await crowd.bench.pass_with_budget(GRACE + 3 * LOOK)
         assert [transport.aborted for transport, _ in crowd.clients].count(True) == 3
 
     run(test)
@@ -228,7 +223,7 @@ def test_answers_that_are_complete_and_not_taken_go_as_well() -> None:
         assert not any(transport.aborted for transport, _ in crowd.clients)
         crowd.send(HEAD + b"x" * 60 * KIB)
         assert crowd.memory.is_short
-        await crowd.pass_time(GRACE + 3 * LOOK)
+        await crowd.bench.pass_with_budget(GRACE + 3 * LOOK)
         assert [transport.aborted for transport, _ in crowd.clients].count(True) == 1
 
     run(test)
@@ -241,7 +236,7 @@ def test_an_answer_larger_than_the_budget_is_the_apps_and_nobody_is_the_worse_fo
         slow.stuck = True
         connection.data_received(get())
         await crowd.bench.settle()
-        await crowd.pass_time(GRACE + 3 * LOOK)
+        await crowd.bench.pass_with_budget(GRACE + 3 * LOOK)
         assert not slow.aborted
         assert not crowd.memory.is_short
         assert slow.unsent > 1100 * KIB
@@ -262,7 +257,7 @@ def test_an_app_that_takes_a_body_does_not_have_it_read_while_memory_is_short() 
         app.go.set()
         await crowd.bench.settle()
         assert transport.paused, "the body was taken, and not looked at since"
-        await crowd.pass_time(2 * LOOK)
+        await crowd.bench.pass_with_budget(2 * LOOK)
         assert not transport.paused
         assert not crowd.memory.is_short
         assert set(crowd.answers) == {0}
@@ -277,7 +272,7 @@ def test_what_waits_for_the_app_is_given_up_only_beyond_the_budget() -> None:
         whole = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(PIECE) + PIECE
         for _ in range(15):
             crowd.send(whole)
-        await crowd.pass_time(5)
+        await crowd.bench.pass_with_budget(5)
         assert crowd.memory.is_short
         assert set(crowd.answers) == {0}
         for _ in range(15):
@@ -298,7 +293,7 @@ def test_spools_count_also_on_disk(mode: str) -> None:
         crowd.send(CHUNKED, *[chunk(60 * KIB)] * 200)
         assert crowd.memory.held <= 8 * 1024 * KIB
         assert crowd.clients[1][0].paused
-        await crowd.pass_time(GRACE + 3 * LOOK)
+        await crowd.bench.pass_with_budget(GRACE + 3 * LOOK)
         assert crowd.answers == [0, 413]  # the largest
         for _, connection in crowd.clients:
             connection.connection_lost(None)
@@ -385,11 +380,7 @@ def test_no_request_is_begun_until_there_is_room_again() -> None:
     async def test() -> None:
         bench = Bench(streaming(b"x" * 600 * KIB), HTTP)
         crowd = Crowd(bench)
-        for _ in range(5):
-            transport, connection = bench.connect()
-            transport.stuck = True
-            connection.data_received(get())
-            crowd.clients.append((transport, connection))
+        crowd.send_stuck(5)
         await bench.settle()
         assert not crowd.memory.is_over
         assert [transport.aborted for transport, _ in crowd.clients].count(True) > 0

@@ -63,15 +63,6 @@ class Crowd(Bench2):
     def goaways(self) -> list[list[int]]:
         return [[code for _, code in self.read_of(t).goaways] for t, _ in self.clients]
 
-    async def go(self, seconds: float) -> None:
-        """Pass time with the budget's timer, which the real loop would let go off too late."""
-        end = self.now + seconds
-        while self.now < end:
-            self.now += LOOK
-            if self.server.memory.is_short:
-                self.server.memory._go_through()
-            await self.settle()
-
 
 def test_heads_bodies_and_what_is_torn_are_counted() -> None:
     async def test() -> None:
@@ -185,7 +176,7 @@ def test_what_no_stream_holds_costs_the_connection_with_enhance_your_calm() -> N
         for _ in range(12):
             await crowd.join(*half)
             assert crowd.server.memory.held <= 1024 * KIB
-        await crowd.go(GRACE + 3 * LOOK)
+        await crowd.pass_with_budget(GRACE + 3 * LOOK)
         assert [CALM] in crowd.goaways
         ended = [t for t, link in crowd.clients if link.is_closing]
         assert ended
@@ -201,7 +192,7 @@ def test_stalled_bodies_go_and_the_others_are_read_again() -> None:
             transport = await crowd.join(post(1), frames.data(1, b"x" * 16_000) * 9)
         assert crowd.server.memory.is_short
         assert transport.paused
-        await crowd.go(GRACE + 3 * LOOK)
+        await crowd.pass_with_budget(GRACE + 3 * LOOK)
         assert not crowd.server.memory.is_short
         assert not any(t.paused for t, _ in crowd.clients)
         read = [crowd.read_of(t) for t, _ in crowd.clients]
@@ -224,7 +215,7 @@ def test_an_answer_that_waits_for_windows_counts_and_windows_are_read() -> None:
         transport, link = crowd.clients[-1]
         link.hold_off()
         assert not transport.paused
-        await crowd.go(GRACE + 3 * LOOK)
+        await crowd.pass_with_budget(GRACE + 3 * LOOK)
         read = [crowd.read_of(t).resets for t, _ in crowd.clients]
         assert sorted(len(resets) for resets in read) == [0, 0, 0, 1]
         assert {code for resets in read for code in resets.values()} == {CALM}
@@ -240,7 +231,7 @@ def test_an_answer_larger_than_the_budget_is_the_apps_and_gets_through() -> None
     async def test() -> None:
         crowd = Crowd(app)
         transport = await crowd.join(get(1))
-        await crowd.go(GRACE + 3 * LOOK)
+        await crowd.pass_with_budget(GRACE + 3 * LOOK)
         assert not crowd.server.memory.is_short
         _, link = crowd.clients[0]
         link.data_received(WIDE)
@@ -263,7 +254,7 @@ def test_a_client_that_takes_nothing_is_reset_where_memory_is_short() -> None:
         crowd = Crowd(app)
         for _ in range(9):
             await crowd.join(WIDE + get(1), stuck=True)
-        await crowd.go(GRACE + 3 * LOOK)
+        await crowd.pass_with_budget(GRACE + 3 * LOOK)
         assert any(transport.aborted for transport, _ in crowd.clients)
         assert crowd.server.memory.held <= 0.8 * 1024 * KIB
 

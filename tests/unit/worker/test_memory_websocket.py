@@ -65,15 +65,6 @@ class Party(Talk):
         self.pass_time(FAREWELL + 1)
         return [self.code(transport) for transport, _ in self.guests]
 
-    async def go(self, seconds: float) -> None:
-        """Pass time with the budget's timer, which the real loop would let go off too late."""
-        end = self.now + seconds
-        while self.now < end:
-            self.now += LOOK
-            if self.server.memory.is_short:
-                self.server.memory._go_through()
-            await self.settle()
-
 
 def test_half_messages_and_whole_ones_are_counted() -> None:
     async def test() -> None:
@@ -140,7 +131,7 @@ def test_stalled_messages_go_and_the_others_are_read_again() -> None:
         for _ in range(4):
             transport = await party.join(half)
         assert transport.paused
-        await party.go(GRACE + 3 * LOOK)
+        await party.pass_with_budget(GRACE + 3 * LOOK)
         assert sorted(party.codes) == [0, 0, 0, 1013]
         assert not any(t.paused for t, _ in party.guests)
 
@@ -158,7 +149,7 @@ def test_it_stays_unread_while_memory_is_short_though_the_app_asks_for_more() ->
         await party.settle()
         assert len(deaf.received) == 8
         assert transport.paused
-        await party.go(2 * LOOK)
+        await party.pass_with_budget(2 * LOOK)
         assert not transport.paused
         assert party.codes == [0] * 8
 
