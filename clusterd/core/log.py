@@ -206,8 +206,8 @@ class FdHandler(logging.Handler):
         self.acquire()
         try:
             old, self.fd, self._torn = self.fd, fd, False
-            self._writer.close()
-            self._writer = self._open_writer(fd)
+            writer, self._writer = self._writer, self._open_writer(fd)
+            writer.close()
             if old > 2 and old != fd:
                 os.close(old)
         except OSError:

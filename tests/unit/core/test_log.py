@@ -174,6 +174,21 @@ def test_a_line_that_cannot_be_made_does_not_raise() -> None:
     os.close(write)
 
 
+def test_reopened_it_writes_to_the_new_one_though_all_were_closed(tmp_path: Path) -> None:
+    """By an application that closes every descriptor, say."""
+    read, write = os.pipe()
+    handler = FdHandler(write, NonBlockingWriter)
+    assert isinstance(handler._writer, NonBlockingWriter)
+    assert handler._writer._own is not None
+    os.close(handler._writer._own)
+    new = os.open(tmp_path / "new", os.O_WRONLY | os.O_CREAT)
+    handler.reopen(new)
+    handler.emit(record("here"))
+    assert (tmp_path / "new").read_text() == "here\n"
+    for fd in (read, write, new):
+        os.close(fd)
+
+
 def test_reopened_it_writes_to_the_new_one_and_closes_the_old(tmp_path: Path) -> None:
     old = os.open(tmp_path / "old", os.O_WRONLY | os.O_CREAT)
     new = os.open(tmp_path / "new", os.O_WRONLY | os.O_CREAT)
