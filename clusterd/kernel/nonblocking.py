@@ -20,6 +20,7 @@ class NonBlockingWriter:
         self.fd = fd
         self.is_file = True
         self._own: int | None = None
+        self._about: os.stat_result | None = None  # of our own one, to know it again
         with contextlib.suppress(OSError):
             self._look(fd)
 
@@ -29,6 +30,7 @@ class NonBlockingWriter:
         if not self.is_file and not stat.S_ISSOCK(mode):
             flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
             self._own = os.open(f"/proc/self/fd/{fd}", flags)
+            self._about = os.fstat(self._own)
 
     def write(self, data: bytes) -> int:
         """Return how many bytes were written. Raises BlockingIOError for none, or OSError."""
@@ -47,7 +49,11 @@ class NonBlockingWriter:
         return bool(poll.poll(seconds * 1000))
 
     def close(self) -> None:
-        """Close what was opened here."""
-        if self._own is not None:
-            os.close(self._own)
-            self._own = None
+        """Close what was opened here, unless an application has: its number may be another's now.
+
+        Raises OSError where it is nobody's.
+        """
+        own, self._own = self._own, None
+        about = self._about
+        if own is not None and about is not None and os.path.samestat(os.fstat(own), about):
+            os.close(own)
