@@ -39,8 +39,8 @@ def refuse_newcomers(listener: socket.socket) -> None:
 
     The state is the socket's, so it holds for every process that shares it. Raises OSError.
     Connections whose handshake ends after this inherit the limit: see `admit`.
-    A Unix listener that is shut down for reading refuses newcomers and then answers accept with
-    EINVAL once its queue is empty.
+    A Unix listener that is shut down for reading refuses newcomers. It is readable for ever, and
+    once its queue is empty a non-blocking accept ends with EAGAIN, a blocking one with EINVAL.
     """
     if listener.family == socket.AF_UNIX:
         listener.shutdown(socket.SHUT_RD)

@@ -54,7 +54,7 @@ class Source(Protocol):
     def fileno(self) -> int: ...
     def take(self) -> int: ...
     def family_of(self, fd: int) -> int: ...
-    def listens(self) -> bool: ...
+    def has_listened(self) -> bool: ...
     def refuse_newcomers(self) -> None: ...
     def close(self) -> None: ...
 
@@ -74,7 +74,7 @@ class Listener:
     `make` and `secure`: as a `Source` has them.
     """
 
-    __slots__ = ("_accept", "_family", "_sock", "gated", "make", "name", "secure")
+    __slots__ = ("_accept", "_family", "_listened", "_sock", "gated", "make", "name", "secure")
     stays = False
 
     def __init__(
@@ -91,6 +91,7 @@ class Listener:
         self.secure = secure
         self._sock = sock
         self._family = sock.family
+        self._listened = _listens(sock)
         self._accept: Callable[[], tuple[int, Any]] = sock._accept  # type: ignore[attr-defined]
         sock.setblocking(False)
 
@@ -104,9 +105,15 @@ class Listener:
     def family_of(self, fd: int) -> int:
         return self._family
 
-    def listens(self) -> bool:
-        """Return whether it takes connections yet. One that was shut down has done so."""
-        return bool(self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+    def has_listened(self) -> bool:
+        """Return whether it listened when this was last asked; one that was shut down has.
+
+        Not whether it does now: between the accept that failed and this question the master may
+        have had it listen.
+        """
+        before = self._listened
+        self._listened = _listens(self._sock)
+        return before
 
     def refuse_newcomers(self) -> None:
         with contextlib.suppress(OSError):  # a system without the means: they are served, too
@@ -114,6 +121,10 @@ class Listener:
 
     def close(self) -> None:
         self._sock.close()
+
+
+def _listens(sock: socket.socket) -> bool:
+    return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
 
 
 class Queue:
@@ -145,7 +156,7 @@ class Queue:
     def family_of(self, fd: int) -> int:
         return family_of(fd)
 
-    def listens(self) -> bool:
+    def has_listened(self) -> bool:
         return True
 
     def refuse_newcomers(self) -> None:
@@ -385,7 +396,7 @@ class Acceptor:
         if isinstance(error, BlockingIOError) or is_passing(error):
             return
         if error.errno in SHUT:
-            if error.errno == errno.EINVAL and not source.listens():
+            if error.errno == errno.EINVAL and not source.has_listened():
                 # The master has a group's Unix socket listen once it knows that we are ready.
                 self._rest(LOOK_AGAIN)
                 return

@@ -76,7 +76,7 @@ class FakeSource:
     def family_of(self, fd: int) -> int:
         return socket.AF_INET
 
-    def listens(self) -> bool:
+    def has_listened(self) -> bool:
         return True
 
     def refuse_newcomers(self) -> None:
@@ -417,6 +417,51 @@ def test_a_unix_socket_that_does_not_listen_yet_is_looked_at_again(
 
     assert loop.run_until_complete(asyncio.wait_for(talk(), 30)) == b"hello"
     acceptor.close()
+
+
+class ListensTooLate(Listener):
+    """The master has it listen between the accept that fails and what we make of that."""
+
+    __slots__ = ()
+
+    def take(self) -> int:
+        try:
+            return super().take()
+        except OSError:
+            self._sock.listen(1)
+            raise
+
+
+def test_a_unix_socket_that_listens_right_after_our_try_is_not_given_up(
+    board: Scoreboard, tmp_path: Path
+) -> None:
+    """It looks like one that was shut down: accept has failed, and it listens."""
+    sock = socket.socket(socket.AF_UNIX)
+    sock.bind(str(tmp_path / "s"))
+    bench = Bench(board)
+    bench.acceptor.drop("fake")
+    bench.acceptor.add(ListensTooLate("x", sock))
+    bench.loop.readers[sock.fileno()]()
+    bench.loop.ring()
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(sock.getsockname())
+        bench.loop.readers[sock.fileno()]()
+    assert len(bench.attached) == 1
+    os.close(bench.attached[0])
+    bench.acceptor.close()
+
+
+def test_a_port_that_was_shut_down_is_watched_no_longer(
+    board: Scoreboard, listener: socket.socket
+) -> None:
+    """By the application, say: it is readable for ever, and does not listen any more."""
+    bench = Bench(board)
+    bench.acceptor.drop("fake")
+    bench.acceptor.add(Listener("x", listener))
+    listener.shutdown(socket.SHUT_RD)
+    bench.loop.readers[listener.fileno()]()
+    assert not bench.loop.readers
+    assert not bench.loop.timers
 
 
 class Echo(asyncio.Protocol):
