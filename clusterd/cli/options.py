@@ -37,6 +37,15 @@ class Written(click.ParamType):  # type: ignore[type-arg]  # generic only in new
         return [CompletionItem(word) for word in words if word.startswith(incomplete)]
 
 
+class OnOrOff(click.Option):
+    """A choice that may also be written as a switch is: the option alone, or its --no- form."""
+
+    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
+        super().add_to_parser(parser, ctx)
+        negative = f"--no-{self.opts[0][2:]}"
+        parser.add_option(self, [negative], dest=self.name, action="store_const", const="off")
+
+
 class Grouped(click.Command):
     """A command whose options are listed under the headings of the table."""
 
@@ -83,6 +92,10 @@ def option(row: Setting, default: str = "") -> Callable[[Function], Function]:
     if row.about.kind is Kind.SWITCH:
         names[1] += f"/--no-{row.flag[2:]}"
         return click.option(*names, default=None, help=help)
+    if row.is_on_or_off:
+        return click.option(
+            *names, cls=OnOrOff, type=Written(row), flag_value="on", is_flag=False, help=help
+        )
     return click.option(*names, type=Written(row), multiple=row.is_plural, default=None, help=help)
 
 

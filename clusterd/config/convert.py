@@ -213,9 +213,14 @@ def _words(row: Setting, raw: Any) -> str:
 
 
 def _choice(row: Setting, raw: Any) -> str:
+    """A switch that may also be `auto` reads what other switches read: true is on, false is off."""
     word = str(raw).lower()
     canonical = {choice.lower(): choice for choice in row.about.choices}
-    if isinstance(raw, bool) or word not in canonical:
+    if row.is_on_or_off:
+        canonical |= dict.fromkeys(ON, "on") | dict.fromkeys(OFF, "off")
+    elif isinstance(raw, bool):
+        raise _refuse(row, raw)
+    if word not in canonical:
         raise _refuse(row, raw)
     return canonical[word]
 

@@ -89,5 +89,11 @@ class Setting:
         return self.about.kind in PLURAL
 
     @property
+    def is_on_or_off(self) -> bool:
+        """Whether it is a choice that may be made as a switch is: with true, false or the option
+        alone."""
+        return {"on", "off"}.issubset(self.about.choices)
+
+    @property
     def variable(self) -> str:
         return "CLUSTERD_" + self.name.upper()

@@ -302,6 +302,24 @@ def test_config_shows_every_setting_and_where_it_came_from(
     assert ["keep_alive", "2m", "clusterd.toml", "keep_alive"] in rows
 
 
+@pytest.mark.parametrize(
+    ("words", "value", "http2"),
+    [
+        (["--no-new-privs"], "on", "auto"),
+        (["--no-new-privs", "--http2", "on"], "on", "on"),
+        (["--no-new-privs", "off"], "off", "auto"),
+        (["--no-new-privs=auto", "--http2", "--no-pin"], "auto", "on"),
+        (["--no-no-new-privs", "--no-http2"], "off", "off"),
+    ],
+)
+def test_an_option_of_on_and_off_may_be_written_as_a_switch(
+    words: list[str], value: str, http2: str, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["config", "shop", *words, "--json"]) == Exit.OK
+    found = json.loads(capsys.readouterr().out)
+    assert (found["no_new_privs"]["value"], found["http2"]["value"]) == (value, http2)
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_scripts_are_printed(
     shell: str, place: Path, capsys: pytest.CaptureFixture[str]

@@ -159,6 +159,27 @@ def test_a_wrong_option_names_itself(values: dict[str, Any], start: str, tmp_pat
     assert refusal(values, {}, tmp_path).startswith(start)
 
 
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("true", "on"),
+        ("false", "off"),
+        ('"no"', "off"),
+        ('"On"', "on"),
+        ('"auto"', "auto"),
+    ],
+)
+def test_a_choice_of_on_and_off_reads_what_a_switch_reads(
+    written: str, value: str, tmp_path: Path
+) -> None:
+    """`no_new_privs` was a switch once, and files say so still."""
+    (tmp_path / "clusterd.toml").write_text(f"no_new_privs = {written}\nhttp2 = {written}\n")
+    config = load({}, {}, tmp_path)
+    assert (config.limits.no_new_privs, config.http.http2) == (value, value)
+    (tmp_path / "clusterd.toml").write_text("preload = true\n")
+    assert "preload: true is not allowed" in refusal({}, {}, tmp_path)
+
+
 def test_what_is_overruled_must_be_right_too(tmp_path: Path) -> None:
     (tmp_path / "clusterd.toml").write_text("workers = 'some'")
     assert refusal({"workers": "2"}, {}, tmp_path).startswith("clusterd.toml workers: 'some'")
