@@ -115,7 +115,8 @@ class PlaceSettings:
     admin_hosts: tuple[str, ...] = setting(
         (),
         "Names by which the admin endpoint may be called, in Host, beside addresses, localhost, "
-        "the host that it binds and the machine's own name; * for any.",
+        "the host that it binds, the machine's own name and, from the network, names without a "
+        "dot; * for any.",
         Kind.HOSTS,
         metavar="NAME",
         shown="none",

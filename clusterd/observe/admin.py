@@ -7,13 +7,15 @@ is the master's word. A scrape takes nothing from those who serve.
 import asyncio
 import json
 import os
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 from prometheus_client.exposition import choose_encoder
 
+from clusterd.core.log import fields, get_logger
 from clusterd.observe.ask import Master, Unreachable
-from clusterd.observe.hosts import Hosts
+from clusterd.observe.hosts import Hosts, without_port
 from clusterd.observe.merged import Merged
 from clusterd.observe.metrics import END, exposition
 
@@ -27,6 +29,11 @@ clusterd's admin endpoint
 /readyz       200 while requests are served, 503 with the reason otherwise
 /status.json  what 'clusterd status --json' shows
 """
+
+logger = get_logger("clusterd.observe")
+
+NAME = re.compile(r"[a-z0-9_.-]{1,253}", re.ASCII)  # what `admin_hosts` may have
+MOST_LOGGED = 10  # refused names: a client that makes up names must not fill the log
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -56,6 +63,7 @@ class Admin:
         self.master = master
         self.merged = merged
         self.hosts = hosts or Hosts(())
+        self.refused: set[str] = set()  # names that were logged
         self.routes: dict[str, Callable[[Scope], Awaitable[Answer]]] = {
             "/": self.index,
             "/metrics": self.metrics,
@@ -82,7 +90,7 @@ class Admin:
     async def _answer(self, scope: Scope) -> Answer:
         host = self._strange_host(scope)
         if host:
-            return text(421, f"{host} is no name of this endpoint; name it with --admin-hosts")
+            return self._refuse(host)
         act = self.routes.get(scope["path"])
         if act is None:
             return text(404, f"there is no such page; there are {', '.join(self.routes)}")
@@ -101,7 +109,20 @@ class Admin:
             return ""
         host = next((value for name, value in scope["headers"] if name == b"host"), b"")
         named: str = host.decode("latin-1")
-        return "" if not named or self.hosts.has(named) else named
+        return "" if not named or self.hosts.has(named, scope["server"][0]) else named
+
+    def _refuse(self, host: str) -> Answer:
+        """Return the response that says what to do, and log the same once for each name."""
+        name = without_port(host).lower().rstrip(".")
+        said = f"{host!r} in Host is not a known name of the admin endpoint"
+        if not NAME.fullmatch(name):
+            return text(421, said)
+        remedy = f"to allow it, add it to admin_hosts: --admin-hosts {name}, or "
+        remedy += f'admin_hosts = ["{name}"] in the file of settings'
+        if name not in self.refused and len(self.refused) < MOST_LOGGED:
+            self.refused.add(name)
+            logger.warning("%s: the response is 421", said, extra=fields(remedy=remedy))
+        return text(421, f"{said}; {remedy}")
 
     async def _send(self, scope: Scope, send: Send, answer: Answer) -> None:
         headers = [

@@ -106,12 +106,14 @@ def test_a_host_that_is_strange_is_refused_and_a_probe_is_not(tmp_path: Path) ->
                 (at, 200),
                 ("10.1.2.3:9090", 200),  # a pod's, as a kubelet says it
                 ("metrics.internal", 200),
+                ("shop:9090", 421),  # by loopback, no service of a container network
                 ("evil.example", 421),
             ):
                 client.request("GET", "/healthz", headers={"Host": name})
                 response = client.getresponse()
                 response.read()
                 assert response.status == status, name
+        assert "--admin-hosts evil.example, or admin_hosts" in server.log()
 
 
 def deaths_and_an_upgrade(server: Server, endpoint: Endpoint) -> int:

@@ -132,21 +132,50 @@ def test_one_line_is_kept_and_those_who_ask_at_once_share_the_reply(path: str) -
     play(path, test)
 
 
-def test_a_page_whose_name_leads_here_reads_nothing(path: str) -> None:
+def test_a_page_whose_name_leads_here_reads_nothing(
+    path: str, caplog: pytest.LogCaptureFixture
+) -> None:
     """DNS rebinding: its requests carry its own name."""
 
     async def test(app: Admin, played: Played) -> None:
         for page in ("/metrics", "/status.json", "/"):
-            status, _, body = await get(app, page, host=b"evil.example:9000")
-            assert (status, "evil.example:9000" in body, "--admin-hosts" in body) == (
-                421,
-                True,
-                True,
-            )
+            status, _, body = await get(app, page, host=b"Evil.example:9000")
+            assert status == 421
+            assert "'Evil.example:9000' in Host" in body
+            assert "--admin-hosts evil.example, or admin_hosts = [" in body
         assert not played.asked
         assert (await get(app, "/healthz", host=b""))[0] == 200  # HTTP/1.0: no browser
         at_unix_socket = ("/run/admin.sock", None)
         assert (await get(app, "/healthz", host=b"any.example", server=at_unix_socket))[0] == 200
+
+    play(path, test)
+    (line,) = caplog.records
+    assert "'Evil.example:9000' in Host" in line.getMessage()
+    assert "--admin-hosts evil.example," in line.fields["remedy"]  # type: ignore[attr-defined]
+
+
+def test_names_that_a_client_makes_up_do_not_fill_the_log(
+    path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test(app: Admin, _played: Played) -> None:
+        for number in range(100):
+            assert (await get(app, "/", host=b"h%d.example" % number))[0] == 421
+        status, _, body = await get(app, "/", host=b"no/name")
+        assert (status, body) == (
+            421,
+            "'no/name' in Host is not a known name of the admin endpoint\n",
+        )
+
+    play(path, test)
+    assert len(caplog.records) == 10
+
+
+def test_a_service_by_its_name_in_a_container_network_is_scraped(path: str) -> None:
+    async def test(app: Admin, _played: Played) -> None:
+        at = ("172.18.0.3", 9000)
+        assert (await get(app, "/metrics", host=b"clusterd:9000", server=at))[0] == 200
+        assert (await get(app, "/metrics", host=b"shop.internal:9000", server=at))[0] == 421
+        assert (await get(app, "/metrics", host=b"clusterd:9000"))[0] == 421
 
     play(path, test)
 
