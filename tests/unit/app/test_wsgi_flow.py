@@ -3,7 +3,7 @@
 import asyncio
 import io
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +234,38 @@ def test_who_left_while_waiting_for_a_thread_costs_no_call() -> None:
         go.set()
         await bench.settle()
         assert sorted(calls) == ["/0", "/1"]
+        bench.close()
+
+    run(test)
+
+
+def test_a_response_that_is_ready_as_its_client_leaves_is_none() -> None:
+    """It is not counted as one that was sent."""
+
+    async def test() -> None:
+        over = threading.Event()
+
+        class Response:
+            """No list, which takes a shorter way."""
+
+            def __iter__(self) -> Iterator[bytes]:
+                yield b"done"
+
+            def close(self) -> None:
+                over.set()
+
+        def app(environ: Any, start_response: Start) -> Iterable[bytes]:
+            start_response("200 OK", [("Content-Length", "4")])
+            return Response()
+
+        bench = WsgiBench(app, "threads")
+        bench.feed(get())
+        assert over.wait(WAIT)  # the loop stands still meanwhile
+        bench.connection.connection_lost(None)
+        await bench.settle()
+        assert not bench.transport.sent
+        assert bench.server.answers[2] == 0
+        assert not bench.server.tasks
         bench.close()
 
     run(test)

@@ -52,6 +52,13 @@ def test_doubts_and_notes_come_before_the_figures() -> None:
     assert shown.index("Before you believe it:") < doubt < note < shown.index("Answers a second")
 
 
+@pytest.mark.parametrize("make", MAKERS)
+def test_what_parentheses_mean_is_said_where_there_are_some(make: reports.Maker) -> None:
+    shown = text.table(make(), width=200)
+    uncertain = re.search(r"^  p[0-9.]+ .* \([0-9]", shown, re.M)
+    assert ("( ): fewer than 10 requests" in shown) is bool(uncertain)
+
+
 def test_a_doubt_that_all_sides_have_is_said_once() -> None:
     said = ["the generator and the server shared cores"]
     turns = [reports.turn(shape, doubts=said) for shape in (reports.ONE, reports.ALL)]

@@ -107,6 +107,20 @@ def test_the_client_s_goaway_ends_nothing_that_has_begun() -> None:
     assert Reading().take(told.engine.output()).ended == {1}
 
 
+def test_a_body_that_is_taken_after_the_connection_s_end_moves_no_window() -> None:
+    """An app may read on what came before the error."""
+    told = Recorder()
+    told.takes = False
+    told.begin()
+    for stream in (1, 3, 5):  # together more than half of the connection's window
+        told.take(post(stream), frames.data(stream, b"x" * FRAME) * 15)
+    told.take(frames.data(0, b"x"))
+    assert told.goaway is not None
+    for stream in (1, 3, 5):
+        told.engine.taken(stream, 15 * FRAME)
+    assert told.engine.output() == b""
+
+
 @pytest.mark.parametrize(
     ("stream", "code"),
     [

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from clusterd.app.exchange import STARTED, Exchange
+from clusterd.worker.server import Server
 from tests.support.http2 import get as get2
 from tests.support.http2 import window
 from tests.unit.app.wsgi_bench import WsgiBench
@@ -90,6 +92,32 @@ def test_a_body_that_follows_soon_shares_the_write(turns: int) -> None:
             bench.transport.writes = 0
             assert (await bench.talk(get())).endswith(b"\r\n\r\nok")
             assert bench.transport.writes == 1
+
+    run(test)
+
+
+@pytest.mark.parametrize("wait", [False, True], ids=["first-step", "later"])
+def test_a_response_that_has_not_begun_costs_no_callback(
+    wait: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Most apps wait for something before they begin, and many requests wait at a time."""
+    stages = []
+    begins = Server.begins
+
+    def spy(server: Server, exchange: Exchange) -> None:
+        stages.append(exchange.stage)
+        begins(server, exchange)
+
+    monkeypatch.setattr(Server, "begins", spy)
+
+    async def test() -> None:
+        app = Silent(wait=wait)
+        bench = Bench(app)
+        assert (await bench.talk(get())).endswith(b"\r\n\r\n")
+        assert stages == [STARTED]
+        app.go.set()
+        await bench.settle()
+        assert bench.connection.idle
 
     run(test)
 

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 WATCH = """
 import sys
 from clusterd.kernel import resources
@@ -75,6 +77,22 @@ def test_where_no_line_is_known_none_is_named(tmp_path: Path) -> None:
     over = WATCH.replace("as trail:\n", "as trail:\n    trail._left = 1e-9\n")
     (tmp_path / "shop" / "web.py").write_text("x = 1\nkept = open('/etc/passwd')\n")
     assert made(tmp_path, {}, over) == ["the open file /etc/passwd | "]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="no lines are reported there")
+def test_reports_of_lines_take_of_the_time_as_well(tmp_path: Path) -> None:
+    """In a file that is large each takes long; looks alone would leave time for all of them."""
+    slow = WATCH.replace("import sys\n", "import sys\nfrom clusterd.zygote import trail\n", 1)
+    slow = slow.replace("as trail:\n", "as watch:\n").replace("trail.where", "watch.where")
+    web = "first = open('/etc/passwd')\nx = 1\nsecond = open('/etc/group')\n"
+    files = {"__init__.py": "", "web.py": web}
+    ours = {
+        f"the open file /etc/{name} | {place}"
+        for name, place in (("passwd", "shop/web.py:1"), ("group", "shop/web.py:3"))
+    }
+    assert set(made(tmp_path, files, slow)) == ours
+    slow = slow.replace("earlier =", "trail.LINE = 1.0\nearlier =")
+    assert "the open file /etc/group | " in made(tmp_path, {}, slow)
 
 
 def test_a_warning_of_an_import_blames_the_line_that_imports(tmp_path: Path) -> None:
