@@ -143,8 +143,9 @@ class TrustSettings:
 
     insecure_paths: bool = setting(
         False,
-        "Start also where a user other than root may change settings or code that root relies on, "
-        "and so become root; each start warns of it. Files of settings cannot say it.",
+        "Start also where users other than root may write on the way to settings, code, "
+        "certificates, the log or the pid file, and so become root; each start warns of it. Files "
+        "of settings cannot say it.",
         Kind.SWITCH,
     )
 

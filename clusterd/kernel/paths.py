@@ -13,6 +13,9 @@ from clusterd.kernel.privileges import identity
 
 ACL = "system.posix_acl_access"
 MOST_LINKS = 40  # in a lookup: the kernel's own limit (path_resolution(7))
+PASSWD = "/etc/passwd"
+MOST_LOOKUPS = 10  # of members that PASSWD does not list: each may ask a directory server
+UNKNOWN = -1  # uid of members that were not looked up
 PROC = "/proc/"  # only the kernel writes there: /dev/stdin and /dev/fd/63 lead there
 
 
@@ -54,9 +57,11 @@ class Looker:
     """Finds faults. What it has seen it does not look at again: paths have much in common."""
 
     trust: Trust
+    passwd: str = PASSWD
     _seen: dict[str, os.stat_result | None] = field(default_factory=dict)
     _walked: set[str] = field(default_factory=set)  # directories, all the way to them
     _members: dict[int, frozenset[int]] = field(default_factory=dict)
+    _users: dict[str, tuple[int, int]] | None = None  # read once a group is judged
 
     def faults(self, paths: Iterable[str]) -> list[Fault]:
         """Return what others may write to on the way to these absolute paths, each entry once."""
@@ -129,15 +134,43 @@ class Looker:
         return Entry(*about, self._of_group(found.st_gid), _has_acl(path))
 
     def _of_group(self, gid: int) -> frozenset[int]:
-        """Return the uids of a group's members, as far as the system lists its users."""
+        """Return the uids of a group's members.
+
+        All users of the system are not listed (getpwent(3)): with a directory server there may be
+        a hundred thousand, and the master would wait for them. So a user whose primary group it is
+        counts where PASSWD says so, and the users of workers where `Trust` has their groups.
+        """
         if gid not in self._members:
-            found = {entry.pw_uid for entry in pwd.getpwall() if entry.pw_gid == gid}
-            with contextlib.suppress(KeyError):
-                for name in grp.getgrgid(gid).gr_mem:
-                    with contextlib.suppress(KeyError):
-                        found.add(pwd.getpwnam(name).pw_uid)
-            self._members[gid] = frozenset(found)
+            if self._users is None:
+                self._users = local_users(self.passwd)
+            found = {uid for uid, primary in self._users.values() if primary == gid}
+            self._members[gid] = frozenset(found | listed_members(gid, self._users))
         return self._members[gid]
+
+
+def listed_members(gid: int, local: Mapping[str, tuple[int, int]]) -> set[int]:
+    """Return the uids of the users that group(5) lists as members; `local` are known already."""
+    try:
+        names = grp.getgrgid(gid).gr_mem
+    except KeyError:
+        return set()
+    found = {local[name][0] for name in names if name in local}
+    others = [name for name in names if name not in local]
+    for name in others[:MOST_LOOKUPS]:
+        with contextlib.suppress(KeyError):  # a user that is gone
+            found.add(pwd.getpwnam(name).pw_uid)
+    return found | ({UNKNOWN} if others[MOST_LOOKUPS:] else set())
+
+
+def local_users(path: str) -> dict[str, tuple[int, int]]:
+    """Return uid and primary gid of each user in a file as passwd(5) has it."""
+    found: dict[str, tuple[int, int]] = {}
+    with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
+        for line in file:
+            name, _, uid, gid, *_ = [*line.split(":"), "", "", ""]
+            if uid.isdecimal() and gid.isdecimal():  # not so in comments and NIS's + and -
+                found.setdefault(name, (int(uid), int(gid)))
+    return found
 
 
 def _has_acl(path: str) -> bool:
@@ -153,6 +186,14 @@ def user_name(uid: int) -> str:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return str(uid)
+
+
+def is_home(path: str, uid: int) -> bool:
+    """Return whether a directory is the home of this user, if that is not root."""
+    try:
+        return uid != ROOT and pwd.getpwuid(uid).pw_dir == path
+    except KeyError:
+        return False
 
 
 def _group_name(gid: int) -> str:

@@ -214,7 +214,10 @@ def warn_of_paths(cluster: Cluster) -> None:
         return
     home = Path(cluster.directory)
     all_found = trusted_paths.all_faults(configs, cluster.given, os.environ, home)
-    reason = "--insecure-paths: nothing is refused that others may change and root relies on"
+    reason = (
+        "--insecure-paths: no path to settings, code, certificates, log or pid file is refused "
+        "because other users may write to it; these users can become root"
+    )
     named = {}
     if all_found:
         _, found = all_found[0]

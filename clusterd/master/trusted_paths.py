@@ -4,7 +4,6 @@ Only where workers have less rights than the master: else there is nothing that 
 """
 
 import os
-import pwd
 import site
 import stat
 import sys
@@ -17,18 +16,23 @@ from clusterd.config.sources import CONFIG_VARIABLE, FILE, PROJECT, find_file
 from clusterd.core.errors import ConfigError
 from clusterd.core.write_access import Fault, Writer, remedy
 from clusterd.kernel import own_files, privileges
-from clusterd.kernel.paths import Looker, trust
+from clusterd.kernel.paths import Looker, is_home, trust
 
 SETTINGS = "root reads settings"
 CODE = "root runs Python code"
-FILES = "root writes the log and the pid file"
+LOG = "root writes the log"
+PID_FILE = "root writes the pid file"
 NO_USER_SITE = "or set PYTHONNOUSERSITE=1, so that Python searches no packages below HOME"
 ELSEWHERE = {
     SETTINGS: "put them where only root may write, e.g. --config /etc/clusterd.toml",
     CODE: "install clusterd and its Python where only root may write, e.g. in /opt",
-    FILES: "name a directory where only root may write, e.g. in /var/log or /run",
+    LOG: "name a directory where only root may write, e.g. in /var/log: --log-file",
+    PID_FILE: "name a directory where only root may write, e.g. in /run: --pid-file",
 }
-INSECURE = "or start with --insecure-paths, where all users of this machine may become root"
+INSECURE = (
+    "or start with --insecure-paths: no such path is refused then, and users who may write to one "
+    "can become root"
+)
 
 
 def faults_of_settings(
@@ -49,34 +53,52 @@ def faults_of_code(groups: Mapping[str, Config], environ: Mapping[str, str]) -> 
     return [] if looker is None else looker.faults(code())
 
 
-def faults_of_files(groups: Mapping[str, Config], environ: Mapping[str, str]) -> list[Fault]:
-    """Return what others than root may write to on the way to the log and the pid file.
+def faults_of_log(groups: Mapping[str, Config], environ: Mapping[str, str]) -> list[Fault]:
+    """Return what others than root may write to on the way to the log.
 
-    The files are judged when they are opened, by `kernel.own_files`. In a sticky directory that is
+    The file is judged when it is opened, by `kernel.own_files`. In a sticky directory that is
     enough: others can put no file of root's there, nor exchange one that is. It is for the log's
     own directory, too, where that belongs to the workers' user or a group may write to it: what
-    can be put there is no link and no file of root's, and workers write to the log anyhow. A pid
-    file says what root is to signal.
+    can be put there is no link and no file of root's, and workers write to the log anyhow.
     """
     looker = _looker(groups, environ)
     if looker is None:
         return []
-    logs = _directories(one.log.log_file for one in groups.values())
-    pids = _directories(one.place.pid_file for one in groups.values())
+    directories = _directories(one.log.log_file for one in groups.values())
     users = privileges.users(one.limits.user for one in groups.values())
-    of_the_log = {os.path.realpath(path) for path in logs - pids}
+    its_own = {os.path.realpath(path) for path in directories}
 
     def is_fault(fault: Fault) -> bool:
         entry = fault.entry
-        if fault.writer is Writer.EVERYBODY:
-            return not entry.mode & stat.S_ISVTX
-        if not entry.is_passed and entry.path in of_the_log:
+        if not entry.is_passed and entry.path in its_own and fault.writer is not Writer.EVERYBODY:
             return fault.writer is Writer.OWNER and entry.uid not in users
-        return fault.writer is Writer.OWNER or not (
-            entry.mode & stat.S_ISVTX or _is_of_syslog(fault, looker)
-        )
+        return _is_fault(fault, looker)
 
-    return [fault for fault in looker.faults(sorted(logs | pids)) if is_fault(fault)]
+    return [fault for fault in looker.faults(sorted(directories)) if is_fault(fault)]
+
+
+def faults_of_pid_file(groups: Mapping[str, Config], environ: Mapping[str, str]) -> list[Fault]:
+    """Return what others than root may write to on the way to the pid file.
+
+    It says which process root is to signal. Sticky directories are as for the log.
+    """
+    looker = _looker(groups, environ)
+    if looker is None:
+        return []
+    directories = _directories(one.place.pid_file for one in groups.values())
+    return [one for one in looker.faults(sorted(directories)) if _is_fault(one, looker)]
+
+
+def _is_fault(fault: Fault, looker: Looker) -> bool:
+    """Return whether a file that root makes and judges itself is not safe on this way."""
+    is_sticky = bool(fault.entry.mode & stat.S_ISVTX)
+    match fault.writer:
+        case Writer.OWNER:
+            return True
+        case Writer.EVERYBODY:
+            return not is_sticky
+        case Writer.GROUP:
+            return not (is_sticky or _is_of_syslog(fault, looker))
 
 
 def all_faults(
@@ -86,7 +108,8 @@ def all_faults(
     found = (
         (SETTINGS, faults_of_settings(groups, given, environ, home)),
         (CODE, faults_of_code(groups, environ)),
-        (FILES, faults_of_files(groups, environ)),
+        (LOG, faults_of_log(groups, environ)),
+        (PID_FILE, faults_of_pid_file(groups, environ)),
     )
     return [(what, faults) for what, faults in found if faults]
 
@@ -166,7 +189,8 @@ def refuse_code(groups: Mapping[str, Config], environ: Mapping[str, str]) -> Non
 
 def refuse_files(groups: Mapping[str, Config], environ: Mapping[str, str]) -> None:
     """Raise ConfigError where others may put something in the place of the log or the pid file."""
-    refuse(FILES, faults_of_files(groups, environ), groups)
+    refuse(LOG, faults_of_log(groups, environ), groups)
+    refuse(PID_FILE, faults_of_pid_file(groups, environ), groups)
 
 
 def is_insecure(groups: Mapping[str, Config]) -> bool:
@@ -190,8 +214,8 @@ def _is_user_site(fault: Fault) -> bool:
 
 def commands(what: str, found: list[Fault]) -> str:
     """Return what mends it."""
-    homes = {entry.pw_dir for entry in pwd.getpwall() if entry.pw_uid != 0}
-    if any(fault.writer is Writer.OWNER and fault.entry.path in homes for fault in found):
+    owned = [fault.entry for fault in found if fault.writer is Writer.OWNER]
+    if any(is_home(entry.path, entry.uid) for entry in owned):
         return ELSEWHERE[what]  # a home directory of root's would lock its user out
     mended = remedy(found, _tree())
     listed = os.environ.get("PYTHONPATH", "").split(os.pathsep)

@@ -4,10 +4,11 @@ A page of a stranger in a browser can have its own name lead to this machine (DN
 would then read what the endpoint says: for the browser both have the same origin. But its requests
 carry that name. An address in Host cannot come from such a page.
 
-Neither can a name without a dot, such as a service's in a container network: public DNS has no such
-names (RFC 7085 §5), so only a resolver of the local network gives them addresses. An attacker who
-controls that resolver can connect to any address in the network anyway, except to the loopback of
-another machine. So names without a dot are accepted where the connection came from the network.
+Neither can a name without a dot, such as a service's in a container network: no such name can be
+registered in public DNS (RFC 7085 lists the few top-level domains that have an address). Only a
+resolver of the local network could lead it here, and an attacker who controls that can mostly
+connect by himself, except to the loopback interface of another machine. So names without a dot are
+accepted where the connection did not come by that interface.
 """
 
 import ipaddress

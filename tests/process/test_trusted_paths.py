@@ -192,7 +192,8 @@ def test_a_log_below_a_directory_of_the_workers_user_and_a_pid_file_in_it_are_re
     below.mkdir(exist_ok=True)
     os.chown(folder, NOBODY.pw_uid, 0)
     words = (option, str(below / "file"))
-    said = f"root writes the log and the pid file, and its owner may write to {folder} "
+    file = {"--log-file": "the log", "--pid-file": "the pid file"}[option]
+    said = f"root writes {file}, and its owner may write to {folder} "
     with running(tmp_path, "tell:app", *WORDS, *words, wrapper=wrapper) as server:
         assert server.wait() == Exit.CONFIG
         assert said in server.log()

@@ -1,5 +1,6 @@
 """All that the lookup of a path passes is judged: directories, links, and what is missing."""
 
+import grp
 import os
 import pwd
 import struct
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from clusterd.core.write_access import Trust, Writer
-from clusterd.kernel.paths import ACL, Looker, redirections, trust
+from clusterd.kernel.paths import ACL, MOST_LOOKUPS, UNKNOWN, Looker, redirections, trust
 
 NOBODY = pwd.getpwnam("nobody")
 superuser = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
@@ -99,6 +100,48 @@ def test_groups_count_by_their_members_and_by_access_control_lists(tmp_path: Pat
     assert found(file) == [(str(file), Writer.GROUP)]
     file.chmod(0o640)  # what the message advises: it is the list's mask
     assert found(file) == []
+
+
+LOCAL = """\
+# a comment, and a line as NIS has it
++::::::
+root:x:0:0::/root:/bin/sh
+ann:x:2001:54321::/home/ann:/bin/sh
+bob:x:2002:2002::/home/bob:
+"""
+
+
+@superuser
+def test_no_group_has_the_master_wait_for_all_users_of_a_directory_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There may be a hundred thousand, and the server may be away."""
+    (passwd := tmp_path / "passwd").write_text(LOCAL)
+    (file := tmp_path / "file").touch()
+    file.chmod(0o660)
+    asked: list[str] = []
+
+    def getpwnam(name: str) -> pwd.struct_passwd:
+        asked.append(name)
+        raise KeyError(name)
+
+    def members(gid: int, *names: str) -> frozenset[int]:
+        def getgrgid(wanted: int) -> grp.struct_group:
+            return grp.struct_group(("shop", "x", wanted, names if wanted == gid else ()))
+
+        monkeypatch.setattr(grp, "getgrgid", getgrgid)
+        os.chown(file, 0, gid)
+        faults = Looker(Trust(frozenset({0})), str(passwd)).faults([str(file)])
+        return faults[0].entry.members if faults else frozenset()
+
+    monkeypatch.delattr(pwd, "getpwall")
+    monkeypatch.setattr(pwd, "getpwnam", getpwnam)
+    assert members(54321) == {2001}, "the user whose primary group it is"
+    assert members(54322, "root", "bob") == {0, 2002}
+    assert members(54322, "root") == members(54322) == set()
+    assert asked == []
+    assert members(54323, *(f"user{number}" for number in range(1000))) == {UNKNOWN}
+    assert asked == [f"user{number}" for number in range(MOST_LOOKUPS)]
 
 
 def test_what_the_kernel_shows_of_our_descriptors_is_ours(tmp_path: Path) -> None:

@@ -132,8 +132,8 @@ def test_a_file_that_is_named_is_judged_and_no_other(name: str, tmp_path: Path) 
     assert str(home) not in found
 
 
-def fault(path: str, needed: str = "", group: str = "", gid: int = 4) -> Fault:
-    seen = Entry(path, 0, gid, stat.S_IFDIR | 0o775, is_passed=True)
+def fault(path: str, needed: str = "", group: str = "", gid: int = 4, uid: int = 0) -> Fault:
+    seen = Entry(path, uid, gid, stat.S_IFDIR | 0o775, is_passed=True)
     return Fault(seen, Writer.GROUP if group else Writer.OWNER, "app", group, needed)
 
 
@@ -146,10 +146,12 @@ def test_ubuntus_var_log_is_as_the_system_needs_it(looker: Looker) -> None:
 
 
 def test_a_home_directory_is_not_to_be_given_to_root() -> None:
-    home = next(one.pw_dir for one in pwd.getpwall() if one.pw_uid != 0)
-    assert commands(SETTINGS, [fault(f"{home}/shop"), fault(home)]) == (
+    user = pwd.getpwnam("nobody")
+    home, uid = user.pw_dir, user.pw_uid
+    assert commands(SETTINGS, [fault(f"{home}/shop", uid=uid), fault(home, uid=uid)]) == (
         "put them where only root may write, e.g. --config /etc/clusterd.toml"
     )
+    assert commands(SETTINGS, [fault(home, uid=uid + 1)]) == f"chown root {home}"
     assert commands(SETTINGS, [fault("/srv/shop")]) == "chown root /srv/shop"
 
 
