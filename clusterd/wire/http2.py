@@ -27,9 +27,10 @@ from h2.exceptions import ProtocolError
 
 from clusterd.core.errors import PeerError
 from clusterd.wire.budget import Budget
+from clusterd.wire.http2_blocks import Unreadable, is_pure
 from clusterd.wire.http2_events import Events
-from clusterd.wire.http2_head import Head, Malformed, judge, judge_trailers, size_of
-from clusterd.wire.http2_states import States, Unreadable, is_pure
+from clusterd.wire.http2_head import Head, Malformed, judge, judge_trailers
+from clusterd.wire.http2_states import States
 from clusterd.wire.limits import Limits
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"  # RFC 9113 §3.4
@@ -256,7 +257,7 @@ class Engine:
             self._events.on_request(stream, head)
             return
         head = self._begin(stream, ended=True)
-        if head is not None and is_pure(block) and size_of(decoded.fields) <= REPEATED:
+        if head is not None and is_pure(block) and head.size <= REPEATED:
             if len(decoded.same) >= SAME:
                 decoded.same.clear()
             decoded.same[block] = head
@@ -264,7 +265,7 @@ class Engine:
     def _begin(self, stream: int, ended: bool) -> Head | None:
         """Judge a head, and pass it on."""
         try:
-            head = judge(self._h2.decoded.fields, ended, self._limits)
+            head = judge(self._h2.decoded.take(), ended, self._limits)
         except Malformed:
             self._provoked()
             self.reset(stream, PROTOCOL_ERROR)
@@ -308,7 +309,7 @@ class Engine:
         """They are dropped, and the end of the stream is told after them."""
         is_unended, self._is_unended = self._is_unended, False
         try:
-            judge_trailers(self._h2.decoded.fields, self._limits)
+            judge_trailers(self._h2.decoded.take(), self._limits)
         except PeerError:
             is_unended = True
         if is_unended:

@@ -10,18 +10,16 @@ else happens to it, h2 is told what it missed.
 """
 
 import struct
-from typing import Any
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.exceptions import StreamClosedError
 from h2.settings import SettingCodes, Settings
-from hpack import Decoder
-from hpack.exceptions import HPACKError, OversizedHeaderListError
 
-from clusterd.wire.heads import Pair
+from clusterd.wire.http2_blocks import Decoded
 from clusterd.wire.http2_fields import NO_TABLE
+from clusterd.wire.http2_head import PSEUDO
 from clusterd.wire.limits import Limits
 
 STREAM_WINDOW = 256 * 1024  # bytes of a body that may wait for the app
@@ -35,44 +33,6 @@ END_STREAM, END_HEADERS = 1, 4
 # h2 wants to see headers, where it has only to know of what kind they are.
 FINAL = [(b":status", b"200")]
 INTERIM = [(b":status", b"100")]
-
-
-class Unreadable(Exception):
-    """A block that cannot be decoded, so no later one can be either; `code` is for GOAWAY."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__("the headers cannot be decoded")
-        self.code = code
-
-
-class Decoded(Decoder):
-    """Decodes blocks, and keeps what comes out from h2."""
-
-    fields: list[Pair]
-
-    def __init__(self, longest: int) -> None:
-        super().__init__(longest)
-        self.is_known = False  # h2 is told of a block that was read before
-        self.same: dict[bytes, Any] = {}  # blocks that mean the same until the table changes
-
-    def decode(self, data: bytes, raw: bool = False) -> list[Pair]:  # type: ignore[override]
-        if self.is_known:
-            return []
-        try:
-            self.fields = super().decode(data, raw=True)  # type: ignore[assignment]
-        except OversizedHeaderListError:
-            raise Unreadable(ErrorCodes.ENHANCE_YOUR_CALM) from None
-        except HPACKError:
-            raise Unreadable(ErrorCodes.COMPRESSION_ERROR) from None
-        if not is_pure(data):
-            self.same.clear()
-        return []
-
-
-def is_pure(block: bytes) -> bool:
-    """Whether it only names entries of the table (RFC 7541 §6.1), as of clients that repeat
-    themselves."""
-    return min(block, default=0) >= 0x80
 
 
 class Encoded:
@@ -109,7 +69,8 @@ class States(H2Connection):
         self.quiet: dict[int, bool] = {}  # streams that h2 has not heard of; True: head is sent
         self.latest = 0  # stream begun
         self._ready = bytearray()  # to be sent before what h2 has to send
-        self.decoded = self.decoder = Decoded(self.longest)
+        # One field more than may be, so that it is seen that there are too many.
+        self.decoded = self.decoder = Decoded(self.longest, limits.fields + len(PSEUDO) + 1)
         self.encoded = Encoded()
         self.encoder = self.encoded  # type: ignore[assignment]
         self.local_settings = Settings(

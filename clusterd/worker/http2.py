@@ -23,7 +23,7 @@ from clusterd.worker.http2_ending import Http2Ending
 from clusterd.worker.http2_stream import Stream
 from clusterd.worker.identity import identified
 from clusterd.worker.link import Link, Origin
-from clusterd.worker.memory_budget import ALLOWANCE
+from clusterd.worker.memory_budget import ALLOWANCE, PAIR
 from clusterd.worker.server import Server
 
 logging.getLogger("hpack").setLevel(logging.INFO)  # else an app's DEBUG has it log every cookie
@@ -179,8 +179,8 @@ class Http2Connection(Http2Ending):
         scope["state"] = self.server.state.copy()
         scope["extensions"] = scope["extensions"].copy()
         made = self.streams[stream] = Stream(self, stream)
-        made.size = head.size
-        self._uncounted += head.size  # compressed, it was less that came
+        made.size = size = head.size + PAIR * len(head.headers)
+        self._uncounted += size  # compressed, it was less that came
         made.exchange = exchange = self._exchange(made, scope, self._now, True)
         if head.told:
             self.server.hear(scope, self.trusted)

@@ -133,16 +133,27 @@ class Http2Ending(Link):
             super().hold_off()
 
     def shed(self) -> None:
-        """Give up the stream that holds most, or the connection where its streams hold little."""
+        """Give up the streams that hold most, or the connection where its streams hold little.
+
+        One stream at least, and as many as it takes to get below the budget: what came at once may
+        have begun several.
+        """
         if self.is_closing or self.is_paused:
             self._reset()
             return
         self._transport.resume_reading()  # what comes after our last word is thrown away
-        streams = self.streams.values()
-        if 2 * sum([stream.measure() for stream in streams]) > self.measure():
-            max(streams, key=Stream.measure).shed()
-        else:
+        held = self.measure()
+        sizes = sorted([(stream.measure(), n) for n, stream in self.streams.items()], reverse=True)
+        if 2 * sum([size for size, _ in sizes]) <= held:
             self._break(self.engine.end(CALM, "memory is short"))
+            return
+        room = self.server.memory.room  # it does not count us any more
+        for size, number in sizes:
+            if number in self.streams:
+                self.streams[number].shed()
+            held -= size
+            if held <= room or self.is_closing:
+                break
 
     # --- deadlines
 

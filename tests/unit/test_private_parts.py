@@ -147,11 +147,18 @@ def test_h2_counts_streams_by_its_property_open_inbound_streams() -> None:
     assert h2.H2Connection.MAX_CLOSED_STREAMS > 0
 
 
-def test_hpack_which_comes_with_h2_bounds_what_it_decodes_and_leaves_it_raw() -> None:
+def test_hpack_which_comes_with_h2_has_the_tables_and_huffmans_code() -> None:
     decoder = pytest.importorskip("hpack").Decoder(100)
-    assert decoder.decode(b"\x82", raw=True) == [(b":method", b"GET")]
-    with pytest.raises(pytest.importorskip("hpack.exceptions").OversizedHeaderListError):
-        decoder.decode(b"\x82" * 10, raw=True)
+    table = decoder.header_table
+    assert table.get_by_index(2) == (b":method", b"GET")
+    table.add(b"a", b"b")
+    assert table.get_by_index(62) == (b"a", b"b")
+    assert decoder.max_allowed_table_size == decoder.header_table_size == 4096
+    decoder.header_table_size = 0
+    with pytest.raises(pytest.importorskip("hpack.exceptions").HPACKDecodingError):
+        table.get_by_index(62)
+    decode = pytest.importorskip("hpack.huffman_table").decode_huffman
+    assert decode(b"\x18\xc7") == b"aaa"
 
 
 # --- websockets, in clusterd/wire/websocket.py and clusterd/wire/upgrade.py

@@ -7,7 +7,7 @@ from hpack import Encoder
 
 from clusterd.config.serving import HttpSettings
 from clusterd.worker.http2_stream import STREAM
-from clusterd.worker.memory_budget import GRACE, LOOK
+from clusterd.worker.memory_budget import GRACE, LOOK, PAIR
 from tests.support import http2 as frames
 from tests.support.http2 import Reading, get, post
 from tests.unit.worker.fakes import Held, hello, run
@@ -165,6 +165,31 @@ def test_heads_beyond_the_budget_are_answered_503() -> None:
         read = [crowd.read_of(transport) for transport, _ in crowd.clients]
         statuses = {one.status(n) for one in read for n in (1, 3) if n in one.heads}
         assert statuses == {503}
+
+    run(test)
+
+
+def test_as_many_streams_are_given_up_as_came_at_once_and_no_more() -> None:
+    async def test() -> None:
+        crowd = Crowd(Held())
+        await crowd.join(b"".join(long(n, 60_000) for n in range(1, 61, 2)))
+        assert crowd.server.memory.held <= 1024 * KIB
+        ((transport, link),) = crowd.clients
+        read = crowd.read_of(transport)
+        assert {read.status(n) for n in read.heads} == {503}
+        assert len(link.streams) == 30 - len(read.heads) == 15, "of 66 kB each"
+        assert not read.goaways
+
+    run(test)
+
+
+def test_the_objects_of_headers_count_beside_their_text() -> None:
+    async def test() -> None:
+        crowd = Crowd(Held())
+        fields = [(f"x-{n}", "y" * 500) for n in range(90)]
+        await crowd.join(b"".join(pieces(1, frames.asked("GET", "/", *fields), ended=True)))
+        text = 90 * 500
+        assert text + 90 * PAIR < crowd.server.memory.held < text + 100 * PAIR + 2 * STREAM
 
     run(test)
 
