@@ -255,22 +255,20 @@ def _unix(address: Unix, backlog: int | None) -> Listener:
     owners = socket_file.owners_of(address)
     lock = socket_file.lock_path(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    made = Listener(f"unix:{path}", sock, path=path, lock=lock)
     try:
         socket_file.remove_stale(path, lock)
         sock.bind(path)
         with socket_file.pinned(path) as name:  # before listen: nobody can connect before it holds
+            made.inode = socket_file.inode_of(name)
             socket_file.permit(name, address, owners)
-            inode = socket_file.record(name, lock)
+            socket_file.record(name, lock)
         if backlog is not None:
             sock.listen(backlog)
     except (OSError, BindError) as error:
-        if sock.getsockname():
-            with contextlib.suppress(OSError):
-                os.unlink(path)
-        sock.close()
-        socket_file.unlock_path(path, lock)
+        made.close()  # without an inode, the file at the path is not known to be ours, and stays
         if isinstance(error, BindError):
             raise
         raise BindError(f"{address} cannot be bound: {error.strerror}") from error
     sock.setblocking(False)
-    return Listener(f"unix:{path}", sock, path=path, inode=inode, lock=lock)
+    return made

@@ -36,6 +36,17 @@ def pinned(path: str) -> Iterator[str]:
         os.close(fd)
 
 
+def inode_of(name: str) -> int:
+    """Return the inode of a socket file that was just made. Raises OSError where it was replaced.
+
+    `name` pins it.
+    """
+    about = os.stat(name)
+    if not stat.S_ISSOCK(about.st_mode) or about.st_nlink != 1:
+        raise OSError(errno.EBUSY, "it was replaced while it was made")
+    return about.st_ino
+
+
 def owners_of(address: Unix) -> tuple[int, int]:
     """Return the numbers of the owner and the group that a socket is to have, or LEFT for each.
     Raises ConfigError."""
@@ -48,9 +59,7 @@ def permit(name: str, address: Unix, owners: tuple[int, int]) -> None:
     `name` pins it. With a second name it might be another socket of root's, put there by a user who
     may write to the directory.
     """
-    about = os.stat(name)
-    if not stat.S_ISSOCK(about.st_mode) or about.st_nlink != 1:
-        raise OSError(errno.EBUSY, "it was replaced while it was made")
+    inode_of(name)
     if owners != (privileges.LEFT, privileges.LEFT):
         try:
             os.chown(name, *owners)
@@ -133,12 +142,32 @@ def remove_stale(path: str, lock: int) -> None:
         return
     if not stat.S_ISSOCK(about.st_mode):
         raise BindError(f"{path} exists and is no socket", "remove it, or choose another path")
-    if os.pread(lock, RECORD, 0) != _mark(about) and is_alive(path):
-        raise BindError(
-            f"{path} is in use: another program listens there",
-            "stop that program, or choose another path",
-        )
-    os.unlink(path)
+    is_our_own = os.pread(lock, RECORD, 0) == _mark(about)
+    if (is_our_own or not is_alive(path)) and _remove(path, about):
+        return
+    raise BindError(
+        f"{path} is in use: another program listens there",
+        "stop that program, or choose another path",
+    )
+
+
+def _remove(path: str, about: os.stat_result) -> bool:
+    """Remove a socket file; return False, and leave it, where another has taken its place.
+
+    Another program may have removed it and bound the path since it was judged. No system call
+    removes a name on the condition that it is a certain file's, so the file is renamed first: what
+    has another name then is judged again, and nothing else can come in its place there.
+    """
+    aside = f"{path}.lock.stale"
+    try:
+        os.rename(path, aside)
+    except FileNotFoundError:
+        return True  # that program has only removed it so far
+    if _mark(os.lstat(aside)) == _mark(about):
+        os.unlink(aside)
+        return True
+    os.rename(aside, path)
+    return False
 
 
 def is_alive(path: str) -> bool:

@@ -4,8 +4,9 @@ import contextlib
 import os
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -89,6 +90,71 @@ def test_another_socket_in_the_place_of_a_killed_masters_is_left_alone(tmp_path:
         os.utime(path, (1, 1))
         with pytest.raises(BindError, match="another program listens there"):
             made(path)
+
+
+@contextlib.contextmanager
+def meanwhile(name: str, act: Callable[[], None]) -> Iterator[None]:
+    """Have another program act just after a function of `socket_file` has returned."""
+    function = getattr(socket_file, name)
+
+    def then_act(*args: Any) -> Any:
+        found = function(*args)
+        act()
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket_file, name, then_act)
+        yield
+
+
+def test_a_program_that_binds_the_path_once_it_was_found_stale_keeps_its_socket(
+    tmp_path: Path,
+) -> None:
+    """Two programs start at once on what a killed one left, and only one knows of our locks."""
+    path = tmp_path / "s"
+    with foreign(path):
+        pass  # it is stale
+    with contextlib.ExitStack() as stack:
+
+        def start() -> None:
+            path.unlink()
+            stack.enter_context(foreign(path))
+
+        with (
+            meanwhile("is_alive", start),
+            pytest.raises(BindError, match=f"{path} is in use: another program listens there"),
+        ):
+            made(path)
+        assert socket_file.is_alive(str(path))
+        assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_stale_socket_that_another_program_removes_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with foreign(path):
+        pass
+    with meanwhile("is_alive", path.unlink):
+        made(path).close()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("function", ["remove_stale", "inode_of"])
+def test_a_start_that_fails_removes_no_socket_of_another_program(
+    function: str, tmp_path: Path
+) -> None:
+    """That has bound the path before us, or has put its own in the place of ours."""
+    path, others = tmp_path / "s", contextlib.ExitStack()
+
+    def take() -> None:
+        path.unlink(missing_ok=True)
+        others.close()
+        others.enter_context(foreign(path))
+
+    with others:
+        with meanwhile(function, take), pytest.raises(BindError, match="cannot be bound"):
+            made(path)
+        assert socket_file.is_alive(str(path))
+        assert list(tmp_path.iterdir()) == [path]
 
 
 @superuser
