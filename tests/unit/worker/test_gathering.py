@@ -74,6 +74,33 @@ def test_no_more_than_a_little_is_held() -> None:
     run(test)
 
 
+def test_what_is_just_not_too_much_is_held() -> None:
+    """Pieces that fill the allowance to the last byte are one write, and a byte more is sent."""
+
+    async def test() -> None:
+        writes = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await send(START)
+            await send(piece(b"first"))
+            while not bench.transport.writes:
+                await asyncio.sleep(0)
+            for _ in range(4):
+                await send(piece(b"x" * (COPIED // 4 - 7)))  # with its framing a quarter
+            writes.append(bench.transport.writes)
+            await send(piece(b"x"))
+            writes.append(bench.transport.writes)
+            await send({"type": "http.response.body"})
+
+        bench = Bench(app)
+        bench.feed(get())
+        while not bench.connection.idle:
+            await asyncio.sleep(0)
+        assert writes == [1, 2]
+
+    run(test)
+
+
 def test_large_pieces_keep_their_order() -> None:
     """One that is written at once does not overtake those that are held."""
 
