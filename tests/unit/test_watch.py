@@ -56,6 +56,7 @@ def test_dev_has_a_group_that_watches_where_the_application_is() -> None:
     assert watcher.command.command[2:4] == ("-m", "clusterd.watch")
     assert watcher.command.command[5:] == ("20", "/srv/src")
     assert (watcher.fleet.workers, watcher.listen.bind) == (1, ())
+    assert watcher.fleet.min_ready == 0.0, "nobody waits for it"
     fleet = web.fleet
     assert (fleet.workers, fleet.min_ready, fleet.stream_grace) == (1, 0.0, 0.0)
     assert fleet.graceful_timeout == 2.0

@@ -28,7 +28,16 @@ from clusterd.ipc.decoding import (
     Malformed,
     decode,
 )
-from clusterd.ipc.messages import Certified, Draining, Failed, Hello, Leave, Leaving, Message
+from clusterd.ipc.messages import (
+    Certified,
+    Draining,
+    Failed,
+    Hello,
+    Leave,
+    Leaving,
+    Loaded,
+    Message,
+)
 from clusterd.kernel import child, passing
 from tests.support.lingering import does_not_wait, lingering
 
@@ -217,6 +226,17 @@ def test_what_none_of_ours_sends_is_a_breach(ends: Ends, body: bytes) -> None:
     assert len(str(caught.value)) < 1000, "it is written to the journal"
     ends[1].send(Draining())
     assert isinstance(ends[0].hear(True), Heard), "what comes after it could be heard"
+
+
+@pytest.mark.parametrize("kind", [int, float])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_number_is_as_large_as_is_exact_and_no_larger(kind: type[float], sign: int) -> None:
+    number = kind(sign * GREATEST)
+    message = decode(packet("Loaded", seconds=number), FROM_ZYGOTES)
+    assert isinstance(message, Loaded)
+    assert message.seconds == number
+    with pytest.raises(Malformed, match="seconds"):
+        decode(packet("Loaded", seconds=number * 2), FROM_ZYGOTES)
 
 
 def test_zygotes_and_workers_say_what_is_theirs() -> None:

@@ -1,5 +1,6 @@
 """What the service manager hears, and when: by a socket of ours in systemd's place."""
 
+import contextlib
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
@@ -208,6 +209,28 @@ def test_a_life_as_systemd_hears_it(sock: socket.socket) -> None:
         heard = told.heard()
         assert heard[0] == "STOPPING=1"
         assert "EXTEND_TIMEOUT_USEC=43000000" in heard, "graceful, overtime, dismissal, spare"
+
+
+def test_what_there_is_no_room_for_is_tried_again_after_a_tenth_of_a_second(
+    sock: socket.socket,
+) -> None:
+    with simulated(1) as sim, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+        other.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                other.sendto(b"of others", sock.getsockname())
+        told = Told(sim, sock)
+        sim.start()
+        assert set(told.heard()) == {"of others"}
+        began = sim.kernel.time
+        heard: list[str] = []
+
+        def is_ready() -> bool:
+            heard.extend(told.heard())
+            return "READY=1" in heard
+
+        sim.until(is_ready)
+        assert began < sim.kernel.time <= began + 0.11
 
 
 def test_broken_code_ends_the_reload_and_stays_in_the_status(sock: socket.socket) -> None:
