@@ -78,7 +78,7 @@ def test_what_is_just_not_too_much_is_held() -> None:
     """Pieces that fill the allowance to the last byte are one write, and a byte more is sent."""
 
     async def test() -> None:
-        writes = []
+        writes: list[int] = []
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
             await send(START)
