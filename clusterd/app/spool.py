@@ -7,35 +7,88 @@ A slow client thus holds memory or disk, never a thread.
 import io
 import tempfile
 from collections.abc import Callable
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 MEMORY = 1024 * 1024  # bytes of a body that are gathered in memory; what is larger goes to disk
 PIECE = 64 * 1024  # bytes that are read ahead of the app
+BUFFER = 8 * 1024  # bytes of a file that are in memory; Python 3.14 would take 128 KiB for each
 
 More = Callable[[], bytes | bytearray]
+
+
+class NoRoomOnDiskError(Exception):
+    """Bodies on disk have used up their budget."""
+
+
+class Owner(Protocol):
+    """The request that a spool has the body of."""
+
+    @property
+    def awaits_body(self) -> bool:
+        """Return whether its client has still to send something before the app is called."""
+
+    def give_up_body(self) -> None:
+        """Refuse the request, since its body takes room that others need."""
+
+
+class Budget(Protocol):
+    """What all spools of a worker may have on disk."""
+
+    limit: int  # bytes; known once one of them lies there
+
+    def counts(self, fd: int) -> bool:
+        """Return whether an open file lies on a disk. What lies in memory counts as memory."""
+
+    def grow(self, spool: "Spool", size: int) -> None:
+        """Count so many bytes more of a spool. Raises NoRoomOnDiskError."""
+
+    def forget(self, spool: "Spool") -> None:
+        """Count a spool no more."""
 
 
 class Spool:
     """What came of a body so far."""
 
-    __slots__ = ("_file", "_on_disk", "size")
+    __slots__ = ("_budget", "_file", "_is_counted", "_is_file", "on_disk", "owner", "size")
 
-    def __init__(self, data: bytes | bytearray) -> None:
+    def __init__(self, data: bytes | bytearray, budget: Budget, owner: Owner) -> None:
+        self.owner = owner
+        self.on_disk = 0  # bytes, as the budget counts them
+        self._budget = budget
         self._file: IO[bytes] = io.BytesIO()
-        self._on_disk = False
+        self._is_file = self._is_counted = False
         self.size = self._file.write(data)
 
+    @property
+    def in_memory(self) -> int:
+        """Return how many bytes of memory this takes."""
+        return BUFFER if self._is_counted else self.size
+
     def write(self, data: bytes | bytearray) -> None:
-        """Add what came. Raises OSError."""
-        self.size += len(data)
-        if self.size > MEMORY and not self._on_disk:
-            file = tempfile.TemporaryFile()  # noqa: SIM115  # it has no name, and lives as we do
-            file.write(self.take().read())
-            self._file, self._on_disk = file, True
-        self._file.write(data)
+        """Add what came. Raises OSError and NoRoomOnDiskError."""
+        if not self._is_file and self.size + len(data) > MEMORY:
+            self._move_to_file()
+        if self._is_counted:
+            self._budget.grow(self, len(data))
+        self.size += self._file.write(data)
+
+    def _move_to_file(self) -> None:
+        gathered = self._file
+        # It has no name, and lives as we do.
+        self._file = file = tempfile.TemporaryFile(buffering=BUFFER)  # noqa: SIM115
+        self._is_file = True
+        self._is_counted = self._budget.counts(file.fileno())
+        if self._is_counted:
+            self._budget.grow(self, self.size)
+        gathered.seek(0)
+        file.write(gathered.read())
+
+    def flush(self) -> None:
+        """Have all of it in the file. Raises OSError: only now may a disk turn out to be full."""
+        self._file.flush()
 
     def take(self, more: More | None = None) -> IO[bytes]:
         """All of it, as a file to read from its beginning, and then what `more` brings.
@@ -46,7 +99,13 @@ class Spool:
         return self._file if more is None else io.BufferedReader(Stream(self._file, more), PIECE)
 
     def close(self) -> None:
-        self._file.close()
+        """Give back memory and disk."""
+        if self._is_file:
+            # Not through the buffer, which would write what it has left: the disk may be full.
+            self._file.raw.close()  # type: ignore[attr-defined]
+            self._budget.forget(self)
+        else:
+            self._file.close()
 
 
 class Stream(io.RawIOBase):

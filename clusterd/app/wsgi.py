@@ -6,8 +6,10 @@ Where the app is called, in a thread or in the loop itself, is up to the gateway
 
 import asyncio
 import contextvars
+import errno
 import io
 import re
+import tempfile
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from types import TracebackType
@@ -18,7 +20,7 @@ from clusterd.app.exchange import ENDED, WAITING, Exchange
 from clusterd.app.http1 import EVENTS, Http1
 from clusterd.app.peer import ClientGone, ContractError, has_client_gone
 from clusterd.app.scope import describe
-from clusterd.app.spool import MEMORY, Spool
+from clusterd.app.spool import MEMORY, Budget, NoRoomOnDiskError, Spool
 from clusterd.core.log import get_logger
 from clusterd.wire.heads import LONGEST, MOST, Pair
 from clusterd.wire.response import FICKLE
@@ -32,6 +34,9 @@ STATUS = re.compile(r"([2-9][0-9][0-9])(?: [^\x00-\x1f\x7f]*)?")
 # and its kin, are taken out by `wire.response` itself.
 HOP_BY_HOP = frozenset({"te", "trailer", "trailers", "upgrade"})
 NOTHING = (b"keep-alive", b"")  # a header that is always taken out
+# A disk that is full, for all, for this user, or for a file of this size: another try may do later,
+# at another server sooner.
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType]
 
@@ -62,7 +67,7 @@ class Gateway:
     """The app as a worker calls it: `peer.app` of WSGI exchanges.
 
     `begin` calls the app for an exchange. Without `pool` that is in the loop's own thread, which
-    wants the whole body first.
+    wants the whole body first. `disk` bounds what bodies take there.
     """
 
     def __init__(
@@ -71,6 +76,7 @@ class Gateway:
         environs: Environs,
         loop: asyncio.AbstractEventLoop,
         begin: Callable[["Wsgi"], None],
+        disk: Budget,
         pool: Pool | None = None,
         most: int = 0,
     ) -> None:
@@ -78,6 +84,7 @@ class Gateway:
         self.environs = environs
         self.loop = loop
         self.begin = begin
+        self.disk = disk
         self.pool = pool
         self.most = most  # bytes of a body that are gathered before the app begins; 0 for any
         self.context = contextvars.copy_context()
@@ -120,7 +127,7 @@ class Wsgi(Exchange):
             gateway.begin(self)
             return self
         body, self.body = self.body, b""
-        self.spool = Spool(body)
+        self.spool = Spool(body, gateway.disk, self)
         if body:
             self.peer.body_taken()
         if self.expects:
@@ -158,7 +165,17 @@ class Wsgi(Exchange):
     def waiting(self) -> int:
         # Before `run` there is no spool.
         spool = self.spool if self.task is not None else None
-        return super().waiting + (spool.size if spool is not None else 0)
+        return super().waiting + (spool.in_memory if spool is not None else 0)
+
+    @property
+    def awaits_body(self) -> bool:
+        """Return whether the client has still to send something before the app is called."""
+        return self.call is None and not self.complete
+
+    def give_up_body(self) -> None:
+        """Refuse the request, since its body takes room that others need."""
+        self._abandon(413)
+        self.finish()
 
     def add_body(self, data: bytes) -> None:
         if self.task is None:
@@ -171,17 +188,21 @@ class Wsgi(Exchange):
             self._gather(self.spool, data)
 
     def _gather(self, spool: Spool, data: bytes) -> None:
+        gateway: Gateway = self.peer.app
         try:
             spool.write(data)
-        except OSError as error:
-            logger.error(
-                "a request's body could not be put on disk: %s", error, extra=describe(self.scope)
-            )
-            self._abandon(503)
+            begins = spool.size > MEMORY and self._may_stream(gateway)
+            if begins:
+                spool.flush()
+        except NoRoomOnDiskError:
+            # By itself it would never have room; else another try will do later.
+            self._abandon(413 if spool.size + len(data) > gateway.disk.limit else 503)
             self.finish()
             return
-        gateway: Gateway = self.peer.app
-        if spool.size > MEMORY and self._may_stream(gateway):
+        except OSError as error:
+            self._cannot_spool(error)
+            return
+        if begins:
             gateway.begin(self)
         elif spool.size > gateway.most > 0:
             # With a thread to spare the app could read it as it comes: to try again will do then.
@@ -190,6 +211,18 @@ class Wsgi(Exchange):
             return
         if self.task is not None:
             self.peer.body_taken()  # the client may go on sending
+
+    def _cannot_spool(self, error: OSError) -> None:
+        """Refuse the request, since the disk or its directory does not take the body."""
+        logger.error(
+            "a request's body could not be put on disk, in %s: %s; TMPDIR names another directory, "
+            "and the setting spool_budget bounds what bodies take there",
+            tempfile.tempdir or "the temporary directory",
+            error,
+            extra=describe(self.scope),
+        )
+        self._abandon(507 if error.errno in FULL else 503)
+        self.finish()
 
     def end_body(self) -> None:
         if self.task is None:
@@ -204,6 +237,11 @@ class Wsgi(Exchange):
 
     def _begin_late(self) -> None:
         if self.spool is not None:
+            try:
+                self.spool.flush()
+            except OSError as error:
+                self._cannot_spool(error)
+                return
             self.peer.app.begin(self)
 
     def leave(self, gone: bool) -> None:

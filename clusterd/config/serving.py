@@ -125,8 +125,7 @@ class HttpSettings:
     )
     memory_budget: int = setting(
         0,
-        "Memory, and disk for bodies, that a worker holds for its clients at most; see the README. "
-        "0 is the default.",
+        "Memory that a worker holds for its clients at most; see the README. 0 is the default.",
         Kind.BYTES,
         shown="a quarter of the machine's or cgroup's memory by workers, at least 64MiB",
     )
@@ -191,8 +190,16 @@ class WsgiSettings:
         2**30,
         "Longest part of a request's body that is gathered, on disk where it is large, before a "
         "WSGI application is called; beyond it 413, or 503 where the application could be called "
-        "if it had a thread to spare. 0 for no limit but memory_budget.",
+        "if it had a thread to spare. 0 for no limit but spool_budget.",
         Kind.BYTES,
+    )
+    spool_budget: int = setting(
+        0,
+        "Disk that a worker takes at most for bodies that wait for a WSGI application, in the "
+        "directory that TMPDIR names; beyond it 503, or 413 for a body that is larger by itself. "
+        "On tmpfs bodies count as memory instead (memory_budget). 0 is the default.",
+        Kind.BYTES,
+        shown="a quarter of the free space by workers, at least limit_spool",
     )
     request_timeout: float = setting(
         60.0,

@@ -50,7 +50,8 @@ class Cell(enum.IntEnum):
     COMMAND = 58  # in a keeper's row the pid of its program, which leads a process group
     SEATS = 59  # requests that it can run at once, in threads; 0 where they run as tasks
     WAITED = 60  # µs that it had waited for a CPU at the last pulse, and one; 0 for not known
-    HELD = 61  # bytes that it holds for clients: see `worker.memory_budget`
+    HELD = 61  # bytes of memory that it holds for clients: see `worker.memory_budget`
+    SPOOLED = 62  # bytes of request bodies that it has on disk: see `worker.spool_budget`
 
 
 TOTALS = tuple(range(Cell.REQUESTS, Cell.LATENCY + BUCKETS))

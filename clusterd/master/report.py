@@ -130,6 +130,7 @@ def worker_status(group: Group, worker: Worker, now: float) -> Told:
         "in_flight": row[Cell.IN_FLIGHT],
         "requests": row[Cell.REQUESTS],
         "held": row[Cell.HELD],
+        "spooled": row[Cell.SPOOLED],
         "loop_lag": row[Cell.LOOP_LAG] / 1e6,
         "heartbeat_age": round(max(0.0, now - heartbeat), 3) if heartbeat else None,
         "restarts": group.restarts.get(worker.slot, 0),

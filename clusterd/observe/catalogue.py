@@ -179,7 +179,14 @@ OF_SLOTS = (
     Metric(
         "worker_held_bytes",
         GAUGE,
-        "Memory and disk that workers of the slot hold for clients; see memory_budget.",
+        "Memory that workers of the slot hold for clients; see memory_budget.",
+        SLOT,
+        APPS,
+    ),
+    Metric(
+        "worker_spooled_bytes",
+        GAUGE,
+        "Request bodies that workers of the slot have on disk; see spool_budget.",
         SLOT,
         APPS,
     ),

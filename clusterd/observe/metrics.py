@@ -51,6 +51,7 @@ OLDEST_REQUEST, HEARTBEAT = CELLS + Cell.OLDEST_REQUEST, CELLS + Cell.HEARTBEAT
 REQUESTS, ACCEPTED, CPU = CELLS + Cell.REQUESTS, CELLS + Cell.ACCEPTED, CELLS + Cell.CPU
 LOOP_LAG, MEMORY = CELLS + Cell.LOOP_LAG, CELLS + Cell.MEMORY
 HELD = CELLS + Cell.HELD
+SPOOLED = CELLS + Cell.SPOOLED
 
 # Of the scoreboard's buckets those that end between 64 µs and 67 s; bucket i ends at 2^i µs.
 FIRST, LAST = 6, 26
@@ -282,6 +283,7 @@ class Group:
             "worker_heartbeat_age_seconds": self._age([row[HEARTBEAT] for row in rows]),
             "worker_memory_bytes": sum([row[MEMORY] for row in rows]),
             "worker_held_bytes": sum([row[HELD] for row in rows]),
+            "worker_spooled_bytes": sum([row[SPOOLED] for row in rows]),
             "worker_uptime_seconds": self._age([row[BORN] for row in rows]),
         }
 

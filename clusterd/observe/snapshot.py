@@ -24,7 +24,8 @@ class WorkerView(NamedTuple):
     connections: int = 0
     in_flight: int = 0
     requests: int = 0
-    held: int = 0  # bytes that it holds for clients
+    held: int = 0  # bytes of memory that it holds for clients
+    spooled: int = 0  # bytes of request bodies that it has on disk
     loop_lag: float = 0.0  # seconds by which its last pulse was late
     heartbeat_age: float | None = None  # None: it has not pulsed yet
     restarts: int = 0  # of its slot, since the cluster started

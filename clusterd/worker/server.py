@@ -29,6 +29,7 @@ from clusterd.worker.access import NOBODY, STYLES, AccessLog
 from clusterd.worker.deadlines import Wheel
 from clusterd.worker.identity import identified
 from clusterd.worker.memory_budget import MemoryBudget
+from clusterd.worker.spool_budget import SpoolBudget
 from clusterd.worker.threads import Pool
 from clusterd.worker.trust import Trust, mounted
 
@@ -91,6 +92,7 @@ class Server:
         "running",
         "spawn",
         "spoken",
+        "spools",
         "state",
         "taken",
         "tasks",
@@ -144,6 +146,7 @@ class Server:
         self.spawn = spawner(loop)
         self._begun: list[Exchange] = []  # their heads were made in this turn of the loop
         self.pool: Pool | None = None  # that WSGI requests run in
+        self.spools: SpoolBudget | None = None  # what their bodies take on disk
         self._start_counting()
         # answers' heads and their Content-Length, by (status, *headers); made anew each second
         self.heads: dict[tuple[Any, ...], tuple[bytes, int]] = {}
@@ -273,6 +276,8 @@ class Server:
         row[Cell.APP_ERRORS] = self.app_errors
         row[Cell.LATENCY_SUM] = int(self.taken * 1e6)
         row[Cell.HELD] = self.memory.held
+        if self.spools is not None:
+            row[Cell.SPOOLED] = self.spools.held
         latency = self.latency
         for bucket in range(BUCKETS - 1):
             if latency[bucket]:

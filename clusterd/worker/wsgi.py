@@ -14,6 +14,7 @@ from clusterd.app.wsgi import Gateway, WsgiHttp1
 from clusterd.core.log import block, get_logger
 from clusterd.core.stacks import fold
 from clusterd.worker.server import Server
+from clusterd.worker.spool_budget import SpoolBudget
 from clusterd.worker.threads import Pool
 
 logger = get_logger("clusterd.worker")
@@ -25,15 +26,18 @@ def equip(server: Server, app: Any) -> Pool | None:
     One thread is the loop's own. Measured, "hello" (3.12, µs of CPU a request): 45 there and 139 in
     a pool of one over one connection, 37 and 62 over 16. Calls of one thread never overlap anyway.
     """
-    threads = server.config.wsgi.threads
-    pool = Pool(threads) if threads > 1 else None
+    fleet, wsgi = server.config.fleet, server.config.wsgi
+    pool = Pool(wsgi.threads) if wsgi.threads > 1 else None
+    sharers = max(fleet.workers, fleet.max_workers)
+    server.spools = SpoolBudget(wsgi.spool_budget, wsgi.limit_spool, sharers, server.clock)
     server.app = Gateway(
         app,
         Environs(pool is not None, FileWrapper),
         server.loop,
         inline.begin if pool is None else threaded.begin,
+        server.spools,
         pool,
-        server.config.wsgi.limit_spool,
+        wsgi.limit_spool,
     )
     server.exchange = WsgiHttp1
     server.spawn = as_it_is

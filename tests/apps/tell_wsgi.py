@@ -1,5 +1,6 @@
 """A WSGI application that says who answers, and does what a test tells it to."""
 
+import hashlib
 import json
 import os
 import socket
@@ -40,6 +41,14 @@ def upload(environ, start_response):
     return answer(start_response, {"pid": os.getpid(), "size": size})
 
 
+def digest(environ, start_response):
+    """Tell what came, so that the test sees whether it is the same to the byte."""
+    found = hashlib.sha256()
+    while piece := environ["wsgi.input"].read(100_000):
+        found.update(piece)
+    return answer(start_response, found.hexdigest())
+
+
 def download(environ, start_response):
     """As many MiB as the query says, in pieces."""
     start_response("200 OK", [("Content-Type", "application/octet-stream")])
@@ -54,7 +63,13 @@ def whole(environ, start_response):
     return [body]
 
 
-ROUTES = {"/held": held, "/upload": upload, "/download": download, "/whole": whole}
+ROUTES = {
+    "/held": held,
+    "/upload": upload,
+    "/digest": digest,
+    "/download": download,
+    "/whole": whole,
+}
 
 
 def either(*args):

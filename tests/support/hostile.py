@@ -157,11 +157,13 @@ def forget_peak(pid: int) -> None:
 
 
 def spooled(pid: int) -> int:
-    """Bytes in files without a name that a process has open."""
+    """Bytes in files without a name that a process has open; a memfd is none of a client's."""
     total = 0
     for name in os.listdir(f"/proc/{pid}/fd"):
+        path = f"/proc/{pid}/fd/{name}"
         with contextlib.suppress(OSError):
-            about = os.stat(f"/proc/{pid}/fd/{name}")
-            if stat.S_ISREG(about.st_mode) and not about.st_nlink:
+            about = os.stat(path)
+            is_file = stat.S_ISREG(about.st_mode) and not about.st_nlink
+            if is_file and not os.readlink(path).startswith("/memfd:"):
                 total += about.st_size
     return total

@@ -7,16 +7,23 @@ import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from wsgiref.validate import validator
 
 import pytest
 
-from tests.unit.app.wsgi_bench import WsgiBench, asked, body_of, echo, hello, run
+from clusterd.app.spool import MEMORY
+from clusterd.config.serving import WsgiSettings
+from clusterd.kernel import disk
+from tests.support.spools import count_files_without_name, fill_disk
+from tests.unit.app.wsgi_bench import THREADS, WsgiBench, asked, body_of, echo, hello, run
 from tests.unit.worker.fakes import CHUNKED, POST, get, status_of, statuses
 
 pytestmark = pytest.mark.parametrize("mode", ["inline", "threads"])
 Start = Callable[..., Callable[[bytes], None]]
+CHUNKS = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+LARGE_CHUNK = b"80000\r\n" + bytes(0x80000) + b"\r\n"
 
 
 # --- the request's body
@@ -79,18 +86,85 @@ def test_continue_is_sent_when_it_is_needed(mode: str) -> None:
     run(test)
 
 
+@pytest.mark.parametrize("room", [1, 2 * MEMORY])
 def test_a_full_disk_costs_one_request(
-    mode: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    mode: str,
+    room: int,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     """Nothing of it is the app's fault, which is not called."""
-    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
-    head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
-    pieces = [b"80000\r\n" + bytes(0x80000) + b"\r\n"] * 3
-    answer, bench = asked(mode, echo, head, *pieces)
-    assert statuses(answer) == [503]
-    assert bench.transport.closed or bench.transport.ended
+    fill_disk(monkeypatch, tmp_path, room)
+    before = count_files_without_name()
+    answer, bench = asked(mode, echo, CHUNKS, *[LARGE_CHUNK] * 6)
+    assert_refused(bench, answer, 507)
     (record,) = caplog.records
-    assert "could not be put on disk" in record.getMessage()
+    assert f"put on disk, in {tmp_path}: [Errno 28] No space left" in record.getMessage()
+    assert "TMPDIR" in record.getMessage()
+    assert "spool_budget" in record.getMessage()
+    assert bench.server.memory.held == 0
+    assert count_files_without_name() == before
+
+
+def test_a_disk_that_is_full_for_the_last_bytes_is_noticed_before_the_app_begins(
+    mode: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fill_disk(monkeypatch, tmp_path, 2 * MEMORY)
+    before = count_files_without_name()
+    rest = [b"10\r\n" + bytes(0x10) + b"\r\n", b"0\r\n\r\n"]
+    answer, bench = asked(mode, echo, CHUNKS, *[LARGE_CHUNK] * 4, *rest)
+    assert_refused(bench, answer, 507)
+    assert "No space left" in caplog.text
+    assert count_files_without_name() == before
+
+
+def test_where_no_directory_takes_files_it_is_not_the_clients_fault(
+    mode: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    answer, bench = asked(mode, echo, CHUNKS, *[LARGE_CHUNK] * 3)
+    assert_refused(bench, answer, 503)
+    (record,) = caplog.records
+    assert "could not be put on disk, in /nowhere" in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("others", "status"), [(0, 413), (MEMORY, 503)], ids=["too large by itself", "beside others"]
+)
+def test_beyond_the_budget_for_disk_a_body_is_refused(
+    mode: str,
+    others: int,
+    status: int,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(disk, "is_in_memory", lambda _: False)
+    before = count_files_without_name()
+    budget = 2 * MEMORY if not others else 4 * MEMORY
+    wsgi = WsgiSettings(threads=THREADS[mode], spool_budget=budget)
+    result: list[Any] = []
+
+    async def test() -> None:
+        bench = WsgiBench(echo, mode, wsgi=wsgi)
+        spools = bench.server.spools
+        assert spools is not None
+        spools.held += budget - 2 * MEMORY if others else 0
+        held = spools.held
+        result[:] = [await bench.talk(CHUNKS, *[LARGE_CHUNK] * 5), bench]
+        assert spools.held == held
+        bench.close()
+
+    run(test)
+    assert_refused(result[1], result[0], status)
+    assert "spool_budget" in caplog.text
+    assert count_files_without_name() == before
+
+
+def assert_refused(bench: WsgiBench, answer: bytes, status: int) -> None:
+    """Check that a request was refused, the connection ended, and the application not blamed."""
+    assert statuses(answer) == [status]
+    assert bench.transport.closed or bench.transport.ended
     assert bench.server.app_errors == 0
     assert not bench.server.tasks
 

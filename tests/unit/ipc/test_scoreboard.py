@@ -62,7 +62,7 @@ def test_totals_are_every_count_that_only_grows() -> None:
     states = {
         Cell.PID, Cell.START_TICKS, Cell.SLOT, Cell.GENERATION, Cell.PHASE, Cell.HEARTBEAT,
         Cell.LOOP_LAG, Cell.CONNECTIONS, Cell.IN_FLIGHT, Cell.OLDEST_REQUEST, Cell.MEMORY,
-        Cell.COMMAND, Cell.SEATS, Cell.WAITED, Cell.HELD,
+        Cell.COMMAND, Cell.SEATS, Cell.WAITED, Cell.HELD, Cell.SPOOLED,
     }  # fmt: skip
     folded = {*TOTALS, *SLOTTED}
     assert {int(cell) for cell in Cell} - states <= folded

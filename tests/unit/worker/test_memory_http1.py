@@ -1,15 +1,18 @@
 """The memory budget over HTTP/1: heads, bodies, spools on disk, and answers that nobody takes."""
 
 import asyncio
+import tempfile
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from clusterd.config.serving import HttpSettings, WsgiSettings
+from clusterd.ipc.scoreboard import Cell
+from clusterd.kernel import disk
 from clusterd.worker.connection import Connection
 from clusterd.worker.memory_budget import ALLOWANCE, GRACE, LOOK
-from tests.unit.app.wsgi_bench import WsgiBench
+from tests.unit.app.wsgi_bench import THREADS, WsgiBench
 from tests.unit.app.wsgi_bench import hello as wsgi_hello
 from tests.unit.worker.fakes import (
     Bench,
@@ -64,6 +67,11 @@ class Crowd:
             transport.stuck = True
             connection.data_received(get())
             self.clients.append((transport, connection))
+
+    def leave(self) -> None:
+        """All of them leave."""
+        for _, connection in self.clients:
+            connection.connection_lost(None)
 
     @property
     def answers(self) -> list[int]:
@@ -126,8 +134,6 @@ def test_what_an_app_took_is_held_no_more() -> None:
 
 def test_the_scoreboard_has_what_is_held() -> None:
     async def test() -> None:
-        from clusterd.ipc.scoreboard import Cell
-
         bench = Bench(stuck, HTTP)
         bench.feed(LENGTH, PIECE)
         bench.server.publish()
@@ -284,7 +290,68 @@ def test_what_waits_for_the_app_is_given_up_only_beyond_the_budget() -> None:
 
 
 @pytest.mark.parametrize("mode", ["inline", "threads"])
-def test_spools_count_also_on_disk(mode: str) -> None:
+def test_spools_on_a_disk_do_not_count_as_memory(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk, "is_in_memory", lambda _: False)
+
+    async def test() -> None:
+        bench = WsgiBench(wsgi_hello, mode, HttpSettings(memory_budget=8 * 1024 * KIB))
+        crowd = Crowd(bench)
+        for count in (50, 200, 400):  # some 3, 12 and 24 MiB
+            crowd.send(CHUNKED, *[chunk(60 * KIB)] * count)
+        assert crowd.answers == [0, 0, 0]
+        assert not crowd.memory.is_short
+        assert crowd.memory.held <= 3 * ALLOWANCE
+        bench.server.publish()
+        spooled = 650 * 60 * KIB
+        assert bench.row[Cell.SPOOLED] == spooled
+        crowd.leave()
+        bench.server.publish()
+        assert bench.row[Cell.SPOOLED] == 0
+        bench.close()
+
+    run(test)
+
+
+@pytest.mark.parametrize("mode", ["inline", "threads"])
+def test_bodies_on_disk_that_make_no_progress_make_room_for_others(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk, "is_in_memory", lambda _: False)
+
+    async def test() -> None:
+        wsgi = WsgiSettings(threads=THREADS[mode], spool_budget=8 * 1024 * KIB)
+        bench = WsgiBench(wsgi_hello, mode, wsgi=wsgi)
+        crowd = Crowd(bench)
+        for _ in range(3):
+            crowd.send(CHUNKED, *[chunk(60 * KIB)] * 30)  # some 1.8 MiB
+        _, connection = crowd.send(CHUNKED, *[chunk(60 * KIB)] * 20)
+        for _ in range(20):
+            bench.now += GRACE
+            connection.data_received(chunk(60 * KIB))
+        assert crowd.answers == [413, 0, 0, 0]
+        assert crowd.clients[0][0].ended
+        spools = bench.server.spools
+        assert spools is not None
+        assert spools.held == 100 * 60 * KIB
+        connection.data_received(b"0\r\n\r\n")
+        await bench.settle()
+        assert crowd.answers == [413, 0, 0, 200]
+        assert spools.held == 60 * 60 * KIB
+        crowd.leave()
+        assert spools.held == 0
+        bench.close()
+
+    run(test)
+
+
+@pytest.mark.parametrize("mode", ["inline", "threads"])
+def test_spools_count_as_memory_where_their_files_lie_there(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/dev/shm")
+
     async def test() -> None:
         bench = WsgiBench(wsgi_hello, mode, HttpSettings(memory_budget=8 * 1024 * KIB))
         crowd = Crowd(bench)
@@ -295,8 +362,7 @@ def test_spools_count_also_on_disk(mode: str) -> None:
         assert crowd.clients[1][0].paused
         await crowd.bench.pass_with_budget(GRACE + 3 * LOOK)
         assert crowd.answers == [0, 413]  # the largest
-        for _, connection in crowd.clients:
-            connection.connection_lost(None)
+        crowd.leave()
         assert crowd.memory.held == 0
         bench.close()
 
