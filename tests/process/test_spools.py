@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.hostile import MIB, forget_peak, resident, spooled
-from tests.support.server import LIMIT, ROOT, Server, serving
+from tests.support.server import LIMIT, ROOT, Server, running
 from tests.support.spools import find_disk
 
 # A small file system of its own, see mount_namespaces(7), for temporary files.
@@ -27,11 +27,13 @@ def serving_from(
     place: Path, folder: Path, *options: str, wrapper: tuple[str, ...] = ()
 ) -> Iterator[tuple[Server, int]]:
     """One worker with one thread whose temporary files are in a folder, and its pid."""
-    options = ("--threads", "1", *options)
-    with serving(
-        place, "tell_wsgi:app", *options, workers=1, wrapper=wrapper, TMPDIR=str(folder)
+    options = ("-w", "1", "--min-ready", "0", "--threads", "1", *options)
+    with running(
+        place, "tell_wsgi:app", *options, wrapper=wrapper, keep=(), TMPDIR=str(folder)
     ) as server:
+        server.ready()
         yield server, json.loads(server.get())["pid"]
+        assert server.stop() == 0, server.history()
 
 
 def make_blocks(count: int) -> Iterator[bytes]:

@@ -250,12 +250,11 @@ def serving(
     *options: str,
     workers: int = 2,
     cwd: str = "",
-    wrapper: tuple[str, ...] = (),
     **env: str,
 ) -> Iterator[Server]:
     """A cluster that is up, and gone without a trace afterwards with exit status 0."""
     options = ("-w", str(workers), "--min-ready", "0", *options)
-    with running(place, app, *options, cwd=cwd, wrapper=wrapper, keep=(), **env) as server:
+    with running(place, app, *options, cwd=cwd, wrapper=(), keep=(), **env) as server:
         server.ready()
         yield server
         if server.process.poll() is None:
