@@ -15,9 +15,8 @@ def is_in_memory(fd: int) -> bool:
 
     Python's own `os.fstatvfs` does not have the type of the file system.
     """
-    found = ctypes.create_string_buffer(LARGEST)
-    if _LIBC.fstatfs(fd, found):
-        return False
+    found = ctypes.create_string_buffer(LARGEST)  # of noughts, which a call that fails leaves
+    _LIBC.fstatfs(fd, found)
     # f_type is the first member. It has four bytes on s390x and eight on the other machines with
     # 64 bits, which have the four that matter first.
     return int.from_bytes(found.raw[:4], sys.byteorder) in (TMPFS, RAMFS)

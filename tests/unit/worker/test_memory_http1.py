@@ -347,6 +347,26 @@ def test_bodies_on_disk_that_make_no_progress_make_room_for_others(
 
 
 @pytest.mark.parametrize("mode", ["inline", "threads"])
+def test_a_body_awaits_its_client_until_it_is_complete(mode: str) -> None:
+    async def test() -> None:
+        bench = WsgiBench(wsgi_hello, mode)
+        bench.feed(CHUNKED, chunk(60 * KIB))
+        exchange: Any = bench.connection.exchange
+        assert exchange.awaits_body
+        bench.feed(b"0\r\n\r\n")
+        assert not exchange.awaits_body
+        await bench.settle()
+        bench.feed(LENGTH, *[PIECE] * 20)  # more than 1 MiB: a thread reads the rest
+        exchange = bench.connection.exchange
+        assert exchange.awaits_body == (mode == "inline")
+        bench.connection.connection_lost(None)
+        await bench.settle()
+        bench.close()
+
+    run(test)
+
+
+@pytest.mark.parametrize("mode", ["inline", "threads"])
 def test_spools_count_as_memory_where_their_files_lie_there(
     mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

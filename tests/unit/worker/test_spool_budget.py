@@ -117,6 +117,21 @@ def test_a_body_that_grows_too_slowly_is_refused_as_it_grows() -> None:
         worker.grow(slow, 1)
 
 
+def test_a_large_body_has_to_come_within_a_minute() -> None:
+    worker = Worker()
+    worker.spool(30 * MIB, awaits_body=False)
+    fast, slow = worker.spool(15 * MIB), worker.spool(40 * MIB)
+
+    def grow() -> None:
+        worker.grow(fast, 16 * MIB // 600)
+        if not slow.is_refused:
+            worker.grow(slow, 38 * MIB // 600)
+
+    worker.pass_time(GRACE + 3 * LOOK, grow)
+    assert slow.is_refused
+    assert not fast.is_refused
+
+
 @pytest.mark.parametrize(
     ("free", "limit_spool", "sharers", "budget"),
     [

@@ -9,9 +9,14 @@ from typing import Any
 
 import pytest
 
+from clusterd.config.running import FleetSettings
 from clusterd.config.serving import WsgiSettings
+from clusterd.config.settings import Config
+from clusterd.core.units import GIB
+from clusterd.kernel import disk
+from clusterd.worker.server import Server
 from clusterd.worker.threads import Pool
-from clusterd.worker.wsgi import Watch
+from clusterd.worker.wsgi import Watch, equip
 from tests.unit.app.wsgi_bench import WsgiBench, hello, run
 from tests.unit.worker.fakes import get
 
@@ -44,6 +49,27 @@ def test_it_is_called_in_the_loops_thread_or_another() -> None:
             await bench.talk(get())
             bench.close()
         assert seen == [True, False]
+
+    run(test)
+
+
+@pytest.mark.parametrize(("most", "sharers"), [(0, 3), (5, 5)])
+def test_as_many_workers_share_the_disk_as_there_may_be(
+    most: int, sharers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk, "is_in_memory", lambda _: False)
+    monkeypatch.setattr(disk, "free_space", lambda _: 600 * GIB)
+
+    async def test() -> None:
+        config = Config(fleet=FleetSettings(workers=3, max_workers=most))
+        loop = asyncio.get_running_loop()
+        server = Server(hello, config, loop, memoryview(bytearray()), {})
+        pool = equip(server, hello)
+        assert server.spools is not None
+        assert server.spools.counts(0)
+        assert server.spools.limit == 600 * GIB // 4 // sharers
+        assert pool is not None
+        pool.close()
 
     run(test)
 
