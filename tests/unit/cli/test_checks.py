@@ -253,6 +253,17 @@ def test_check_says_of_an_import_what_a_start_would(
     assert "lifespan" in found["remedy"]
 
 
+def test_a_control_socket_that_cannot_be_made_is_a_failure(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "shop.py").write_text("def app(e, s): ...\n")
+    (place / "file").touch()
+    options = ["-b", "127.0.0.1:0", "--user", _me(), "--runtime-dir", str(place / "file" / "run")]
+    assert run(["check", "shop", "--json", *options]) == Exit.FAILED
+    (found,) = [one for one in json.loads(capsys.readouterr().out) if one["check"] == "control"]
+    assert (found["level"], found["text"]) == (FAIL, f"{place}/file is no directory")
+
+
 def _me() -> str:
     return f"{os.geteuid()}:{os.getegid()}"
 

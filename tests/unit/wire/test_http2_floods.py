@@ -117,6 +117,14 @@ def test_a_head_that_is_too_long_by_less_is_answered_431() -> None:
     assert told.events == [(1, 431)]
 
 
+def test_a_head_of_twice_as_much_as_may_be_can_still_be_read() -> None:
+    """Twice the bytes in twice the fields, for each of which HPACK counts 32 bytes more."""
+    more = [(f"x-{i:02}", "y" * 6) for i in range(16)]
+    told = Recorder(Limits(headers=100, fields=10)).begin().take(get(1, "/", *more), get(3))
+    assert told.events[0] == (1, 431)
+    assert told.events[1][0] == 3
+
+
 def test_settings_that_nobody_knows_are_not_kept() -> None:
     """There may be 65,536 of them, for each connection."""
     told = Recorder().begin()

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import resource
+import select
 import socket
 from collections.abc import Iterator
 
@@ -72,6 +73,25 @@ def test_a_full_queue_says_so_and_takes_nothing(
         for _ in range(given):
             os.close(handover.take())
         assert handover.has_room()
+
+
+def test_to_see_whether_there_is_room_waits_for_none(
+    pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked in the loop's thread, for one connection after another."""
+    waits = []
+
+    class Full:
+        def register(self, writer: socket.socket, events: int) -> None:
+            assert (writer, events) == (pair[1], select.POLLOUT)
+
+        def poll(self, timeout: float) -> list[tuple[int, int]]:
+            waits.append(timeout)
+            return []
+
+    monkeypatch.setattr(select, "poll", Full)
+    assert not Handover(pair).has_room()
+    assert waits == [0]
 
 
 def test_out_of_descriptors_the_queue_keeps_what_it_holds(

@@ -67,6 +67,18 @@ def test_a_library_is_named_by_the_line_that_imports_it(tmp_path: Path) -> None:
     assert made(tmp_path, {"__init__.py": "", "web.py": web}) == ["an event loop | shop/web.py:3"]
 
 
+def test_the_line_that_started_a_process_is_named(tmp_path: Path) -> None:
+    web = (
+        "import subprocess, sys\n\nkept = subprocess.Popen(\n"
+        "    [sys.executable, '-c', 'input()'], stdin=subprocess.PIPE\n)\n"
+    )
+    exact = sys.version_info >= (3, 12)
+    assert made(tmp_path, {"__init__.py": "", "web.py": web}) == [
+        f"the process '{sys.executable} -c input()' | shop/web.py"
+        + (":3" if exact else ", after the import in line 1")
+    ]
+
+
 def test_where_no_line_is_known_none_is_named(tmp_path: Path) -> None:
     """Before Python 3.12 there is none without an import statement; else the time may be over."""
     exact = sys.version_info >= (3, 12)
