@@ -123,7 +123,7 @@ def test_a_large_body_has_to_come_within_a_minute() -> None:
     fast, slow = worker.spool(15 * MIB), worker.spool(40 * MIB)
 
     def grow() -> None:
-        worker.grow(fast, 16 * MIB // 600)
+        worker.grow(fast, 20 * MIB // 600)
         if not slow.is_refused:
             worker.grow(slow, 38 * MIB // 600)
 
