@@ -20,9 +20,9 @@ from clusterd.config.http2 import is_spoken
 from clusterd.config.settings import Config
 from clusterd.core.errors import AppError, Bug, ConfigError
 from clusterd.core.exits import Exit
-from clusterd.ipc.channel import Channel, Closed, close_all
-from clusterd.ipc.messages import Boot, Failed, Spawn
-from clusterd.ipc.scoreboard import Scoreboard
+from clusterd.ipc.channel import Channel, Closed, Foreign, close_all
+from clusterd.ipc.messages import UNFIT, Boot, Failed, Spawn
+from clusterd.ipc.scoreboard import Scoreboard, is_known
 from clusterd.kernel import descent, forked, privileges, tty
 from clusterd.kernel.child import AHEAD, LIMITED, keep_only
 from clusterd.kernel.process import set_parent_death_signal
@@ -40,6 +40,10 @@ def main() -> int:
     keep_only(channel.fileno())
     try:
         return _become(role, channel, is_limited=LIMITED in sys.argv[3:])
+    except Foreign:  # clusterd was exchanged on disk, and the master that runs is another version
+        if not channel.send(UNFIT):
+            raise
+        return Exit.NEVER_READY
     finally:
         channel.close()  # or Python warns of an unclosed socket where warnings are shown
 
@@ -58,8 +62,8 @@ def _become(role: str, channel: Channel, is_limited: bool) -> int:
     if not isinstance(boot, Boot):
         raise Bug(f"the first message was {type(boot).__name__}")
     os.set_inheritable(channel.fileno(), False)
+    config = _settings(boot)
     board, log_fd, *bundle = Scoreboard(fds[0]), *fds[1:]
-    config = Config.from_wire(boot.config)
     if not config.command.command:  # a program is given them when it is started
         for name, _, value in (pair.partition("=") for pair in config.command.environment):
             os.environ[name] = value
@@ -95,6 +99,17 @@ def _become(role: str, channel: Channel, is_limited: bool) -> int:
         channel.send(Failed("certificates", fault))  # though its zygote could use them
         return Exit.NEVER_READY
     return _solo(channel, work)
+
+
+def _settings(boot: Boot) -> Config:
+    """Return the settings of our group. Raises Foreign where the master is of a version that has
+    other settings, or another scoreboard."""
+    if not is_known(boot.board):
+        raise Foreign("the scoreboard is laid out otherwise")
+    try:
+        return Config.from_wire(boot.config)
+    except (KeyError, TypeError) as error:
+        raise Foreign(f"the settings are others: {error}") from error
 
 
 def _keyring(config: Config) -> "Keyring":

@@ -14,13 +14,15 @@ class Boot:
     """The first message to a fresh child. fds: the scoreboard, the log, and with TLS its bundle.
 
     `group` is the group's name; `config` is `Config.to_wire()`; `sockets` names the socket files to
-    unlink, with their inode, should the master die (`[path, inode]` pairs).
+    unlink, with their inode, should the master die (`[path, inode]` pairs); `board` is the layout
+    of the scoreboard, since the child may be of another version, whose cells have other places.
     """
 
     group: str
     generation: int
     config: dict[str, Any]
     sockets: list[tuple[str, int]] = field(default_factory=list)
+    board: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +255,13 @@ Message = (
     | Uncover
     | Empty
     | Lasting
+)
+
+# What a child says, or the master says of it, where it is of another version than the master.
+UNFIT = Failed(
+    "start",
+    "clusterd was changed on disk, and does not fit the master that runs",
+    remedy="Say clusterd upgrade, or restart clusterd where that is refused.",
 )
 
 WIRE: dict[str, type[Message]] = {cls.__name__: cls for cls in Message.__args__}

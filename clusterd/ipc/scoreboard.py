@@ -8,6 +8,7 @@ is one slice and one C loop (2 µs for 64 rows).
 """
 
 import enum
+from collections.abc import Mapping
 
 from clusterd.core.errors import Bug
 from clusterd.kernel import memory
@@ -66,6 +67,17 @@ class Stage(enum.IntEnum):
     BOOTING = 1
     READY = 2
     DRAINING = 3
+
+
+def layout() -> dict[str, int]:
+    """Return how rows of the scoreboard are laid out in this version."""
+    return {"rows": ROWS, "width": WIDTH, **{cell.name.lower(): int(cell) for cell in Cell}}
+
+
+def is_known(theirs: Mapping[str, int]) -> bool:
+    """Return whether this version reads and writes a board of this layout as its maker does."""
+    ours = layout()
+    return all(ours.get(name) == place for name, place in theirs.items())
 
 
 HEADER = WIDTH  # cells before the gate column

@@ -15,6 +15,7 @@ from clusterd.fleet.lifecycle import Cue, Phase, step
 from clusterd.fleet.roster import Worker, Zygote, ZygotePhase
 from clusterd.ipc.channel import Breach, Closed, Heard, MasterChannel
 from clusterd.ipc.messages import (
+    UNFIT,
     Certified,
     Draining,
     Dumped,
@@ -37,7 +38,6 @@ from clusterd.master.group import Dump, Group, Pipe
 DUMP_PIECE = 64 * 1024  # bytes; a stack of 100 frames has some 8 KiB
 MOST_DUMPED = 512 * 1024  # bytes that are kept of a dump: the pipe is open to the application, too
 QUIET = 0.1  # seconds without another piece after which faulthandler's dump is whole
-CHANGED = "Say clusterd upgrade, or restart clusterd where that is refused."
 MOST_HEARD = 512  # messages of one process in a turn; more than its channel holds
 
 
@@ -52,7 +52,10 @@ def listen_to(group: Group, channel: MasterChannel, speaker: Worker | Zygote) ->
         except Breach as error:
             excess = channel.budget.spend(group.kernel.now(), 0)
             if error.is_foreign and not excess and is_changed(group, speaker):
-                continue
+                if isinstance(speaker, Zygote):
+                    continue
+                breach.end_worker(group, speaker, UNFIT.reason)
+                return True
             sender = group.kernel.sender(error.sender, speaker.pid or 0)
             breach.breached(group, speaker, str(error), sender)
             return True
@@ -70,13 +73,21 @@ def listen_to(group: Group, channel: MasterChannel, speaker: Worker | Zygote) ->
 
 
 def is_changed(group: Group, speaker: Worker | Zygote) -> bool:
-    """Was clusterd exchanged under a zygote that loads? Waiting for it to be ready has no end."""
-    if not isinstance(speaker, Zygote) or speaker.phase is not ZygotePhase.LOADING:
-        return False
-    if speaker.generation not in group.roster.faults:
-        reason = "clusterd was changed on disk, and does not fit the master that runs"
-        failed(group, speaker, Failed("start", reason, remedy=CHANGED))
-    return True
+    """Return whether clusterd was exchanged before a process loaded it, and report that.
+
+    It is of no use, though it knows no better: a zygote that loads, or a worker that starts from
+    the disk, since its generation cannot be forked.
+    """
+    roster = group.roster
+    if isinstance(speaker, Worker):
+        is_loading = speaker.phase is Phase.BOOTING and speaker.generation in roster.unsafe
+        is_news = is_loading  # it ends with its first message
+    else:
+        is_loading = speaker.phase is ZygotePhase.LOADING
+        is_news = is_loading and speaker.generation not in roster.faults
+    if is_news:
+        failed(group, speaker, UNFIT)
+    return is_loading
 
 
 def _spend(group: Group, channel: MasterChannel, speaker: Worker | Zygote, heard: Heard) -> str:

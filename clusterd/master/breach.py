@@ -54,6 +54,11 @@ def _end_worker(group: Group, worker: Worker, reason: str, sender: int) -> None:
         return
     other = {"sender": sender} if sender not in (0, worker.pid) else {}
     group.note(Kind.BREACH, **group.identity(worker), **other, reason=reason)
+    end_worker(group, worker, reason)
+
+
+def end_worker(group: Group, worker: Worker, reason: str) -> None:
+    """Kill a worker and replace it, with a back-off where it was young."""
     group.close_channel(worker.row)
     if worker.pid is None:
         absorb.unspawned(group, worker, reason)

@@ -25,6 +25,7 @@ from clusterd.fleet.roster import Worker, Zygote, ZygotePhase
 from clusterd.ipc.channel import MasterChannel
 from clusterd.ipc.messages import Boot, Drain, Lasting, Leave, Quit
 from clusterd.ipc.messages import Spawn as SpawnOrder
+from clusterd.ipc.scoreboard import layout
 from clusterd.master import absorb, children, program_locks, reload, vitals
 from clusterd.master.group import Group, Handles, Pipe
 
@@ -46,7 +47,7 @@ def _boot(group: Group, channel: MasterChannel, generation: int, bare: bool = Fa
     config = group.configs[generation]
     if bare:
         config = replace(config, app=replace(config.app, preload="never"))
-    message = Boot(group.name, generation, config.to_wire(), group.cluster.files())
+    message = Boot(group.name, generation, config.to_wire(), group.cluster.files(), layout())
     bundle = group.bundles.get(generation)
     fds = [bundle.fd] if bundle is not None else []
     channel.send(message, [group.board.fd, group.cluster.log_fd, *fds])

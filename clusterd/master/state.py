@@ -17,7 +17,7 @@ from clusterd.ipc.certificates import Sealed
 from clusterd.ipc.channel import MasterChannel
 from clusterd.ipc.journal import Journal
 from clusterd.ipc.messages import WIRE
-from clusterd.ipc.scoreboard import ROWS, WIDTH, Cell, Scoreboard
+from clusterd.ipc.scoreboard import Scoreboard, layout
 from clusterd.kernel.real import Kernel
 from clusterd.master.certificates import Renewal
 from clusterd.master.cluster import Cluster
@@ -56,16 +56,11 @@ def dialect() -> dict[str, list[str]]:
     return {name: sorted(one.name for one in fields(cls)) for name, cls in WIRE.items()}
 
 
-def board() -> dict[str, int]:
-    """How rows of the scoreboard are laid out."""
-    return {"rows": ROWS, "width": WIDTH, **{cell.name.lower(): int(cell) for cell in Cell}}
-
-
 def write(state: State) -> tuple[bytes, list[int]]:
     """The document, and the descriptors that it names. Raises Unfit for what nobody can carry."""
     writer = Writer(HINTS, LEFT, WRITE)
     body = writer.write(State, state)
-    agreed = {"format": FORMAT, "version": __version__, "messages": dialect(), "board": board()}
+    agreed = {"format": FORMAT, "version": __version__, "messages": dialect(), "board": layout()}
     text = json.dumps({**agreed, "state": body}, default=str)
     return text.encode("utf-8", "backslashreplace"), writer.descriptors
 
@@ -87,7 +82,7 @@ def read(data: bytes, kernel: Kernel, take: Callable[[int], int]) -> tuple[State
         )
     _agree("message", document["messages"], dialect())
     _know(document["messages"])
-    _agree("cell", document["board"], board())
+    _agree("cell", document["board"], layout())
     special = {**READ, Journal: lambda _reader, plain: _journal(plain, kernel.wall)}
     reader = Reader(HINTS, LEFT, special, take)
     state: State = reader.read(State, document["state"], "state")

@@ -1,6 +1,7 @@
 """Upgrades in place, for real: same pid, same workers, and no client notices."""
 
 import contextlib
+import json
 import os
 import select
 import shutil
@@ -198,6 +199,42 @@ def test_a_reload_after_the_package_was_exchanged_fails_at_once_and_says_why(
         assert failed["remedy"].startswith("Say clusterd upgrade")
         assert [each["pid"] for each in server.workers()] == [workers[0]["pid"]]
     assert load.failed == []
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        (
+            "ipc/messages.py",
+            '    fingerprint: str = ""\n',
+            '    fingerprint: str = ""\n    hue: str = ""\n',
+        ),
+        (
+            "ipc/messages.py",
+            "    listeners: list[str]\n",
+            "    listeners: list[str]\n    hue: str\n",
+        ),
+        ("ipc/scoreboard.py", "    HELD = 61  #", "    HELD = 62   #"),  # and is of another size
+        ("config/running.py", "    pin: bool =", "    pinned: bool ="),
+    ],
+    ids=["ready", "spawn", "scoreboard", "settings"],
+)
+def test_a_worker_that_imports_for_itself_after_the_package_was_exchanged_says_why(
+    file: str, old: str, new: str, tmp_path: Path, copy: Path
+) -> None:
+    """Its process starts from the disk, where another version is than the master runs."""
+    options = ("--preload", "never", "--startup-timeout", "1h")
+    with serving(tmp_path, "tell:app", *options, workers=2, PYTHONPATH=str(copy)) as server:
+        change(copy / "clusterd" / file, old, new)
+        killed, other = server.workers()
+        os.kill(killed["pid"], signal.SIGKILL)
+        failed = server.event("worker_failed", slot=killed["slot"])
+        assert failed["reason"].startswith("clusterd was changed on disk")
+        assert failed["remedy"].startswith("Say clusterd upgrade")
+        assert json.loads(server.get())["pid"] == other["pid"]
+        change(copy / "clusterd" / file, new, old)
+        server.event("readied", slot=killed["slot"])
+        assert not server.find("breach")
 
 
 def command(server: Server, *words: str) -> subprocess.CompletedProcess[str]:

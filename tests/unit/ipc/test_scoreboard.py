@@ -17,6 +17,8 @@ from clusterd.ipc.scoreboard import (
     WIDTH,
     Cell,
     Scoreboard,
+    is_known,
+    layout,
 )
 
 
@@ -42,6 +44,25 @@ def test_rows_neither_touch_each_other_nor_the_gate_nor_the_header(board: Scoreb
     assert set(board.gate) == {NOBODY}
     assert not any(board.header)
     assert not any(board.row(3))
+
+
+@pytest.mark.parametrize(
+    ("other", "fits"),
+    [
+        ({}, True),
+        ({"rows": ROWS - 1}, False),
+        ({"heartbeat": Cell.HEARTBEAT + 1}, False),
+        ({"a_cell_that_we_do_not_have": WIDTH - 1}, False),
+    ],
+)
+def test_a_board_of_another_version_is_known_by_its_layout(
+    other: dict[str, int], fits: bool
+) -> None:
+    assert is_known(layout() | other) == fits
+
+
+def test_a_board_that_lacks_a_cell_of_ours_is_one_of_a_master_that_does_not_read_it() -> None:
+    assert is_known({name: place for name, place in layout().items() if name != "held"})
 
 
 @pytest.mark.parametrize("number", [-1, ROWS])

@@ -324,6 +324,29 @@ def test_a_zygote_of_another_version_has_failed_and_is_no_traitor() -> None:
         assert sim.ready(1) == 1
 
 
+@pytest.mark.parametrize("unsafe", ["the thread 'x'", ""])
+def test_a_worker_of_another_version_has_failed_where_it_started_from_the_disk(unsafe: str) -> None:
+    """Forked ones are of the zygote's version, so that is a breach as any."""
+    how = Behaviour(unsafe=unsafe)
+    with simulated(2, lambda _: how) as sim:
+        sim.start()
+        how.ready_time = None
+        first = len(sim.find(Kind.SPAWNED))
+        sim.kernel.kill(sim.kernel.workers()[0].pid, signal.SIGKILL)
+        sim.until(lambda: len(sim.find(Kind.SPAWNED)) > first and len(sim.kernel.workers()) == 2)
+        booting = next(child for child in sim.kernel.workers() if not child.ready)
+        booting.channel.sock.send(b'["Ready", {"pid": 1, "colour": "red"}]')
+        how.ready_time = 0.1
+        sim.settle()
+        assert booting.pid in killed(sim)
+        assert sim.ready() == 2
+        if unsafe:
+            (failed,) = sim.find(Kind.WORKER_FAILED, pid=booting.pid)
+            assert "changed on disk" in failed.fields["reason"]
+            assert failed.fields["remedy"].startswith("Say clusterd upgrade")
+        assert bool(sim.find(Kind.BREACH)) == (not unsafe)
+
+
 def test_a_descriptor_that_blocks_in_the_queue_between_workers_does_not_block_the_end() -> None:
     """Workers pass each other connections there, so the kernel cannot refuse descriptors."""
     sim = Simulation(config(1))
