@@ -20,6 +20,7 @@ SAMPLES: dict[object, object] = {
     float: 0.25,
     bool: True,
     list[str]: ["x"],
+    dict[str, int]: {"rows": 7},
 }
 
 
