@@ -70,6 +70,11 @@ class Cluster:
         """Where the settings that are for all groups can be read."""
         return self.main.config
 
+    @property
+    def configs(self) -> dict[str, Config]:
+        """Return the settings of each group, by its name."""
+        return {group.name: group.config for group in self.groups.values()}
+
     def note(self, kind: Kind, **fields: Any) -> Event:
         """Write to the journal (and thereby to the log and to those who follow)."""
         return self.journal.append(kind, **fields)

@@ -211,7 +211,7 @@ def reopen(cluster: Cluster) -> None:
 
 def _opened_anew(cluster: Cluster, path: str) -> int:
     """Return a descriptor of the log file that is there now. Raises ConfigError."""
-    groups = {group.name: group.config for group in cluster.groups.values()}
+    groups = cluster.configs
     trusted_paths.refuse_files(groups, os.environ)
     try:
         return own_files.open_log(

@@ -97,6 +97,8 @@ def serve(cluster: Cluster, control: Control | None, useless: Sequence[str] = ()
 
 def keep_for_why(cluster: Cluster) -> None:
     """Keep the journal's end, which `clusterd why` shows when the cluster is gone."""
+    if trusted_paths.fault_of_record(cluster.configs, os.environ):
+        return
     place = cluster.config.place
     found = directory_of(place, os.environ) or ""
     last_run.write(cluster.journal.since(0), place.name, found, os.environ)
@@ -104,6 +106,11 @@ def keep_for_why(cluster: Cluster) -> None:
 
 def forget_for_why(cluster: Cluster) -> None:
     """Remove what was kept of the run before: we may be killed, and it must not pass for ours."""
+    if fault := trusted_paths.fault_of_record(cluster.configs, os.environ):
+        reason = f"no record of this run will be kept for 'clusterd why': {fault}"
+        following = "name a directory where only root may write in XDG_STATE_HOME"
+        cluster.note(Kind.TROUBLE, reason=reason, next=following)
+        return
     place = cluster.config.place
     last_run.forget(place.name, directory_of(place, os.environ) or "", os.environ)
 
@@ -209,7 +216,7 @@ def announce(cluster: Cluster, control: Control | None, ready_fd: int | None) ->
 
 def warn_of_paths(cluster: Cluster) -> None:
     """Say at each start that the operator allows others to change what root relies on."""
-    configs = {group.name: group.config for group in cluster.groups.values()}
+    configs = cluster.configs
     if not trusted_paths.is_insecure(configs):
         return
     home = Path(cluster.directory)

@@ -15,6 +15,7 @@ from clusterd.config.settings import Config
 from clusterd.config.sources import CONFIG_VARIABLE, FILE, PROJECT, find_file
 from clusterd.core.errors import ConfigError
 from clusterd.core.write_access import Fault, Writer, remedy
+from clusterd.ipc import last_run
 from clusterd.kernel import own_files, privileges
 from clusterd.kernel.paths import Looker, is_home, trust
 
@@ -99,6 +100,19 @@ def _is_fault(fault: Fault, looker: Looker) -> bool:
             return not is_sticky
         case Writer.GROUP:
             return not (is_sticky or _is_of_syslog(fault, looker))
+
+
+def fault_of_record(groups: Mapping[str, Config], environ: Mapping[str, str]) -> str:
+    """Return why no record of this run can be kept for `clusterd why`, or ''.
+
+    Root makes directories and files there, and removes old records. A link in place of one of these
+    directories would have it do so elsewhere.
+    """
+    looker, directory = _looker(groups, environ), last_run.directory(environ)
+    if looker is None or directory is None or is_insecure(groups):
+        return ""
+    faults = looker.faults([os.path.abspath(directory)])
+    return str(faults[0]) if faults else ""
 
 
 def all_faults(

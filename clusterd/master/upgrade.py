@@ -91,7 +91,7 @@ def _document(cluster: Cluster, control: Control | None, began: float) -> tuple[
 def _try(cluster: Cluster, control: Control | None, trial: Trial) -> None:
     kernel, output = cluster.kernel, -1
     try:  # what is tried runs with our rights, so it is judged first
-        groups = {group.name: group.config for group in cluster.groups.values()}
+        groups = cluster.configs
         trusted_paths.refuse_code(groups, os.environ)
     except ConfigError as error:
         _fail(cluster, trial, f"{error.message}; {error.remedy}")

@@ -247,3 +247,24 @@ def test_a_log_lies_in_a_directory_of_the_workers_user_and_is_rotated_there(
             server.ask("reopen")
         os.chown(folder, 0, 0)
     assert not (folder / "elsewhere").exists()
+
+
+def test_the_record_of_a_run_is_kept_nowhere_that_the_workers_user_may_lead_it_to(
+    tmp_path: Path, folder: Path, wrapper: tuple[str, ...]
+) -> None:
+    """HOME, say, is the workers' user's, and a link there leads to a directory of root's."""
+    state, victim = folder / "state", folder / "victim"
+    state.mkdir()
+    victim.mkdir()
+    (state / "clusterd").symlink_to(victim)
+    os.chown(state, NOBODY.pw_uid, 0)
+    env = {"XDG_STATE_HOME": str(state)}
+    with serving(tmp_path, wrapper, **env) as server:
+        pass
+    assert list(victim.iterdir()) == []
+    said = f"no record of this run will be kept for 'clusterd why': its owner may write to {state} "
+    assert server.log().count(said) == 1
+    with serving(tmp_path, wrapper, "--insecure-paths", **env) as server:
+        pass
+    assert "no record" not in server.log()
+    assert len(list(victim.iterdir())) == 1

@@ -12,9 +12,10 @@ from types import ModuleType
 import pytest
 
 from clusterd.config.resolve import load_groups
+from clusterd.core.events import Kind
 from clusterd.core.write_access import Entry, Fault, Trust, Writer
 from clusterd.kernel.paths import Looker
-from clusterd.master import trusted_paths
+from clusterd.master import run, trusted_paths
 from clusterd.master.trusted_paths import (
     CODE,
     NO_USER_SITE,
@@ -24,6 +25,7 @@ from clusterd.master.trusted_paths import (
     described,
     faults_of_settings,
 )
+from tests.support.simulated import simulated
 
 WORKER = 54321
 
@@ -196,3 +198,40 @@ def test_one_command_gives_root_a_virtual_environment_or_the_packages(
     monkeypatch.setattr(sys, "base_prefix", "/usr")
     monkeypatch.setattr(trusted_paths, "__file__", file)
     assert trusted_paths._tree() == tree
+
+
+def test_the_record_of_a_run_is_judged_on_the_way_to_its_directory(
+    looker: Looker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    groups = load_groups({"app": "shop:app"}, {}, tmp_path)
+    state = {"XDG_STATE_HOME": str(tmp_path)}
+    said = trusted_paths.fault_of_record(groups, state)
+    assert said.endswith(f"on the way to {tmp_path}/clusterd")
+    assert trusted_paths.fault_of_record(groups, {}) == "", "nothing is kept without HOME"
+    trusting = load_groups({"app": "shop:app", "insecure_paths": True}, {}, tmp_path)
+    assert trusted_paths.fault_of_record(trusting, state) == ""
+    monkeypatch.setattr(trusted_paths, "_looker", lambda *_: None)
+    assert trusted_paths.fault_of_record(groups, state) == "", "workers have our rights"
+
+
+def test_a_record_is_neither_written_nor_removed_where_it_could_be_another_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setattr(run, "directory_of", lambda *_: "/run/a")
+    reason = ["its owner may write to /x"]
+    monkeypatch.setattr(trusted_paths, "fault_of_record", lambda *_: reason[0])
+    with simulated(1) as sim:
+        run.keep_for_why(sim.cluster)
+        assert list(tmp_path.iterdir()) == []
+        reason[0] = ""
+        run.keep_for_why(sim.cluster)
+        (record,) = (tmp_path / "clusterd").iterdir()
+        reason[0] = "its owner may write to /x"
+        run.forget_for_why(sim.cluster)
+        assert record.exists()
+        (said,) = sim.find(Kind.TROUBLE)
+        assert said.fields["reason"].endswith(reason[0])
+        reason[0] = ""
+        run.forget_for_why(sim.cluster)
+        assert not record.exists()
