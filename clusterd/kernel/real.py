@@ -14,7 +14,17 @@ from math import inf
 from typing import NoReturn, Protocol
 
 from clusterd.core.errors import ConfigError
-from clusterd.kernel import become, child, descent, limited, privileges, process, schedule, threads
+from clusterd.kernel import (
+    become,
+    child,
+    descent,
+    limited,
+    privileges,
+    process,
+    schedule,
+    threads,
+    traced,
+)
 from clusterd.kernel.descent import Orphan
 from clusterd.kernel.oom import Killings, PressureEvent, killings, pressure
 from clusterd.kernel.privileges import Limits
@@ -256,6 +266,10 @@ class Kernel:
     def doing(self, pid: int) -> str:
         """What the kernel says a child does, in a letter (proc(5)); '' once it is gone."""
         return process.doing(pid)
+
+    def own_tracer(self, pid: int) -> int:
+        """Return the process that traces a child, if it was started below us; 0 for none."""
+        return traced.own_tracer(pid)
 
     def halts(self) -> list[Halt]:
         """Children that were stopped or continued since the last call; SIGCHLD tells of them."""

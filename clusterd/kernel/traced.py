@@ -57,15 +57,20 @@ class Expected:
         return found
 
 
-def _kill_tracer(pid: int) -> None:
+def own_tracer(pid: int) -> int:
+    """Return the process that traces a child, if it was started below us; 0 for none."""
     tracer = process.tracer_of(pid)
+    return tracer if tracer and descent.is_below_us(tracer) else 0
+
+
+def _kill_tracer(pid: int) -> None:
+    tracer = own_tracer(pid)
     if not tracer:
         return
     with contextlib.suppress(OSError):  # it has ended, or is another user's
         fd = os.pidfd_open(tracer)
         try:
-            # Looked at again: from now on the descriptor means no other process.
-            if process.tracer_of(pid) == tracer and descent.is_below_us(tracer):
+            if own_tracer(pid) == tracer:  # from now on the descriptor means no other process
                 signal.pidfd_send_signal(fd, signal.SIGKILL)
         finally:
             os.close(fd)

@@ -96,9 +96,7 @@ def halted(cluster: Cluster, halt: Halt) -> None:
         if worker is None or worker.phase is not Phase.READY or not marks(group, worker).dump:
             continue
         if halt.by and worker.condition not in STANDING:
-            replaced_in = _stands(group, worker, Condition.HALTED)
-            why = {"reason": f"stopped by {halt.by}", "replaced_in": replaced_in}
-            group.note(Kind.HALTED, **group.identity(worker), **why)
+            _halt(group, worker, f"stopped by {halt.by}")
         elif not halt.by and worker.condition == Condition.HALTED:
             recovered(group, worker, "it was told to continue")
 
@@ -126,8 +124,26 @@ def silent(group: Group, row: int) -> None:
         return
     if starved(group, worker):
         return
-    if group.kernel.doing(worker.pid) != TRACED and row not in group.dumps:
+    if group.kernel.doing(worker.pid) == TRACED:
+        _held(group, worker, worker.pid)
+    elif row not in group.dumps:
         group.dumps[row] = Dump(group.kernel.now(), asked=False)  # its answer tells that it is
+
+
+def _held(group: Group, worker: Worker, pid: int) -> None:
+    """Put a limit to a stop by a tracer that the application started. An operator may take long.
+
+    The worker may be dying: a tracer can stop it at its exit, whoever killed it, for ever. It
+    would keep its slot and its connections.
+    """
+    if tracer := group.kernel.own_tracer(pid):
+        reason = f"stopped by process {tracer}, which traces it and was started below clusterd"
+        _halt(group, worker, reason)
+
+
+def _halt(group: Group, worker: Worker, reason: str) -> None:
+    replaced_in = _stands(group, worker, Condition.HALTED)
+    group.note(Kind.HALTED, **group.identity(worker), reason=reason, replaced_in=replaced_in)
 
 
 def recovered(group: Group, worker: Worker, reason: str) -> None:

@@ -125,3 +125,19 @@ def test_a_tracer_of_the_applications_keeps_neither_its_slot_empty_nor_the_maste
         server.get("/held")
         server.signal(signal.SIGTERM)
         assert server.process.wait(LIMIT) == 0
+
+
+def test_a_worker_that_a_tracer_of_the_applications_holds_at_its_exit_is_replaced(
+    tmp_path: Path,
+) -> None:
+    """It was killed by others than the master, and only its sibling misses its heartbeat."""
+    limits = ("--hang-dump", "0.4", "--hang-timeout", "1.2")
+    with serving(tmp_path, "traitor:app", *limits) as server:
+        found = json.loads(server.get("/held"))
+        slots = {one["pid"]: one["slot"] for one in server.workers()}
+        os.kill(found["pid"], signal.SIGKILL)
+        halted = server.event("halted", pid=found["pid"])
+        assert f"stopped by process {found['tracer']}, which traces it" in halted["reason"]
+        server.event("exited", pid=found["pid"])
+        server.rest_so_far()
+        assert server.find("readied", slot=slots[found["pid"]])[1:], "the replacement came first"

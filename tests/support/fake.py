@@ -111,6 +111,7 @@ class FakeKernel(Kernel):
         self.not_ours: set[int] = set()  # pids that are no children of the master
         self.other_threads: list[int] = []
         self.does = "S"
+        self.tracer = 0  # of whichever child
         self.kept_waiting: dict[int, float] = {}  # seconds for a CPU, by pid
         self.stubborn: set[int] = set()  # those of them that ignore SIGTERM
         self.strangers: dict[int, Orphan] = {}  # orphans that it was given
@@ -279,6 +280,9 @@ class FakeKernel(Kernel):
 
     def doing(self, pid: int) -> str:
         return self.does
+
+    def own_tracer(self, pid: int) -> int:
+        return self.tracer
 
     def halts(self) -> list[Halt]:
         halts, self.halted = self.halted, []

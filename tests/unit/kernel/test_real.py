@@ -256,6 +256,16 @@ def test_a_debugger_of_the_operators_is_not_killed(
     assert until_reported(kernel, child[0]).code == -signal.SIGKILL
 
 
+@BOTH
+def test_a_tracer_is_known_where_it_was_started_below_us(
+    kernel: Kernel, child: tuple[int, int], tracer: Tracer, request: pytest.FixtureRequest
+) -> None:
+    assert kernel.own_tracer(child[0]) == 0
+    tracer.trace(child[0], 0)
+    is_below = request.node.callspec.params["tracer"]
+    assert kernel.own_tracer(child[0]) == (tracer.pid if is_below else 0)
+
+
 def test_a_child_that_lives_on_without_a_channel_is_looked_at_once(
     kernel: Kernel, program: Process
 ) -> None:

@@ -277,6 +277,18 @@ def test_a_debugger_is_not_disturbed(two: Simulation) -> None:
     assert not two.kernel.killed
 
 
+def test_a_worker_that_a_tracer_of_the_applications_stops_is_replaced(two: Simulation) -> None:
+    """It may be dying, and be held up at its exit."""
+    worker, other = worker_of(two, 0), worker_of(two, 1)
+    two.kernel.does, two.kernel.tracer = "t", 4321
+    beat(two, worker, ago=8.1)
+    vitals.unwell(two.group, other, Unwell("silent", "", row=worker.row))
+    two.until(lambda: bool(two.find(Kind.READIED, slot=0)[1:]))
+    (event,) = two.find(Kind.HALTED)
+    assert (event.fields["pid"], event.fields["replaced_in"]) == (worker.pid, 30.0)
+    assert "process 4321, which traces it" in event.fields["reason"]
+
+
 @pytest.mark.parametrize("row", [0, 77])
 def test_a_sibling_that_is_well_or_gone_is_no_news(two: Simulation, row: int) -> None:
     beat(two, worker_of(two, 0))
