@@ -202,6 +202,17 @@ def test_a_slot_that_only_a_failed_rollout_holds_asks_for_todays_code_too() -> N
     assert of(who, Goal(2)).actions == [Renew()]
 
 
+def test_a_slot_that_the_candidate_fills_for_lost_code_stays_filled() -> None:
+    """It is proven or fails like any other; meanwhile no second worker is made for the slot."""
+    goal = Goal(2).rolling(2)
+    who = roster(worker(0, 0), worker(1, 0, 2), zygotes=(zygote(2),))
+    who.lost.add(1)
+    assert of(who, goal).actions == [Spawn(1, 2)]
+    for phase in (Phase.BOOTING, Phase.READY):
+        who.workers[2] = worker(2, 1, 2, phase)
+        assert of(who, goal).actions == []
+
+
 def test_an_application_that_cannot_be_forked_is_let_go_unless_a_worker_is_made_of_it() -> None:
     spent = replace(zygote(), unsafe="the thread 'x'")
     who = roster(worker(0, 0), zygotes=(spent,))
