@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from clusterd.kernel.descent import ancestor_of, children, orphan
+from clusterd.kernel.process import start_ticks
 
 SCRIPT = """
 import os, subprocess, sys
@@ -38,6 +39,7 @@ def test_forks_and_programs_have_the_mark_of_their_ancestor() -> None:
             marked.wait()
             one = orphan(program)
             assert one is not None
+            assert (one.pid, one.ticks) == (program, start_ticks(program))
             assert one.name in ("sh", "sleep")
             assert (one.ancestor, one.same_session) == (found, False)
         finally:

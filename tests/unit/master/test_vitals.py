@@ -416,3 +416,11 @@ def test_startup_timeout_counts_what_an_import_was_given() -> None:
         sim.kernel.kept_waiting[zygote.pid] = 40.0
         sim.until(lambda: bool(sim.find(Kind.KILLED)))
         assert sim.kernel.time - zygote.since == pytest.approx(100.0, abs=0.5)
+
+
+def test_the_cpu_time_since_a_heartbeat_is_exact_after_a_month_too(two: Simulation) -> None:
+    worker = worker_of(two, 0)
+    month = 30 * 86400
+    two.group.board.row(worker.row)[Cell.CPU] = month * 1_000_000
+    two.kernel.used = lambda pid: month + 1.5  # type: ignore[method-assign]
+    assert vitals.cpu(two.group, worker) == pytest.approx(1.5, abs=0.01)

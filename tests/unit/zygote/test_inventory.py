@@ -1,5 +1,6 @@
 """What an import leaves behind: asked of fresh interpreters, since it would stay in this one."""
 
+import re
 import socket
 import subprocess
 import sys
@@ -111,6 +112,13 @@ def test_a_connection_is_named_by_its_peer() -> None:
         port = listener.getsockname()[1]
         code = f"import socket; kept = socket.create_connection(('127.0.0.1', {port}))"
         assert verdict(code) == f"the import left a connection to 127.0.0.1:{port}"
+
+
+def test_a_udp_socket_is_named_by_its_address_once_messages_can_arrive() -> None:
+    code = "import socket; kept = socket.socket(type=socket.SOCK_DGRAM)"
+    assert verdict(code) == ""
+    bound = verdict(f"{code}; kept.bind(('127.0.0.1', 0))")
+    assert re.fullmatch(r"the import left a UDP socket at 127\.0\.0\.1:[1-9]\d*", bound)
 
 
 def test_what_was_open_before_the_import_does_not_count() -> None:
