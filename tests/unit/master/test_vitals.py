@@ -422,5 +422,5 @@ def test_the_cpu_time_since_a_heartbeat_is_exact_after_a_month_too(two: Simulati
     worker = worker_of(two, 0)
     month = 30 * 86400
     two.group.board.row(worker.row)[Cell.CPU] = month * 1_000_000
-    two.kernel.used = lambda pid: month + 1.5  # type: ignore[method-assign]
+    two.kernel.used = lambda _pid: month + 1.5  # type: ignore[method-assign]
     assert vitals.cpu(two.group, worker) == pytest.approx(1.5, abs=0.01)
