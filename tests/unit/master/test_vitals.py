@@ -418,9 +418,11 @@ def test_startup_timeout_counts_what_an_import_was_given() -> None:
         assert sim.kernel.time - zygote.since == pytest.approx(100.0, abs=0.5)
 
 
-def test_the_cpu_time_since_a_heartbeat_is_exact_after_a_month_too(two: Simulation) -> None:
+def test_the_cpu_time_since_a_heartbeat_is_exact_after_a_month_too(
+    two: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
     worker = worker_of(two, 0)
     month = 30 * 86400
     two.group.board.row(worker.row)[Cell.CPU] = month * 1_000_000
-    two.kernel.used = lambda _pid: month + 1.5  # type: ignore[method-assign]
+    monkeypatch.setattr(two.kernel, "used", lambda _pid: month + 1.5)
     assert vitals.cpu(two.group, worker) == pytest.approx(1.5, abs=0.01)
