@@ -19,10 +19,15 @@ from websockets.utils import accept_key
 from clusterd.core.errors import PeerError
 from clusterd.wire.heads import Pair
 
-# Windows of 4 kB and little else: 11 kB a connection to decompress, 33 kB to compress. A client may
-# insist on a window of 32 kB for what it sends.
+# Windows of 4 kB and little else: 11 kB a connection to decompress, 33 kB to compress.
 COMPRESSION = ServerPerMessageDeflateFactory(
     server_max_window_bits=12, client_max_window_bits=12, compress_settings={"memLevel": 5}
+)
+# A client that lets us bound its window says so (RFC 7692 §7.1.2.2). Else it is one of 32 kB, which
+# thus is not kept from one message to the next.
+BOUND = "client_max_window_bits"
+FORGETFUL = ServerPerMessageDeflateFactory(
+    server_max_window_bits=12, client_no_context_takeover=True, compress_settings={"memLevel": 5}
 )
 # zlib cannot compress with a window of 256 bytes (its issue 171), and before version 17 the package
 # found out by failing.
@@ -79,8 +84,10 @@ def _agree(offers: list[ExtensionHeader]) -> tuple[PerMessageDeflate | None, byt
     """The first offer of compression that can be had, and the header that says so."""
     for name, parameters in offers:
         if name == COMPRESSION.name and TOO_SMALL not in parameters:
+            is_bound = any(name == BOUND for name, _ in parameters)
+            factory = COMPRESSION if is_bound else FORGETFUL
             try:
-                agreed, deflate = COMPRESSION.process_request_params(parameters, [])
+                agreed, deflate = factory.process_request_params(parameters, [])
             except NegotiationError:
                 continue  # RFC 7692 §7.1: what cannot be agreed on is declined
             extension = build_extension([(COMPRESSION.name, agreed)]).encode()

@@ -146,6 +146,8 @@ class Ending(Reader, Link):
         exchange = self.exchange
         if self.is_closing or self.is_paused:
             self._reset()
+        elif self.idle:
+            self.close()  # what TLS has grown to is held
         elif exchange is not None and not exchange.complete:
             self._refuse(PeerError(413, "the request body does not fit the memory budget"))
         else:

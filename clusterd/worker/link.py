@@ -33,7 +33,9 @@ RECEIVED = slice(128, 136)  # and tcpi_bytes_received
 SLOTS = (
     "_acknowledged",
     "_drains",
+    "_given",
     "_keeps_socket",
+    "_last_given",
     "_now",
     "_origin",
     "_transport",
@@ -47,7 +49,6 @@ SLOTS = (
     "template",
     "trusted",
     "write",
-    "write_all",
 )
 
 
@@ -73,12 +74,13 @@ class Link(asyncio.Protocol):
     is_closing: bool  # nothing that comes is looked at any more
     is_paused: bool  # the transport holds more than it likes
     write: Callable[[bytes], None]
-    write_all: Callable[[list[bytes]], None]
     _transport: asyncio.Transport
     _origin: Origin | None
     _now: float  # when something last happened here
     _unsent: int  # bytes that the transport held when its progress was last judged
     _acknowledged: int  # and bytes that the client had acknowledged
+    _given: int  # bytes of large pieces that the transport may still keep whole
+    _last_given: int  # and of those that were written last
     _keeps_socket: bool  # it was handed over, or is to be reset: no FIN at the end
     _drains: list[asyncio.Future[None]]  # of whoever waits until the client has taken more
 
@@ -87,6 +89,7 @@ class Link(asyncio.Protocol):
         self._origin = origin
         self._now = 0.0
         self._unsent = self._acknowledged = 0
+        self._given = self._last_given = 0
         self._drains = []
         self._keeps_socket = False
         self.held = 0
@@ -198,8 +201,10 @@ class Link(asyncio.Protocol):
     def measure(self) -> int:
         """Return the bytes that are held for the client, but of a large response only a part."""
         transport = self._transport
-        size = transport.get_write_buffer_size() + int(transport.get_extra_info("held", 0))
-        return min(size, self.server.memory.most_unsent)
+        unsent = transport.get_write_buffer_size()
+        if unsent:
+            unsent = min(max(unsent, self._given), self.server.memory.most_unsent)
+        return unsent + int(transport.get_extra_info("held", 0))
 
     def count_moved(self) -> int:
         """Return how many bytes the client has sent and taken, as the kernel counts them."""
@@ -238,7 +243,6 @@ class Link(asyncio.Protocol):
         """Remember the transport, and who is at its other end."""
         self._transport = cast(asyncio.Transport, transport)
         self.write = self._transport.write
-        self.write_all = self._transport.writelines
         client, server = self._origin or (
             address(transport.get_extra_info("peername")),
             address(transport.get_extra_info("sockname")),
@@ -262,7 +266,7 @@ class Link(asyncio.Protocol):
     def taken_over(self, before: "Link", data: bytes) -> None:
         """Go on where another protocol ended."""
         self._transport = before._transport
-        self.write, self.write_all = before.write, before.write_all
+        self.write = before.write
         self.template = before.template
         self.trusted = before.trusted
         self.is_paused = before.is_paused
@@ -270,6 +274,20 @@ class Link(asyncio.Protocol):
         self._origin = before._origin
 
     # --- the transport's buffer
+
+    def write_all(self, pieces: list[bytes]) -> None:
+        """Write what is large, without a copy."""
+        size = sum(map(len, pieces))
+        unsent = self._transport.get_write_buffer_size()
+        # The transport keeps what was written at once until its last byte is the kernel's.
+        if unsent > self._last_given:
+            self._given += size
+        else:
+            self._given = size + (self._last_given if unsent else 0)
+        self._last_given = size
+        self._transport.writelines(pieces)
+        if self.is_paused:  # TLS writes in parts, and the client may not take the first
+            self.server.memory.count_unsent(self)
 
     def pause_writing(self) -> None:
         self.is_paused = True

@@ -210,7 +210,7 @@ class MemoryBudget:
         self._look_by = now + LOOK
         self._trim_at = min(self._trim_at, max(self.held, self.limit // 4) + self.limit // STEPS)
         self._sees_all = self.is_short or self._may_hide
-        for holder in list(self._holders if self._sees_all else self._large):
+        for holder in {*self._holders, *self._large} if self._sees_all else list(self._large):
             self._measure(holder)
 
     # --- when there is too much

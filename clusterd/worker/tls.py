@@ -22,7 +22,9 @@ from clusterd.worker.server import Server
 logger = get_logger("clusterd.tls")
 
 RECORD = 16 * 1024  # bytes of a record at most (RFC 8446, section 5.1)
-PIECE = 32 * 1024  # bytes given to OpenSSL at once: its buffers never shrink
+PIECE = 16 * 1024  # bytes given to OpenSSL at once: its buffers never shrink
+# What such a buffer takes for each byte that was ever in it at once (OpenSSL's BUF_MEM_grow).
+GROWTH = 4 / 3
 HANDSHAKE = 22  # the first byte of a record with a handshake
 UNREAD = 64 * 1024  # bytes that a client may leave unread until what OpenSSL answers must wait
 
@@ -38,7 +40,10 @@ class Secured(asyncio.Transport, asyncio.Protocol):
         "_is_deaf",
         "_is_shut",
         "_is_stopped",
+        "_is_torn",
         "_loop",
+        "_most_in",
+        "_most_out",
         "_outgoing",
         "_protocol",
         "_raw",
@@ -64,6 +69,8 @@ class Secured(asyncio.Transport, asyncio.Protocol):
         self._outgoing = outgoing
         self._protocol: asyncio.Protocol = NOBODY
         self._held = b""  # came while reading was paused
+        self._most_in = self._most_out = 0  # bytes that were given to OpenSSL at once
+        self._is_torn = False  # OpenSSL has a part of a record
         self._dropped = 0  # bytes that came when nobody listened any more
         self._is_stopped = False  # reading is paused, by whom we carry
         self._is_deaf = False  # what comes is thrown away
@@ -75,6 +82,8 @@ class Secured(asyncio.Transport, asyncio.Protocol):
         if self._held or self._is_deaf or len(data) > PIECE:
             self._receive(data)
         else:
+            if len(data) > self._most_in:
+                self._most_in = len(data)
             self._incoming.write(data)
             self.pump()
 
@@ -93,12 +102,14 @@ class Secured(asyncio.Transport, asyncio.Protocol):
         self.pump()
         while self._held and not (self._is_stopped or self._is_deaf):
             piece, self._held = self._held[:PIECE], self._held[PIECE:]
+            self._most_in = max(self._most_in, len(piece))
             self._incoming.write(piece)
             self.pump()
 
     def pump(self) -> None:
         """Hand on what can be decrypted."""
         incoming, tls = self._incoming, self._tls
+        self._is_torn = False
         try:
             while incoming.pending and not (self._is_stopped or self._is_deaf):
                 data = tls.read(RECORD)
@@ -107,7 +118,7 @@ class Secured(asyncio.Transport, asyncio.Protocol):
                     break
                 self._protocol.data_received(data)
         except ssl.SSLWantReadError:
-            pass  # half a record, or one that was for OpenSSL
+            self._is_torn = True  # or it was a record for OpenSSL
         except ssl.SSLZeroReturnError:
             self._end_input()
         except ssl.SSLError as error:
@@ -167,6 +178,8 @@ class Secured(asyncio.Transport, asyncio.Protocol):
         if self._is_shut or not size:
             return
         try:
+            if size > self._most_out:
+                self._most_out = min(size, PIECE)
             if size <= PIECE:
                 self._encrypt(data)
                 self._send(self._outgoing.read())
@@ -237,8 +250,14 @@ class Secured(asyncio.Transport, asyncio.Protocol):
         if name == "ssl_object":
             return self._tls
         if name == "held":  # for the memory budget: what is neither the protocol's nor sent
-            return len(self._held) + self._incoming.pending + self._outgoing.pending
+            return len(self._held) + self._measure_openssl()
         return self._raw.get_extra_info(name, default)
+
+    def _measure_openssl(self) -> int:
+        """Return the bytes that OpenSSL's buffers have grown by since the handshake."""
+        outgoing = max(self._most_out, self._outgoing.pending)
+        incoming = max(self._most_in, self._incoming.pending)
+        return int((incoming + outgoing) * GROWTH) + (RECORD if self._is_torn else 0)
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         assert isinstance(protocol, asyncio.Protocol)
@@ -308,7 +327,7 @@ class Handshake(Link):
         secured = Secured(self.server.loop, raw, tls, self._incoming, self._outgoing)
         raw.set_protocol(secured)
         self._transport = secured
-        self.write, self.write_all = secured.write, secured.writelines
+        self.write = secured.write
         self.template["scheme"] = "https"
         offered = without_zero_copy(self.template["extensions"])
         self.template["extensions"] = {**offered, "tls": describe(tls)}

@@ -16,7 +16,9 @@ from clusterd.wire.response import Judged
 from clusterd.wire.upgrade import Refused, Upgrade, judge, switch
 from clusterd.wire.websocket import Violation, head
 from clusterd.worker.deadlines import NEVER
+from clusterd.worker.leftover import Leftover
 from clusterd.worker.link import Link
+from clusterd.worker.memory_budget import ALLOWANCE
 from clusterd.worker.server import Server
 from clusterd.worker.websocket_ending import FAREWELL, WebSocketEnding
 
@@ -87,6 +89,7 @@ class WebSocket(WebSocketEnding):
         self.write(data)
         self.answered(session, len(data))
         self._deflate = self._upgrade.deflate
+        del self._upgrade  # which would keep what decompresses
         interval = server.config.websocket.websocket_ping_interval
         if interval:
             self._next_ping = server.clock() + interval
@@ -133,8 +136,10 @@ class WebSocket(WebSocketEnding):
         if session is None or not session.accepted or session.is_waiting or self._said_close:
             self._fail(error.status, error.message)
             return
-        self._violation = error
+        # Without its traceback, whose frames keep what was read.
+        self._violation = error.with_traceback(None)
         self._message = None
+        self._deflate = None  # it has decompressed a part; what we send needs no compression
         self._buffer.clear()
         self.is_full = self._is_stopped = True
         self._transport.pause_reading()
@@ -152,10 +157,14 @@ class WebSocket(WebSocketEnding):
         if self._leaving is not None:
             self._leaving.cancel()
         self._lose()
-        self.session = None  # it knows us, too: without this only the collector would free us
+        # The session knows us, too: without this only the collector would free us.
+        session, self.session = self.session, None
         self._buffer.clear()
+        self._message = None
         self._wake_drains()
         self.server.closed(self)
+        if session is not None and session.waiting > ALLOWANCE:
+            Leftover(session, self.server.memory).count()
 
     def resume_writing(self) -> None:
         super().resume_writing()

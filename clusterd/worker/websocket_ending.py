@@ -109,6 +109,8 @@ class WebSocketEnding(Frames, Link):
         size = super().measure() + sys.getsizeof(self._buffer)
         if self._message is not None:
             size += sys.getsizeof(self._message)
+            if self._inflates and self._deflate is not None:
+                size += 1 << self._deflate.remote_max_window_bits
         return size if self.session is None else size + self.session.waiting
 
     def room(self) -> int:

@@ -104,6 +104,17 @@ def test_what_went_is_noticed_at_the_next_look_and_small_clients_are_not_asked()
     assert (small.asked, large.asked) == asked, "nobody holds anything"
 
 
+def test_what_outlives_its_connection_is_asked_also_while_memory_is_short() -> None:
+    leftover = Client(40 * MIB, awaits_client=False)
+    worker = Worker(Client(50 * MIB, awaits_client=False))
+    worker.budget.count(leftover)
+    worker.count()
+    assert worker.budget.is_short
+    leftover.size = 0
+    worker.pass_time(LOOK)
+    assert worker.budget.held == 50 * MIB
+
+
 def test_a_look_is_not_taken_too_often() -> None:
     worker = Worker(Client(MIB))
     worker.count()

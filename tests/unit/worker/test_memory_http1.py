@@ -235,6 +235,43 @@ def test_answers_that_are_complete_and_not_taken_go_as_well() -> None:
     run(test)
 
 
+async def large(scope: Any, receive: Any, send: Any) -> None:
+    """Makes a response of a fifth of the budget in one piece."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"x" * 200 * KIB})
+
+
+def test_a_response_counts_whole_until_the_client_has_taken_all_of_it() -> None:
+    async def test() -> None:
+        crowd = Crowd(Bench(large, HTTP))
+        held = crowd.memory
+        transport, connection = crowd.send()
+        transport.stuck = True
+        connection.data_received(get())
+        await crowd.bench.settle()
+        transport.unsent = 70 * KIB  # the client has taken a part
+        held.count(connection)
+        assert 200 * KIB <= held.held < 201 * KIB
+        transport.drained()
+        held.count(connection)
+        assert held.held == 0
+
+    run(test)
+
+
+def test_so_does_the_rest_of_one_behind_which_another_waits() -> None:
+    async def test() -> None:
+        crowd = Crowd(Bench(large, HttpSettings(memory_budget=4096 * KIB)))
+        transport, connection = crowd.send()
+        transport.stuck = True
+        for unsent, whole in ((10, 200), (10, 400), (250, 400), (10, 600), (10, 400)):
+            connection.write_all([b"x" * 100 * KIB, b"x" * 100 * KIB])
+            transport.unsent = unsent * KIB
+            assert connection.measure() == whole * KIB
+
+    run(test)
+
+
 def test_an_answer_larger_than_the_budget_is_the_apps_and_nobody_is_the_worse_for_it() -> None:
     async def test() -> None:
         crowd = Crowd(Bench(huge, HTTP))

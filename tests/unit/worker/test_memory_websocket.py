@@ -3,11 +3,13 @@
 And the time that half a message may take.
 """
 
+import gc
 import random
 import zlib
 from typing import Any
 
 import pytest
+from websockets.extensions.permessage_deflate import PerMessageDeflate
 
 from clusterd.config.serving import HttpSettings, WebsocketSettings
 from clusterd.wire import websocket as wire
@@ -79,7 +81,75 @@ def test_half_messages_and_whole_ones_are_counted() -> None:
         assert 300 * KIB <= held.held < 390 * KIB
         for transport, _ in party.guests:
             transport.protocol.connection_lost(None)
+        assert 100 * KIB <= held.held < 130 * KIB, "the whole one is for the application"
+        for task in list(party.server.tasks):
+            task.cancel()
+        await party.settle()
         assert held.held == 0
+
+    run(test)
+
+
+def test_messages_whose_client_is_gone_count_until_the_app_has_received_them() -> None:
+    async def test() -> None:
+        deaf = Deaf()
+        party = Party(deaf)
+        held = party.server.memory
+        transport = await party.join(frame(FINAL | BINARY, bytes(100 * KIB)))
+        transport.protocol.connection_lost(None)
+        assert held.held > 100 * KIB
+        deaf.take.set()
+        await party.settle()
+        assert [len(message["bytes"]) for message in deaf.received] == [100 * KIB]
+        party.now += LOOK
+        party.server.publish()
+        assert held.held == 0
+
+    run(test)
+
+
+def test_half_a_message_goes_with_its_client_though_the_app_stays() -> None:
+    async def test() -> None:
+        party = Party(Deaf())
+        transport = await party.join(frame(BINARY, bytes(100 * KIB)))
+        transport.protocol.connection_lost(None)
+        assert party.guests[0][1].measure() < KIB
+
+    run(test)
+
+
+def test_of_what_broke_the_protocol_nothing_is_kept_but_how() -> None:
+    async def test() -> None:
+        party = Party(Deaf())
+        bomb = frame(FINAL | RSV1 | BINARY, packed(bytes(2 * MIB)))
+        await party.join(bomb, compresses=True)
+        link = party.guests[0][1]
+        assert link._violation is not None, "the application has not asked yet"
+        assert link._violation.__traceback__ is None, "its frames have what was read"
+        assert link._deflate is None
+        assert not [one for one in gc.get_objects() if isinstance(one, PerMessageDeflate)]
+
+    gc.collect()
+    run(test)
+
+
+def test_messages_whose_client_is_gone_are_given_up_where_memory_is_short() -> None:
+    async def test() -> None:
+        deaf = Deaf()
+        party = Party(deaf)
+        transport = await party.join(frame(FINAL | BINARY, bytes(450 * KIB)))
+        transport.protocol.connection_lost(None)
+        party.guests.clear()
+        half = frame(FINAL | BINARY, bytes(500 * KIB))[: 200 * KIB]
+        await party.join(half)
+        await party.join(half)
+        assert party.server.memory.is_short
+        await party.pass_with_budget(GRACE + 3 * LOOK)
+        assert 400 * KIB < party.server.memory.held < 430 * KIB
+        deaf.take.set()
+        await party.settle()
+        assert deaf.received == []
+        assert party.codes == [0, 0]
 
     run(test)
 
@@ -212,6 +282,9 @@ def test_a_message_finds_room_for_its_copies_or_is_refused() -> None:
             await party.join(whole[:MIB], whole[MIB:])
             assert party.codes == codes, (len(data), kind)
             party.guests[0][0].protocol.connection_lost(None)
+            for task in list(party.server.tasks):
+                task.cancel()
+            await party.settle()
 
     run(test)
 
@@ -221,7 +294,7 @@ def test_half_a_message_counts_as_long_as_it_has_become() -> None:
         party = Party(Deaf(), HttpSettings(memory_budget=6 * MIB))
         tail = b"\0\0\xff\xff"  # which only the end of a message lacks
         await party.join(frame(RSV1 | BINARY, packed(bytes(MIB)) + tail), compresses=True)
-        assert party.server.memory.held > MIB
+        assert party.server.memory.held > MIB + 32 * KIB, "and the window"
 
     run(test)
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clusterd.worker.deadlines import NEVER
-from clusterd.worker.tls import PIECE, UNREAD
+from clusterd.worker.tls import PIECE, RECORD, UNREAD
 from tests.unit.worker.fakes import Held, echo, get, run, statuses
 from tests.unit.worker.fakes_tls import Wire
 
@@ -167,6 +167,26 @@ def test_reading_pauses_and_nothing_is_lost_or_overtaken(tmp_path: Path) -> None
             await asyncio.sleep(0)
         assert not wire.transport.paused
         assert (await wire.talk(b"\r\n")).endswith(body)
+
+    run(test)
+
+
+def test_what_openssl_s_buffers_have_grown_to_is_counted(tmp_path: Path) -> None:
+    async def test() -> None:
+        wire = Wire(tmp_path, echo)
+        wire.shake()
+        (connection,) = wire.server.connections
+        small = connection.measure()
+        head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (5 * PIECE)
+        await wire.talk(head + bytes(5 * PIECE))
+        grown = connection.measure()
+        assert PIECE * 2 * 4 // 3 <= grown - small < PIECE * 3, "in and out"
+        wire.feed(wire.client.says(get())[:-1], 1000)
+        assert connection.measure() - grown == RECORD, "a torn record"
+        wire.server.memory.count(connection)
+        connection.shed()
+        wire.client.hears(wire.taken())
+        assert (wire.client.got, wire.client.ended) == (b"", True), "it awaits no response"
 
     run(test)
 
