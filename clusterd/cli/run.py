@@ -21,7 +21,7 @@ from clusterd.core import log
 from clusterd.core.errors import ConfigError
 from clusterd.kernel import faulty, limited, own_files, privileges, tty
 from clusterd.kernel.child import Ahead
-from clusterd.kernel.nonblocking import NonBlockingWriter
+from clusterd.kernel.nonblocking import open_masters
 from clusterd.kernel.real import Kernel
 from clusterd.master import children, trusted_paths
 from clusterd.master import run as master
@@ -64,7 +64,7 @@ def run(ahead: Ahead | None, /, ready_fd: int | None, **values: object) -> int:
         config.log.log_format,
         config.log.log_level,
         identity(config.place),
-        NonBlockingWriter,
+        open_masters,
     )
     if os.isatty(2):
         greet(groups)

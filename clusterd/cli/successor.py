@@ -15,8 +15,8 @@ from clusterd.config.settings import Config
 from clusterd.core import log
 from clusterd.core.errors import ClusterdError
 from clusterd.core.exits import Exit
-from clusterd.kernel import faulty, memory
-from clusterd.kernel.nonblocking import NonBlockingWriter
+from clusterd.kernel import faulty, memory, own_files
+from clusterd.kernel.nonblocking import open_masters
 from clusterd.kernel.real import Kernel
 from clusterd.master import trusted_paths
 from clusterd.master.cluster import Cluster
@@ -31,12 +31,14 @@ def succeed(number: int) -> int:
     os.close(number)
     cluster, settings = state.cluster, state.cluster.config
     name = identity(settings.place)
+    if (path := settings.log.log_file) and own_files.descriptor_of(path) is None:
+        own_files.set_flags_again(cluster.log_fd)
     log.set_up(
         cluster.log_fd,
         settings.log.log_format,
         settings.log.log_level,
         name,
-        NonBlockingWriter,
+        open_masters,
     )
     return carry_on(state, previous)
 

@@ -174,6 +174,9 @@ class Writer(Protocol):
     def write(self, data: bytes) -> int:
         """Return how many bytes were written. Raises OSError."""
 
+    def fileno(self) -> int:
+        """Return the descriptor that is written to."""
+
     def wait(self, seconds: float) -> bool:
         """Wait until there is room again; False: it took too long."""
 
@@ -248,11 +251,12 @@ class FdHandler(logging.Handler):
     def _take_back(self, cut: int) -> None:
         """Remove the piece of a line that a full disk still took."""
         try:
-            end = os.lseek(self.fd, 0, os.SEEK_CUR)
-            about = os.fstat(self.fd)
+            fd = self._writer.fileno()
+            end = os.lseek(fd, 0, os.SEEK_CUR)
+            about = os.fstat(fd)
             if stat.S_ISREG(about.st_mode) and about.st_size == end:  # nobody wrote after us
-                os.ftruncate(self.fd, end - cut)
-                os.lseek(self.fd, end - cut, os.SEEK_SET)
+                os.ftruncate(fd, end - cut)
+                os.lseek(fd, end - cut, os.SEEK_SET)
                 return
         except OSError:
             pass  # a pipe or a terminal

@@ -65,6 +65,11 @@ def open_log(path: str, owners: Collection[int] = ()) -> int:
     raise OSError(errno.EBUSY, "it is made and removed all the time", path)
 
 
+def set_flags_again(fd: int) -> None:
+    """Have a log that we opened append again, and do nothing else: workers share its flags."""
+    fcntl.fcntl(fd, fcntl.F_SETFL, os.O_APPEND)
+
+
 def read(path: str, size: int) -> bytes:
     """Return the first bytes of a file of root's or of ours. Raises OSError; never waits."""
     fd = _open(path, os.O_RDONLY | SAFELY, ())

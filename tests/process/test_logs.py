@@ -176,3 +176,43 @@ def test_a_full_pipe_that_the_log_goes_to_keeps_no_master_from_ending(tmp_path: 
             master.kill()
     for fd in (log, theirs, ready, filler):
         os.close(fd)
+
+
+OVERWRITES = """\
+import fcntl, os
+from tests.apps.tell import answer, lifespan, who
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        return await lifespan(receive, send)
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            is_log = os.readlink(f"/proc/self/fd/{name}") == os.environ["LOG"]
+        except OSError:  # it was closed since
+            continue
+        if is_log:
+            fcntl.fcntl(int(name), fcntl.F_SETFL, 0)
+            os.lseek(int(name), 0, os.SEEK_SET)
+    await answer(send, {"pid": os.getpid()})
+"""
+
+
+def test_a_worker_that_changes_the_flags_of_the_log_does_not_change_the_masters(
+    tmp_path: Path,
+) -> None:
+    """Workers share the description that the master has opened; also after an upgrade in place."""
+    (tmp_path / "shop.py").write_text(OVERWRITES)
+    log = tmp_path / "log"
+    options = ("--app-dir", str(tmp_path), "--log-file", str(log), "--log-format", "json")
+
+    with serving(tmp_path, "shop:app", *options, workers=1, LOG=str(log)) as server:
+        for size in (2, 1):
+            server.get()
+            before = log.read_bytes()
+            server.ask("scale", to=size)
+            server.event("scaled", size=size)
+            assert log.read_bytes().startswith(before)
+            assert b'"scaled"' in log.read_bytes()[len(before) :]
+            if size == 2:
+                server.event("readied", slot=1)
+                assert server.ask("upgrade", wait=True)["ok"]
