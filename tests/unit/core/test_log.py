@@ -27,7 +27,7 @@ from clusterd.core.log import (
     set_up,
     show,
 )
-from clusterd.kernel.nonblocking import NonBlockingWriter
+from clusterd.kernel.nonblocking import NonBlockingWriter, open_masters
 
 IDENTITY = {"worker": 3, "gen": 2, "pid": 71}
 
@@ -112,10 +112,14 @@ def small_disk(tmp_path: Path) -> Iterator[int]:
     os.close(fd)
 
 
+@pytest.mark.parametrize("open_writer", [NonBlockingWriter, open_masters])
 def test_a_full_disk_is_told_once_and_leaves_no_half_line(
-    small_disk: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    open_writer: Callable[[int], NonBlockingWriter],
+    small_disk: int,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    handler = FdHandler(small_disk, NonBlockingWriter)
+    handler = FdHandler(small_disk, open_writer)
     for number in range(5):
         handler.emit(record(f"{number}" * 39))
     assert capfd.readouterr().err.count("cannot write to the log") == 1
@@ -125,6 +129,7 @@ def test_a_full_disk_is_told_once_and_leaves_no_half_line(
     handler.emit(record("back"))
     lines = (tmp_path / "log").read_text().splitlines()
     assert lines[2:] == ["3 log lines are missing here", "back"]
+    handler._writer.close()
 
 
 def test_a_dead_pipe_costs_nothing_but_its_lines(capfd: pytest.CaptureFixture[str]) -> None:
