@@ -11,6 +11,11 @@ NOT_OWN = (
 )
 
 
+def is_installed(file: str) -> bool:
+    """Return whether a file was put where pip installs packages."""
+    return any(place in file for place in INSTALLED)
+
+
 class OwnCode:
     """What belongs to the application: its package, and modules below `app_dir`.
 
@@ -30,7 +35,7 @@ class OwnCode:
         return (
             file.startswith(self.directories)
             and not file.startswith(NOT_OWN)
-            and not any(place in file for place in INSTALLED)
+            and not is_installed(file)
         )
 
     def short(self, file: str) -> str:

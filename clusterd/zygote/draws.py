@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import FrameType, ModuleType
 from typing import Self
 
-from clusterd.core.own_code import OwnCode
+from clusterd.core.own_code import OwnCode, is_installed
 from clusterd.kernel.observed import Observed
 
 UUIDS = ("uuid1", "uuid4", "uuid6", "uuid7")  # 6 and 7 from Python 3.14 on
@@ -22,6 +22,13 @@ MOST = 1000  # draws to keep; beyond them only the first of the application's ow
 # Libraries whose classes draw for the code that makes an instance, as `default_factory=uuid4` does.
 PASSED_ON = frozenset({"attr", "attrs", "dataclasses", "functools", "msgspec", "pydantic",
                        "pydantic_settings", "secrets", "sqlmodel"})  # fmt: skip
+
+
+# Complete applications from PyPI that draw UUIDs while they are imported, none of which is the
+# identity of a process: mlflow 3.17 the ids of its telemetry, Prefect 3.9 ids in schemas that it
+# drops again (by reading). The package of any other application counts, installed or not:
+# it may be a user's own, and nothing tells whether its ids may be the same in all workers.
+HARMLESS = frozenset({"mlflow", "prefect"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +85,10 @@ class Observer:
         self.draws.append(Draw(function, by, own, where, value))
 
     def _is_own(self, frame: FrameType) -> bool:
-        return self._own.has(str(frame.f_globals.get("__name__", "")), frame.f_code.co_filename)
+        module, file = str(frame.f_globals.get("__name__", "")), frame.f_code.co_filename
+        if module.partition(".")[0] in HARMLESS and is_installed(file):
+            return False
+        return self._own.has(module, file)
 
 
 def _caller(frame: FrameType | None) -> FrameType | None:

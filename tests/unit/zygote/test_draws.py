@@ -107,6 +107,24 @@ def test_the_applications_package_counts_wherever_it_is_installed(tmp_path: Path
     assert draw.where == f"{file}:2"
 
 
+@pytest.mark.parametrize(
+    ("file", "own"),
+    [
+        ("/srv/venv/lib/python3.13/site-packages/mlflow/telemetry/client.py", False),
+        ("mlflow/telemetry/client.py", True),  # what a developer of it serves
+    ],
+)
+def test_an_installed_application_that_is_known_to_draw_no_identity(
+    file: str, own: bool, tmp_path: Path
+) -> None:
+    path = str(tmp_path / file)
+    with Observer("mlflow.server.fastapi_app:app", str(tmp_path)) as observer:
+        code = compile("import uuid\nuuid.uuid4()", path, "exec")
+        exec(code, {"__name__": "mlflow.telemetry.client"})
+    (draw,) = observer.draws
+    assert (draw.by, draw.own, bool(draw.where)) == ("mlflow", own, own)
+
+
 def test_a_librarys_draw_has_the_line_of_the_application_that_led_to_it(tmp_path: Path) -> None:
     library = {"__name__": "socketio.manager"}
     exec(
