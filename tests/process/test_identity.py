@@ -34,7 +34,11 @@ def test_an_installed_application_is_forked_where_its_draws_are_known_to_be_harm
     told_at.mkdir()
     code = (APPS / "identified.py").read_text()
     (place / name / "server.py").write_text(code)
-    variables = {"PYTHONPATH": f"{ROOT}:{place}", "IDENTITY": "yes", "TOLD": str(told_at)}
+    variables: dict[str, Any] = {
+        "PYTHONPATH": f"{ROOT}:{place}",
+        "IDENTITY": "yes",
+        "TOLD": str(told_at),
+    }
     with serving(tmp_path, f"{name}.server:app", **variables) as server:
         first, second = told(told_at)
         assert (first["node"] == second["node"]) == is_forked

@@ -8,44 +8,63 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.server import running, serving
+from tests.support.gate import Gate, gate
+from tests.support.server import Server, running
 
-# Startup takes a moment, and writes down when it begins and ends.
-SLOW = """
-import asyncio, os
-def note(what):
-    with open({log!r}, "a") as file:
-        file.write(f"{{what}} {{os.getpid()}}\\n")
-async def app(scope, receive, send):
-    if scope["type"] == "lifespan":
-        while True:
-            message = await receive()
-            if message["type"] == "lifespan.startup":
-                note("begin")
-                await asyncio.sleep(0.2)
-                note("end")
-            await send({{"type": message["type"] + ".complete"}})
-            if message["type"] == "lifespan.shutdown":
-                return
-    await send({{"type": "http.response.start", "status": 200, "headers": []}})
-    await send({{"type": "http.response.body", "body": b"tea"}})
+# What is knocked at the gate goes on when it is released.
+KNOCK = """
+import os, socket
+def knock():
+    with socket.socket(socket.AF_UNIX) as gate:
+        gate.connect(os.environ["GATE"])
+        gate.sendall(b"%d" % os.getpid())
+        gate.recv(1)
 """
+APP = """
+async def app(scope, receive, send):
+    while True:
+        message = await receive()
+        if message["type"] == "lifespan.startup":
+            started()
+        await send({"type": message["type"] + ".complete"})
+        if message["type"] == "lifespan.shutdown":
+            return
+"""
+HELD = f"{KNOCK}{APP}started = knock\n"  # its startup waits at the gate
 THREAD = """
 import threading
 threading.Thread(target=threading.Event().wait, daemon=True).start()
 """
 
 
+def starts_one_before_the_others(server: Server, held: Gate, since: int) -> None:
+    """Three workers start. `since`: the number of the last event before."""
+
+    def spawned() -> list[int]:
+        return [event["n"] for event in server.find("spawned") if event["n"] > since]
+
+    first = held.next()
+    server.rest_so_far()
+    assert len(spawned()) == 1, "another was started while the first one's startup is not over"
+    first.release()
+    ready = server.event("readied", pid=first.pid)
+    for visitor in (held.next(), held.next()):
+        visitor.release()
+    for _ in range(2):
+        server.event("readied")
+    assert len(spawned()) == 3
+    assert spawned()[1] > ready["n"]
+
+
 @pytest.mark.parametrize("extra", ["", THREAD], ids=["forked", "imported in each worker"])
 def test_the_first_startup_is_over_before_another_begins(extra: str, tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    (tmp_path / "shop.py").write_text(SLOW.format(log=str(log)) + extra)
-    with serving(tmp_path, "shop:app", "--app-dir", str(tmp_path), workers=3) as server:
-        first, second, third, *_ = [line.split() for line in log.read_text().splitlines()]
-        assert (first[0], second[0], third[0]) == ("begin", "end", "begin")
-        assert first[1] == second[1] == str(server.find("readied")[0]["pid"])
-        log.write_text("")
+    (tmp_path / "shop.py").write_text(HELD + extra)
+    options = ("-w", "3", "--min-ready", "0", "--app-dir", str(tmp_path))
+    with gate() as held, running(tmp_path, "shop:app", *options, GATE=str(held.path)) as server:
+        starts_one_before_the_others(server, held, since=0)
+        server.ready()
         pids = [worker["pid"] for worker in server.workers()]
+        since = server.seen[-1]["n"]
         server.signal(signal.SIGSTOP)  # so that it hears of all deaths at once
         for pid in pids:
             end_of = os.pidfd_open(pid)
@@ -53,36 +72,39 @@ def test_the_first_startup_is_over_before_another_begins(extra: str, tmp_path: P
             select.select([end_of], [], [])
             os.close(end_of)
         server.signal(signal.SIGCONT)
-        for _ in pids:  # in any order
-            server.event("readied")
-        first, second, third, *_ = [line.split() for line in log.read_text().splitlines()]
-        assert (first[0], second[0], third[0]) == ("begin", "end", "begin")
+        starts_one_before_the_others(server, held, since)
+        assert server.stop() == 0
 
 
 def test_a_parallel_start_waits_for_no_worker(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    (tmp_path / "shop.py").write_text(SLOW.format(log=str(log)))
-    options = ("--app-dir", str(tmp_path), "--parallel-start")
-    with serving(tmp_path, "shop:app", *options) as server:
-        spawned, readied = server.find("spawned"), server.find("readied")
-        assert [event["slot"] for event in spawned] == [0, 1]
-        assert spawned[1]["n"] < readied[0]["n"]
+    (tmp_path / "shop.py").write_text(HELD)
+    options = ("-w", "2", "--app-dir", str(tmp_path), "--parallel-start")
+    with gate() as held, running(tmp_path, "shop:app", *options, GATE=str(held.path)) as server:
+        for visitor in [held.next(), held.next()]:  # both have begun before either goes on
+            visitor.release()
+        server.ready()
+        assert server.stop() == 0
 
 
 def test_workers_that_create_a_database_as_they_are_imported_do_not_race(tmp_path: Path) -> None:
     """Each import creates the table if there is none; two at once would both find none."""
     base = tmp_path / "tea.db"
     code = f"""
-import sqlite3, threading, time
+import sqlite3
 base = sqlite3.connect({str(base)!r}, isolation_level=None, check_same_thread=False)
 if not base.execute("SELECT name FROM sqlite_master").fetchall():
-    time.sleep(0.1)
+    knock()
     base.execute("CREATE TABLE tea (name TEXT)")
+def started():
+    pass
 """
-    (tmp_path / "shop.py").write_text(code + SLOW.format(log=str(tmp_path / "log")) + THREAD)
-    options = ("--app-dir", str(tmp_path))
-    with serving(tmp_path, "shop:app", *options, workers=4) as server:
+    (tmp_path / "shop.py").write_text(KNOCK + code + APP)
+    options = ("-w", "4", "--app-dir", str(tmp_path), "--preload", "never")
+    with gate() as held, running(tmp_path, "shop:app", *options, GATE=str(held.path)) as server:
+        held.next().release()
+        server.ready()  # a second one that found no table would wait at the gate
         assert not server.find("worker_failed")
+        assert server.stop() == 0
     with sqlite3.connect(base) as found:
         assert found.execute("SELECT count(*) FROM sqlite_master").fetchone() == (1,)
     found.close()
