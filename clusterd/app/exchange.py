@@ -180,7 +180,7 @@ class Exchange:
 
     @property
     def waiting(self) -> int:
-        """Bytes of the request's body that wait for the app, in memory and on disk."""
+        """Return the bytes of memory that the request's body takes while it waits for the app."""
         return sys.getsizeof(self.body) if self.body else 0
 
     def add_body(self, data: bytes) -> None:

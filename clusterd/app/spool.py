@@ -5,6 +5,7 @@ A slow client thus holds memory or disk, never a thread.
 """
 
 import io
+import math
 import tempfile
 from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, Protocol
@@ -39,8 +40,8 @@ class Budget(Protocol):
 
     limit: int  # bytes; known once one of them lies there
 
-    def counts(self, fd: int) -> bool:
-        """Return whether an open file lies on a disk. What lies in memory counts as memory."""
+    def is_on_disk(self, fd: int) -> bool:
+        """Return whether an open file lies on a disk, and not in memory."""
 
     def grow(self, spool: "Spool", size: int) -> None:
         """Count so many bytes more of a spool. Raises NoRoomOnDiskError."""
@@ -52,39 +53,47 @@ class Budget(Protocol):
 class Spool:
     """What came of a body so far."""
 
-    __slots__ = ("_budget", "_file", "_is_counted", "_is_file", "on_disk", "owner", "size")
+    __slots__ = ("_budget", "_file", "_is_file", "_moves_at", "on_disk", "owner", "size")
 
     def __init__(self, data: bytes | bytearray, budget: Budget, owner: Owner) -> None:
         self.owner = owner
         self.on_disk = 0  # bytes, as the budget counts them
         self._budget = budget
         self._file: IO[bytes] = io.BytesIO()
-        self._is_file = self._is_counted = False
+        self._is_file = False
+        self._moves_at: float = MEMORY  # bytes beyond which it goes to disk
         self.size = self._file.write(data)
 
     @property
     def in_memory(self) -> int:
         """Return how many bytes of memory this takes."""
-        return BUFFER if self._is_counted else self.size
+        return BUFFER if self._is_file else self.size
 
     def write(self, data: bytes | bytearray) -> None:
         """Add what came. Raises OSError and NoRoomOnDiskError."""
-        if not self._is_file and self.size + len(data) > MEMORY:
-            self._move_to_file()
-        if self._is_counted:
+        if self.size + len(data) > self._moves_at:
+            self._move_to_disk()
+        if self._is_file:
             self._budget.grow(self, len(data))
         self.size += self._file.write(data)
 
-    def _move_to_file(self) -> None:
-        gathered = self._file
-        # It has no name, and lives as we do.
-        self._file = file = tempfile.TemporaryFile(buffering=BUFFER)  # noqa: SIM115
+    def _move_to_disk(self) -> None:
+        """Go on in a file without a name, unless its directory lies in memory.
+
+        There it would save none: attacked with bodies of 3 MB, a worker took 114 to 150 MiB for a
+        budget of 96 MiB with files on tmpfs, since the heap kept the holes, and 107 to 109 without.
+        """
+        self._moves_at = math.inf
+        file = tempfile.TemporaryFile(buffering=BUFFER)  # noqa: SIM115
+        if not self._budget.is_on_disk(file.fileno()):
+            file.close()
+            return
+        gathered, self._file = self._file, file
+        assert isinstance(gathered, io.BytesIO)
         self._is_file = True
-        self._is_counted = self._budget.counts(file.fileno())
-        if self._is_counted:
-            self._budget.grow(self, self.size)
-        gathered.seek(0)
-        file.write(gathered.read())
+        self._budget.grow(self, self.size)
+        with gathered.getbuffer() as data:  # without a copy
+            file.write(data)
 
     def flush(self) -> None:
         """Have all of it in the file. Raises OSError: only now may a disk turn out to be full."""

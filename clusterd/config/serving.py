@@ -197,7 +197,7 @@ class WsgiSettings:
         0,
         "Disk that a worker takes at most for bodies that wait for a WSGI application, in the "
         "directory that TMPDIR names; beyond it 503, or 413 for a body that is larger by itself. "
-        "On tmpfs bodies count as memory instead (memory_budget). 0 is the default.",
+        "On tmpfs bodies stay in memory (memory_budget). 0 is the default.",
         Kind.BYTES,
         shown="a quarter of the free space by workers, at least limit_spool",
     )

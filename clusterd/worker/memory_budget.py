@@ -1,8 +1,9 @@
 """The memory that one worker holds for its clients: counted, bounded, and given up in time.
 
 Each connection's limits are generous, since it may need them; all connections together must not
-have them at once. What counts are heads, bodies (on disk, too), messages, and what clients have not
-taken yet; not the connections themselves, which `max_connections` bounds.
+have them at once. What counts are heads, bodies, messages, and what clients have not taken yet; not
+the connections themselves, which `max_connections` bounds, nor bodies on disk, which are an account
+of their own (`spool_budget`).
 
 A connection says what it holds when asked (`measure`), so no sum can drift. It is asked when it has
 received more than `ALLOWANCE` since the last time, or is stuck with what it has to send; and those

@@ -2,8 +2,8 @@
 
 A spool says by how much it will grow before it does, so the sum is exact and never beyond the
 budget. From `SHARE` of it on, clients that make no progress with their bodies lose them, the
-largest first, by the same rule as in `memory_budget`; a body that has no room is refused. Files
-that lie in memory, as on tmpfs, are none of this: the memory budget counts them.
+largest first, by the same rule as in `memory_budget`; a body that has no room is refused. Where
+files would lie in memory, as on tmpfs, there are none: such bodies are the memory budget's.
 """
 
 import tempfile
@@ -52,7 +52,7 @@ class SpoolBudget:
         self._look_by = 0.0
         self._said = -QUIET
 
-    def counts(self, fd: int) -> bool:
+    def is_on_disk(self, fd: int) -> bool:
         """Return whether an open file lies on a disk, whose free space sets the budget if need be.
 
         That is asked with the first file: only then is it sure where files are made.

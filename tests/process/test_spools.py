@@ -17,8 +17,18 @@ from tests.support.hostile import MIB, forget_peak, resident, spooled
 from tests.support.server import LIMIT, ROOT, Server, running
 from tests.support.spools import find_disk
 
-# A small file system of its own, see mount_namespaces(7), for temporary files.
-SMALL = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs -o size=3m none "$TMPDIR" && exec "$@"')
+# Temporary files in a small file system, see mount_namespaces(7). An overlay, since on tmpfs itself
+# bodies would stay in memory.
+SMALL_DISK = """
+set -e
+mount -t tmpfs -o size=3m none "$TMPDIR"
+cd "$TMPDIR"
+mkdir upper work lower
+mount -t overlay none -o "lowerdir=lower,upperdir=upper,workdir=work" "$TMPDIR"
+cd /
+exec "$@"
+"""
+SMALL = ("unshare", "--mount", "sh", "-c", SMALL_DISK, "sh")
 HEAD = b"POST /digest HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
 
 
@@ -72,10 +82,10 @@ def test_a_body_larger_than_the_memory_budget_waits_on_disk(tmp_path: Path) -> N
 def test_a_full_disk_costs_one_request_and_the_log_names_it(tmp_path: Path) -> None:
     folder = tmp_path / "small"
     folder.mkdir()
-    wrapper, env = (*SMALL, "sh"), {**os.environ, "TMPDIR": str(folder)}
-    if shutil.which("unshare") is None or subprocess.run([*wrapper, "true"], env=env).returncode:
+    env = {**os.environ, "TMPDIR": str(folder)}
+    if shutil.which("unshare") is None or subprocess.run([*SMALL, "true"], env=env).returncode:
         pytest.skip("nothing can be mounted here")
-    with serving_from(tmp_path, folder, wrapper=wrapper) as (server, pid):
+    with serving_from(tmp_path, folder, wrapper=SMALL) as (server, pid):
         with socket.create_connection(server.address, LIMIT) as sock:
             # What comes after the response is little enough to be read and thrown away.
             sock.sendall(HEAD % (4 * MIB) + bytes(4 * MIB))

@@ -86,7 +86,21 @@ KINDS: dict[str, tuple[bytes, bytes]] = {
         + http2.frame(http2.CONTINUATION, 0, 1, b"\0\1a\0" * 4000) * 7,
     ),
 }
-SPOOLS = ("chunks", "half a body", "half a head")  # what a WSGI app has to do with
+# What a WSGI worker has on disk, beside the smaller ones that it has in memory.
+LARGE: dict[str, tuple[bytes, bytes]] = {
+    "half a large body": (
+        b"",
+        b"POST / HTTP/1.1\r\nContent-Length: 99999999\r\n" + HOST + b"\r\n" + b"x" * 3 * MIB,
+    ),
+    "large chunks": (
+        b"",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n"
+        + HOST
+        + b"\r\n"
+        + (b"4000\r\n" + b"x" * 0x4000 + b"\r\n") * 192,
+    ),
+}
+SPOOLS = ("chunks", "half a body", "half a head", *LARGE)  # what a WSGI app has to do with
 
 
 class Attacker:
@@ -94,7 +108,7 @@ class Attacker:
 
     def __init__(self, address: tuple[str, int], kind: str, tls: ssl.SSLContext | None) -> None:
         self._address, self._tls = address, tls
-        self._first, self._payload = KINDS[kind]
+        self._first, self._payload = (KINDS | LARGE)[kind]
         self._left = memoryview(b"")
         self._sock: socket.socket | None = None
         self.connections = 0

@@ -39,14 +39,15 @@ class Client:
 
 
 class Room:
-    """A budget of so many bytes, for all files or, with `in_memory`, for none."""
+    """A budget of so many bytes, on a disk or, with `in_memory`, on none."""
 
     def __init__(self, limit: int = 2**40, in_memory: bool = False) -> None:
         self.limit = limit
-        self.held = 0
+        self.held = self.asked = 0
         self.in_memory = in_memory
 
-    def counts(self, fd: int) -> bool:
+    def is_on_disk(self, fd: int) -> bool:
+        self.asked += 1
         return not self.in_memory
 
     def grow(self, spool: Spool, size: int) -> None:

@@ -37,13 +37,17 @@ def test_what_is_large_goes_to_disk(size: int, on_disk: int) -> None:
 
 @pytest.mark.parametrize("in_memory", [False, True])
 def test_each_byte_counts_as_memory_or_as_disk(in_memory: bool) -> None:
-    """On tmpfs a file takes memory."""
+    """On tmpfs a file would take memory, and is not made."""
+    before = count_files_without_name()
     room = Room(in_memory=in_memory)
     spool = spool_of(b"x", room)
     assert (spool.in_memory, room.held) == (1, 0)
     fill(spool, 2 * MEMORY)
     size = 2 * MEMORY + 1
     assert (spool.in_memory, room.held) == ((size, 0) if in_memory else (BUFFER, size))
+    assert count_files_without_name() - before == (0 if in_memory else 1)
+    assert spool.take().read() == b"x" + PIECE * 32
+    assert room.asked == 1
     spool.close()
     assert room.held == 0
 

@@ -148,19 +148,19 @@ def test_by_default_it_is_a_quarter_of_the_free_space_by_workers(
     monkeypatch.setattr(disk, "free_space", lambda _: free)
     monkeypatch.setattr(disk, "is_in_memory", lambda _: False)
     spools = SpoolBudget(0, limit_spool, sharers)
-    assert spools.counts(0)
+    assert spools.is_on_disk(0)
     assert spools.limit == budget
     monkeypatch.setattr(disk, "free_space", lambda _: 1)
-    assert spools.counts(0)
+    assert spools.is_on_disk(0)
     assert spools.limit == budget, "it is what was free at first"
     given = SpoolBudget(5, limit_spool, sharers)
-    assert given.counts(0)
+    assert given.is_on_disk(0)
     assert given.limit == 5
 
 
 def test_files_in_memory_are_no_business_of_it() -> None:
     spools = SpoolBudget(0, GIB, 1)
     fd = os.memfd_create("x")
-    assert not spools.counts(fd)
+    assert not spools.is_on_disk(fd)
     os.close(fd)
     assert spools.limit == 0

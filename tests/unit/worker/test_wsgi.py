@@ -66,7 +66,7 @@ def test_as_many_workers_share_the_disk_as_there_may_be(
         server = Server(hello, config, loop, memoryview(bytearray()), {})
         pool = equip(server, hello)
         assert server.spools is not None
-        assert server.spools.counts(0)
+        assert server.spools.is_on_disk(0)
         assert server.spools.limit == 600 * GIB // 4 // sharers
         assert pool is not None
         pool.close()
