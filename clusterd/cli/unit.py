@@ -3,6 +3,7 @@
 A hardened unit that says why: whoever reads it should learn what may be taken out.
 """
 
+import re
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ SPARE = 10  # seconds beyond the graceful timeout and the overtime after it
 STORED = 512  # descriptors: a socket a worker with --balance reuseport, and one an address else
 HOMES = ("/home/", "/root/", "/run/user/")
 TEMPORARY = ("/tmp/", "/var/tmp/")
+CONTROL = re.compile(r"[\0-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +41,30 @@ class Plan:
 
 def quoted(words: Iterable[str]) -> str:
     """A command line as systemd.service(5) reads it, where % and $ mean something."""
-    return " ".join(map(_quoted, words))
+    return " ".join(_quoted(word).replace("$", "$$") for word in words)
 
 
 def _quoted(word: str) -> str:
-    plain = word.replace("%", "%%").replace("$", "$$")
-    if word and not set(word) & set(" \t\n\"'\\;"):
+    """A word as systemd.syntax(7) reads it. Control characters could end the line."""
+    plain = word.replace("%", "%%")
+    if word and plain.isprintable() and not set(word) & set(" \"'\\;"):
         return plain
-    escaped = plain.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'"{escaped}"'
+    escaped = plain.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{CONTROL.sub(lambda found: f"{chr(92)}x{ord(found[0]):02x}", escaped)}"'
+
+
+def stated(key: str, value: str) -> str:
+    """Return a line for a key whose value is not quoted. Raises ConfigError.
+
+    systemd ends a line at a carriage return, too (seen with 252, even in a comment), and goes on
+    with the next one after a backslash: what follows would be another setting.
+    """
+    if CONTROL.search(value) or value.endswith("\\") or value != value.strip():
+        raise ConfigError(
+            f"systemd: {value!r} cannot stand in a unit, as {key}=",
+            "allowed: no control characters, no blanks around it, no backslash at its end",
+        )
+    return f"{key}={value.replace('%', '%%')}"
 
 
 def service(plan: Plan, config: Config) -> str:
@@ -85,7 +102,7 @@ def _head(plan: Plan) -> str:
 
 def _unit(plan: Plan, config: Config) -> str:
     what = config.app.app or "groups of processes"
-    lines = ["[Unit]", f"Description={what.replace('%', '%%')}, run by clusterd"]
+    lines = ["[Unit]", stated("Description", f"{what}, run by clusterd")]
     if not plan.of_user:
         lines += ["Wants=network-online.target", "After=network-online.target"]
     if plan.activated:
@@ -105,7 +122,7 @@ Type={kind}
 NotifyAccess=main
 ExecStart={quoted(plan.command)}
 {reload}\
-WorkingDirectory={plan.directory.replace("%", "%%")}
+{stated("WorkingDirectory", plan.directory)}
 
 # TERM goes to the master alone, which has its workers finish; whoever is left is killed at the end.
 KillMode=mixed
@@ -189,7 +206,7 @@ def _account(plan: Plan) -> list[str]:
             "DynamicUser=yes",
         ]
     user, _, group = plan.account.partition(":")
-    return [f"User={user}", *([f"Group={group}"] if group else [])]
+    return [stated("User", user), *([stated("Group", group)] if group else [])]
 
 
 def _walls(plan: Plan, config: Config) -> str:
@@ -234,7 +251,7 @@ def _written(plan: Plan, config: Config) -> list[str]:
     files += [path for path in named if own_files.descriptor_of(path) is None]
     own = tuple(f"/run/{plan.name}/ /var/lib/{plan.name}/ /var/cache/{plan.name}/".split())
     found = {path.rpartition("/")[0] or "/" for path in files if not path.startswith(own)}
-    return [f"ReadWritePaths={quoted([path])}" for path in sorted(found)]
+    return [f"ReadWritePaths={_quoted(path)}" for path in sorted(found)]
 
 
 def _calls() -> str:
@@ -281,7 +298,7 @@ def sockets(plan: Plan, config: Config, resolved: Mapping[str, list[str]]) -> st
         f"Description=Sockets of {plan.name}",
         "",
         "[Socket]",
-        *(f"ListenStream={address}" for text in config.listen.bind for address in resolved[text]),
+        *(stated("ListenStream", one) for text in config.listen.bind for one in resolved[text]),
         f"FileDescriptorName={plan.name}",
         f"Backlog={config.listen.backlog}",
     ]
@@ -295,4 +312,4 @@ def sockets(plan: Plan, config: Config, resolved: Mapping[str, list[str]]) -> st
 
 def shown(words: Iterable[str]) -> str:
     """A command line for a comment: one line, whatever is in it."""
-    return shlex.join(words).replace("\n", " ")
+    return CONTROL.sub(" ", shlex.join(words))

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from clusterd.cli.commands import clusterd
 from clusterd.cli.systemd import installed
-from clusterd.cli.unit import NEWEST, WALLS, quoted
+from clusterd.cli.unit import NEWEST, WALLS, quoted, shown
 from clusterd.core.errors import ConfigError
 
 Call = Callable[..., str]
@@ -193,6 +193,45 @@ def test_without_an_application_there_is_no_unit(call: Call) -> None:
 def test_a_word_reaches_the_program_as_it_was_written() -> None:
     """systemd.service(5): % and $ are doubled, and what has blanks is quoted."""
     assert quoted(["a", "50%", "$HOME", "b c", 'd"e', ""]) == r'a 50%% $$HOME "b c" "d\"e" ""'
+
+
+@pytest.mark.parametrize("mark", ["\n", "\r", "\x0b", "\x1b", "\x7f", "\t"])
+def test_no_word_ends_its_line(call: Call, mark: str) -> None:
+    """systemd ends lines at a carriage return, too. Root would execute what follows."""
+    path = f"/var/log/a{mark}ExecStartPre=evil/log"
+    assert shown(["clusterd", path]) == "clusterd '/var/log/a ExecStartPre=evil/log'"
+    assert quoted([path]) == f'"/var/log/a\\x{ord(mark):02x}ExecStartPre=evil/log"'
+    text = call("shop:app", "--log-file", path)
+    assert mark == "\n" or mark not in text
+    assert not [line for line in text.splitlines() if line.startswith("ExecStartPre")]
+
+
+@pytest.mark.parametrize("value", ["w\nExecStartPre=evil", "w\rExecStartPre=evil", "w\\"])
+def test_what_would_go_on_in_another_line_is_refused(call: Call, value: str) -> None:
+    with pytest.raises(ConfigError, match="cannot stand in a unit, as User="):
+        call("shop:app", "--as", value)
+    with pytest.raises(ConfigError, match="cannot stand in a unit, as Group="):
+        call("shop:app", "--as", f"shop:{value}")
+    with pytest.raises(ConfigError, match="cannot stand in a unit, as ListenStream="):
+        call("shop:app", "--socket", "-b", f"unix:/run/{value}")
+
+
+def test_a_directory_that_would_go_on_in_another_line_is_refused(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "shop\nExecStartPre=evil"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("PWD", str(place))
+    with pytest.raises(ConfigError, match="as WorkingDirectory="):
+        call("shop:app")
+
+
+def test_a_percent_sign_is_itself(call: Call) -> None:
+    """systemd.unit(5): %n would be the name of the unit. In a path a dollar sign is one, too."""
+    text = call("shop:app", "--socket", "-b", "unix:/run/%n", "--log-file", "/var/%n$a/log")
+    assert keys(text, "ListenStream") == ["/run/%%n"]
+    assert keys(text, "ReadWritePaths") == ["/var/%%n$a"]
 
 
 def test_systemd_analyze_has_nothing_to_say(call: Call, tmp_path: Path) -> None:
