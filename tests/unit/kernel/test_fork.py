@@ -174,3 +174,27 @@ def test_a_thread_of_the_application_that_forks_meanwhile_forks_for_itself() -> 
             thread.join()
     """)
     assert told == "its own child\n"
+
+
+@pytest.mark.parametrize(
+    ("limit", "left"), [(256, "/dev/null"), (3, "nothing")], ids=["usual", "out-of-descriptors"]
+)
+def test_a_child_of_the_application_loses_our_descriptors(limit: int, left: str) -> None:
+    told = run(f"""
+        import os, resource
+        from clusterd.kernel import forked
+        _, ours = os.pipe()
+        forked.disown(lambda: [ours])
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, ({limit}, hard))
+        if os.fork() == 0:
+            try:
+                left = os.readlink(f"/proc/self/fd/{{ours}}")
+            except OSError:
+                left = "nothing"
+            os.write(1, left.encode())
+            os._exit(0)
+        os.wait()
+        os.fstat(ours)
+    """)
+    assert told == left
