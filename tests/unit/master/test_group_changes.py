@@ -42,7 +42,8 @@ def test_a_want_of_descriptors_refuses_a_reload(monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr(Scoreboard, "create", full)
         reply = ask(sim, "reload")
         assert "Too many open files" in reply["error"]
-        assert sim.find(Kind.RELOAD_REFUSED)
+        (event,) = sim.find(Kind.RELOAD_REFUSED)
+        assert "group" not in event.fields, "it was to be of all"
 
 
 def test_a_group_that_is_stopping_is_not_reloaded() -> None:
@@ -54,6 +55,7 @@ def test_a_group_that_is_stopping_is_not_reloaded() -> None:
         assert sim.cluster.groups["work"].goal.mode is Mode.STOPPING
         sim.configs = before
         assert "still stopping" in ask(sim, "reload", group="work")["error"]
+        assert sim.find(Kind.RELOAD_REFUSED)[-1].fields["group"] == "work"
         sim.settle()
         assert "work" not in sim.cluster.groups
 

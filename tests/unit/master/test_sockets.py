@@ -82,6 +82,15 @@ def test_an_address_that_is_not_ours_is_said_to_be_so() -> None:
         listen(Tcp("203.0.113.1", 0), 8)
 
 
+def test_what_else_the_kernel_says_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_sock: socket.socket, _address: object) -> None:
+        raise OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
+
+    monkeypatch.setattr(socket.socket, "bind", full)
+    with pytest.raises(BindError, match="cannot be bound: No buffer space available"):
+        listen(Tcp("127.0.0.1", 0), 8)
+
+
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "a" * 200])
 def test_a_host_that_nobody_knows_is_refused(host: str) -> None:
     with pytest.raises(BindError, match="is not known"):

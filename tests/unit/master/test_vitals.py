@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from clusterd.core.errors import ConfigError
-from clusterd.core.events import Kind
+from clusterd.core.events import Event, Kind
 from clusterd.fleet.lifecycle import Phase
 from clusterd.fleet.roster import Worker
 from clusterd.ipc.messages import Dumped, Unwell
@@ -15,7 +15,7 @@ from clusterd.ipc.scoreboard import Cell
 from clusterd.kernel import threads
 from clusterd.kernel.real import Halt
 from clusterd.kernel.signals import FAULT_SIGNAL, LOOK_SIGNAL
-from clusterd.master import absorb, commands, orders, report, vitals
+from clusterd.master import absorb, commands, orders, report, vitals, waiters
 from clusterd.master.group import Pipe
 from tests.support.fake import Behaviour
 from tests.support.simulated import Simulation, simulated
@@ -322,6 +322,19 @@ def test_a_restart_replaces_at_once_and_answers_when_it_is_done(two: Simulation)
     assert (old.pid, FAULT_SIGNAL) not in two.kernel.killed  # it is well
     two.turn()
     assert old.deadline > two.kernel.time + 20.0  # and drains
+
+
+@pytest.mark.parametrize("kind", [Kind.WORKER_FAILED, Kind.SPAWN_FAILED])
+def test_a_restart_that_comes_to_nothing_is_answered_with_the_reason(kind: Kind) -> None:
+    waiter = waiters.Restarted("web", 1)
+    failure = {"reason": "its startup failed", "traceback": "ValueError"}
+    assert waiter(Event(1, 0.0, kind, {"group": "web", "slot": 0, **failure})) is None
+    assert waiter(Event(2, 0.0, kind, {"group": "web", "slot": 1, **failure})) == {
+        "ok": False,
+        "error": "its startup failed",
+        "remedy": "what served there serves on",
+        "traceback": "ValueError",
+    }
 
 
 def test_a_restart_of_a_blocked_worker_has_its_stack_and_does_not_wait_for_it(
