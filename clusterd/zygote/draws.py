@@ -25,8 +25,8 @@ PASSED_ON = frozenset({"attr", "attrs", "dataclasses", "functools", "msgspec", "
 
 
 # Complete applications from PyPI that draw UUIDs while they are imported, none of which is the
-# identity of a process: mlflow 3.17 the ids of its telemetry, Prefect 3.9 ids in schemas that it
-# drops again (by reading). The package of any other application counts, installed or not:
+# identity of a process: mlflow 3.17 the ids of its telemetry, Prefect 3.9 ids in schemas of which
+# it keeps only the name. The package of any other application counts, installed or not:
 # it may be a user's own, and nothing tells whether its ids may be the same in all workers.
 HARMLESS = frozenset({"mlflow", "prefect"})
 

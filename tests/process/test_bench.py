@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -229,14 +228,14 @@ def test_an_interrupt_gives_the_report_so_far(tmp_path: Path, offspring: Offspri
 def test_nothing_of_it_is_left(tmp_path: Path, offspring: Offspring, number: int) -> None:
     """Servers and generators go with it, even when it cannot tell them."""
     (tmp_path / "begun.py").write_text(BEGUN)
+    os.mkfifo(fifo := tmp_path / "asked")
+    asked = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
     scratch = Path(tempfile.mkdtemp(prefix="clusterd-"))  # a socket's path is short
     words = ("begun:app", "-w", "2", "-d", "1h", "--no-report")
-    process = begun(tmp_path, *words, TMPDIR=str(scratch), BEGUN=str(tmp_path / "asked"))
-    deadline = time.monotonic() + LIMIT
-    while not (tmp_path / "asked").exists():  # it drives
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        select.select([], [], [], 0.02)
+    process = begun(tmp_path, *words, TMPDIR=str(scratch), BEGUN=str(fifo))
+    end_of = os.pidfd_open(process.pid)
+    assert select.select([asked, end_of], [], [], LIMIT)[0] == [asked], "it drives"
+    os.close(end_of)
     assert len(offspring.living()) > 4
     os.kill(process.pid, number)
     process.communicate(timeout=LIMIT)
@@ -244,15 +243,21 @@ def test_nothing_of_it_is_left(tmp_path: Path, offspring: Offspring, number: int
     if number == signal.SIGKILL:
         offspring.until_gone()
     assert offspring.living() == {}
+    os.close(asked)
     scratch.rmdir()  # which says so if anything is in it
 
 
 BEGUN = """
 import os
 
+begun = []
+
 async def app(scope, receive, send):
     assert scope["type"] == "http"
-    open(os.environ["BEGUN"], "w").close()
+    if not begun:
+        begun.append(scope)
+        with open(os.environ["BEGUN"], "w") as fifo:
+            fifo.write("x")
     await send({"type": "http.response.start", "status": 200})
     await send({"type": "http.response.body"})
 """

@@ -60,5 +60,9 @@ class Offspring:
         """Wait until all have ended."""
         deadline = time.monotonic() + LIMIT
         while living := self.living():
-            assert time.monotonic() < deadline, living
-            select.select([], [], [], 0.02)
+            for pid in living:
+                with contextlib.suppress(ProcessLookupError):
+                    end_of = os.pidfd_open(pid)
+                    ended, _, _ = select.select([end_of], [], [], deadline - time.monotonic())
+                    os.close(end_of)
+                    assert ended, living
