@@ -136,10 +136,17 @@ class Engine:
         return self._block >= 0 or not self._is_known
 
     @property
+    def block(self) -> int:
+        """Bytes of a head that is half read, -1 for none."""
+        return self._block
+
+    @property
     def held(self) -> int:
         """Bytes of frames and heads that are half read, and of heads that are remembered."""
-        known: int = sum([HEAD + head.size for head in self._h2.decoded.same.values()])
-        return len(self._torn) + max(0, self._block) + known
+        held = len(self._torn) + max(0, self._block)
+        if self._h2.decoded.same:
+            held += sum([HEAD + head.size for head in self._h2.decoded.same.values()])
+        return held
 
     def feed(self, data: bytes, now: float) -> None:
         """Take what came. Raises Broken, after which there is nothing but `output` to be asked."""
@@ -392,10 +399,33 @@ class Engine:
         """Whether the client is still sending a request's body."""
         return stream in self._bodies
 
-    def taken(self, stream: int, credit: int) -> None:
-        """Bytes of a body were taken: let the client send as many again."""
+    def taken(self, stream: int, credit: int, less: int = 0) -> None:
+        """Bytes of a body were taken: let the client send as many again.
+
+        `less` of them are not given back to the connection, whose window gets narrower.
+        """
         if credit and not self.is_spent:
+            if less:
+                self._h2.narrow(less)
             self._h2.acknowledge_received_data(credit, stream)
+
+    @property
+    def window(self) -> int:
+        """Bytes of all bodies that the client may have sent before the app takes some."""
+        return self._h2.window
+
+    @property
+    def is_narrow(self) -> bool:
+        """Return whether the client has filled half of `window`."""
+        return not self.is_spent and self._h2.is_narrow
+
+    def widen(self, more: int) -> None:
+        """Let the client send more bytes at once."""
+        self._h2.widen(more)
+
+    def awaits(self, stream: int) -> bool:
+        """Return whether the client may send more of a body."""
+        return stream in self._bodies and self._h2.remote_flow_control_window(stream) > 0
 
     def reset(self, stream: int, code: int) -> None:
         """End a stream at once. No more is told of it."""
@@ -423,6 +453,12 @@ class Engine:
         self.is_spent = True
         vars(self._h2).clear()
         del self._events
+
+    def drop(self) -> None:
+        """Let go of what is half read, since nothing that comes is looked at any more."""
+        self._torn = bytearray()
+        self._block = -1
+        self._h2.drop()
 
     def output(self) -> bytes:
         """What is to be sent, once."""

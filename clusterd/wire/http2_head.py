@@ -11,7 +11,7 @@ from clusterd.core.errors import PeerError
 from clusterd.wire.heads import FICKLE, LONGEST, MOST, Asked, Pair
 from clusterd.wire.limits import Limits
 from clusterd.wire.request import BODYLESS, CHUNKED
-from clusterd.wire.tables import HOST, METHODS, TOKEN, TOLD, VALUE
+from clusterd.wire.tables import HOST, METHODS, TOKEN, TOLD
 from clusterd.wire.target import check_host, parse_target
 
 METHOD, SCHEME, AUTHORITY, PATH = b":method", b":scheme", b":authority", b":path"
@@ -20,6 +20,9 @@ PSEUDO = frozenset({METHOD, SCHEME, AUTHORITY, PATH})
 SCHEMES = frozenset({b"http", b"https"})
 # RFC 9113 §8.2: as in HTTP/1, but in lower case.
 NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")
+# RFC 9110 §5.5: what no value has, as `tables.VALUE` has it. To delete them takes a fourth of the
+# time of a regular expression, which would be most of what a long head costs.
+CONTROLS = bytes((*range(9), *range(10, 32), 127))
 # RFC 9113 §8.2.2: they would mean something on a connection that this one is not.
 HOP = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"}
@@ -116,7 +119,7 @@ def _learn(pair: Pair) -> Pair:
     name, value = pair
     if not NAME.fullmatch(name):
         raise Malformed("a header's name is malformed")
-    if not VALUE.fullmatch(value) or value != value.strip(b" \t"):
+    if value.translate(None, CONTROLS) != value or value != value.strip(b" \t"):
         raise Malformed("a header's value is malformed")
     if name in HOP or (name == b"te" and value.lower() != b"trailers"):
         raise Malformed("a header belongs to HTTP/1 connections")

@@ -15,6 +15,7 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.exceptions import StreamClosedError
+from h2.frame_buffer import FrameBuffer
 from h2.settings import SettingCodes, Settings
 
 from clusterd.wire.http2_blocks import Decoded
@@ -23,8 +24,6 @@ from clusterd.wire.http2_head import PSEUDO
 from clusterd.wire.limits import Limits
 
 STREAM_WINDOW = 256 * 1024  # bytes of a body that may wait for the app
-CONNECTION_WINDOW = 1024 * 1024  # the same of all bodies of a connection
-DEFAULT_WINDOW = 65535  # RFC 9113 §6.9.2
 KEPT = 1024  # streams that are over, of which it is kept how they ended
 SHORT = 16 * 1024  # bytes that any frame may have (RFC 9113 §4.2)
 FRAME_HEAD = struct.Struct("!HBBBI")  # §4.1; the length is of three bytes
@@ -82,7 +81,6 @@ class States(H2Connection):
             },
         )
         self.initiate_connection()
-        self.increment_flow_control_window(CONNECTION_WINDOW - DEFAULT_WINDOW)
 
     @property
     def open_inbound_streams(self) -> int:
@@ -120,6 +118,30 @@ class States(H2Connection):
             self.encoded.block = NO_TABLE  # it wants to see some
             self.send_headers(stream, FINAL)
             self.data_to_send()  # the client has seen it
+
+    # --- the client's windows
+
+    @property
+    def window(self) -> int:
+        """Bytes of bodies that the client may have sent before the app takes some."""
+        return self._inbound_flow_control_window_manager.max_window_size
+
+    @property
+    def is_narrow(self) -> bool:
+        """Return whether the client has filled half of that."""
+        manager = self._inbound_flow_control_window_manager
+        return 2 * manager.current_window_size < manager.max_window_size
+
+    def widen(self, more: int) -> None:
+        """Let the client send more at once."""
+        self._inbound_flow_control_window_manager.max_window_size += more
+        self.increment_flow_control_window(more)
+
+    def narrow(self, less: int) -> None:
+        """Give the client so much less back of what is taken next."""
+        manager = self._inbound_flow_control_window_manager
+        manager.max_window_size -= less
+        manager.process_bytes(-less)
 
     # --- what goes
 
@@ -183,6 +205,11 @@ class States(H2Connection):
         ready += self.data_to_send()
         ready += FRAME_HEAD.pack(len(body) >> 8, len(body) & 255, kind, flags, stream)
         ready += body
+
+    def drop(self) -> None:
+        """Let go of what is half read, and of what is remembered."""
+        self.incoming_buffer = FrameBuffer(server=True)
+        self.decoded.same.clear()
 
     def output(self) -> bytes:
         """What is to be sent, once."""

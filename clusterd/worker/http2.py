@@ -21,6 +21,8 @@ from clusterd.wire.request import BODYLESS
 from clusterd.wire.tables import REASONS
 from clusterd.worker.http2_ending import Http2Ending
 from clusterd.worker.http2_stream import Stream
+from clusterd.worker.http2_turns import PIECE
+from clusterd.worker.http2_windows import WIDEST
 from clusterd.worker.identity import identified
 from clusterd.worker.link import Link, Origin
 from clusterd.worker.memory_budget import ALLOWANCE, PAIR
@@ -105,11 +107,52 @@ class Http2Connection(Http2Ending):
         server.bytes_in += len(data)
         if self.is_closing:
             self._discard(data)
-            return
+        elif now >= server.turns.look_by or len(data) > PIECE or self.later:
+            self._receive(data)
+        else:
+            self._work_off(data)
+
+    def _receive(self, data: bytes) -> None:
+        """The long way: much came, or it is time to look at how long this turn takes."""
+        self.later = memoryview(bytes(self.later) + data if self.later else data)
+        turns, is_waiting = self.server.turns, True
+        while is_waiting and not turns.is_used_up(self.server.clock()):
+            is_waiting = self._take_piece()
+        if is_waiting:
+            self._transport.pause_reading()
+            turns.wait(self)
+            self._rest()
+        if not self.is_closing:
+            self.server.memory.count(self)
+
+    @property
+    def has_little(self) -> bool:
+        return len(self.later) <= PIECE
+
+    def advance(self) -> bool:
+        """Work off a piece of what waits; return whether there is more (`http2_turns.Turns`)."""
+        if not self.later:
+            return False  # the connection ended meanwhile
+        self._now = self.server.clock()
+        if self._take_piece():
+            return True
+        if not self.is_closing:
+            self._transport.resume_reading()
+            self.server.memory.count(self)
+        return False
+
+    def _take_piece(self) -> bool:
+        piece, self.later = self.later[:PIECE], self.later[PIECE:]
+        self._work_off(bytes(piece))
+        if self.is_closing:
+            self.later = memoryview(b"")
+        return bool(self.later)
+
+    def _work_off(self, data: bytes) -> None:
         self.refresh()
         self._is_busy = True
         try:
-            self.engine.feed(data, now)
+            self.engine.feed(data, self._now)
         except Broken as error:
             self._break(error)
         else:
@@ -124,7 +167,7 @@ class Http2Connection(Http2Ending):
         self._uncounted += len(data)
         if self._uncounted > ALLOWANCE and not self.is_closing:
             self._uncounted = 0
-            server.memory.count(self)
+            self.server.memory.count(self)
 
     def _count_unread(self) -> None:
         """Frames that want an answer, from a client that reads none, must not pile up."""
@@ -149,6 +192,8 @@ class Http2Connection(Http2Ending):
         for stream in list(self.streams.values()):
             stream.cancel()
         self._wake_drains()
+        self.later = memoryview(b"")
+        self.server.windows.forget(self)
         self.server.closed(self)
         self.engine.forget()
 
@@ -170,8 +215,12 @@ class Http2Connection(Http2Ending):
         if in_flight >= self._most or self._is_final or (in_flight and self._is_crowded):
             self.engine.refuse(stream)
             return
-        if self.server.memory.is_over:
+        memory = self.server.memory
+        if memory.is_over:
             self.refuse(stream, PeerError(503, "the memory budget is used up"))
+            return
+        if memory.is_short and (head.size > ALLOWANCE or self.is_held_off):
+            self.engine.refuse(stream)
             return
         scope = self.template.copy()
         scope["method"], scope["path"], scope["raw_path"], scope["query_string"] = head.asked
@@ -214,8 +263,23 @@ class Http2Connection(Http2Ending):
         made = self.streams.get(stream)
         if made is not None:
             made.add_body(data, credit)
+            if self.engine.is_narrow:
+                self.widen()
         else:
-            self.engine.taken(stream, credit)
+            self.give_back(stream, credit)
+
+    def widen(self) -> None:
+        """Let the client send more at once, if it has filled its window and memory allows it."""
+        if self.engine.is_narrow and not self.is_closing:
+            size = self.engine.window
+            more = self.server.windows.grant(self, size) if size < WIDEST else 0
+            if more:
+                self.engine.widen(more)
+                self.send_soon()
+
+    def give_back(self, stream: int, credit: int) -> None:
+        """The app has taken of a body: let the client send as much again."""
+        self.engine.taken(stream, credit, self.server.windows.reclaim(self, credit))
 
     def on_end(self, stream: int) -> None:
         made = self.streams.get(stream)

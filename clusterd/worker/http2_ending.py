@@ -9,6 +9,7 @@ from clusterd.worker.deadlines import NEVER
 from clusterd.worker.ending import LINGER, LINGER_ROOM
 from clusterd.worker.http2_stream import Stream
 from clusterd.worker.link import SLOTS, Link, Origin
+from clusterd.worker.memory_budget import ALLOWANCE
 from clusterd.worker.server import Server
 
 PATIENCE = 1.0  # s in which a leaving worker waits for a good moment to say so
@@ -32,6 +33,8 @@ class Http2Ending(Link):
         "_peer_ended",
         "_speak_by",
         "engine",
+        "later",
+        "promised",
         "streams",
     )
 
@@ -52,6 +55,8 @@ class Http2Ending(Link):
         self._is_final = False  # and knows which request was the last
         self._peer_ended = False
         self._discarded = 0
+        self.later = memoryview(b"")  # came, and waits for its turn: see `http2_turns`
+        self.promised = 0  # bytes of window: see `http2_windows`
 
     # --- for the worker's life
 
@@ -60,6 +65,7 @@ class Http2Ending(Link):
         return not (
             self.streams
             or self._cancelled
+            or self.later
             or self.engine.is_parsing
             or self.is_closing
             or self.is_paused
@@ -120,40 +126,51 @@ class Http2Ending(Link):
 
     def measure(self) -> int:
         streams = sum([stream.measure() for stream in self.streams.values()])
-        return super().measure() + self.engine.held + streams
+        size = super().measure() + self.engine.held + streams
+        # All of what came is kept until its last piece is worked off.
+        return size + memoryview(self.later.obj).nbytes if self.later else size
 
     @property
     def awaits_client(self) -> bool:
         streams = self.streams.values()
-        is_open = self.is_paused or self.engine.is_parsing or not streams
-        return is_open or any(stream.awaits_client for stream in streams)
+        is_open = not self.later and (self.engine.is_parsing or not streams)
+        return self.is_paused or is_open or any(stream.awaits_client for stream in streams)
 
     def hold_off(self) -> None:
-        if not self.blocked:  # else the client's leave to send more must be read
-            super().hold_off()
+        """Read on, but begin no request (`is_held_off`), and widen no window.
+
+        A client that is not read from cannot give us leave to send, nor send what would have its
+        requests end. What it may send is bounded by its window, and by the length of a head.
+        """
+        if self.engine.block > ALLOWANCE and not (self.streams or self.later):
+            self._break(self.engine.end(CALM, "memory is short"))
+
+    @property
+    def is_held_off(self) -> bool:
+        return self in self.server.memory.stopped
+
+    def go_on(self) -> None:
+        """Do nothing: what waits is `Turns`' and `Windows`' to take up again."""
 
     def shed(self) -> None:
         """Give up the streams that hold most, or the connection where its streams hold little.
 
-        One stream at least, and as many as it takes to get below the budget: what came at once may
-        have begun several.
+        One stream at least, and as many as it takes to get below the budget, since what came at
+        once may have begun several; the connection where that does not do.
         """
         if self.is_closing or self.is_paused:
             self._reset()
             return
-        self._transport.resume_reading()  # what comes after our last word is thrown away
-        held = self.measure()
         sizes = sorted([(stream.measure(), n) for n, stream in self.streams.items()], reverse=True)
-        if 2 * sum([size for size, _ in sizes]) <= held:
-            self._break(self.engine.end(CALM, "memory is short"))
-            return
-        room = self.server.memory.room  # it does not count us any more
-        for size, number in sizes:
-            if number in self.streams:
-                self.streams[number].shed()
-            held -= size
-            if held <= room or self.is_closing:
-                break
+        held, room = self.measure(), self.server.memory.room  # which does not count us any more
+        if 2 * sum([size for size, _ in sizes]) > held:
+            for size, number in sizes:
+                if number in self.streams:
+                    self.streams[number].shed()
+                held -= size
+                if held <= room or self.is_closing:
+                    return
+        self._break(self.engine.end(CALM, "memory is short"))
 
     # --- deadlines
 
@@ -162,6 +179,9 @@ class Http2Ending(Link):
         if self.is_closing or self.is_paused:
             return
         http, now = self.server.http, self.server.clock()
+        if self.later:  # its rest may have come, or a request: that is judged when it was read
+            self.due = self._speak_by
+            return
         if self.engine.in_head or (self.engine.is_parsing and not self.streams):
             if self._head_by == NEVER:
                 self._head_by = now + http.header_timeout
@@ -216,6 +236,10 @@ class Http2Ending(Link):
         self.is_closing = True
         for stream in list(self.streams.values()):
             stream.cancel()
+        self.engine.drop()
+        if self.later:
+            self.later = memoryview(b"")
+            self._transport.resume_reading()  # what comes after our last word is thrown away
         if linger and not self._peer_ended:
             self._transport.write_eof()
             self._wait(LINGER)

@@ -91,7 +91,7 @@ class Stream:
             self._received += len(data)
             exchange.add_body(data)
             return
-        self.link.engine.taken(self.number, credit)
+        self.link.give_back(self.number, credit)
         self._left_over += len(data)
         if self._left_over > DRAINED and self._has_ended:
             self.reset(NO_ERROR)  # RFC 9113 §8.1: the answer is complete without the rest
@@ -124,12 +124,18 @@ class Stream:
 
     def measure(self) -> int:
         """Return the bytes that are held for the client, but of a large response only a part."""
-        unsent = min(sum(map(len, self._pending)), self.link.server.memory.most_unsent)
-        return STREAM + self.size + self.exchange.waiting + unsent
+        size = STREAM + self.size + self.exchange.waiting
+        if self._pending:
+            size += min(sum(map(len, self._pending)), self.link.server.memory.most_unsent)
+        return size
 
     @property
     def awaits_client(self) -> bool:
-        return bool(self._pending) or not self.exchange.complete
+        """Return whether the client has to take something, or may send more of the body.
+
+        It may not while the app leaves its window full, nor do we know while what came is unread.
+        """
+        return bool(self._pending) or (not self.link.later and self.link.engine.awaits(self.number))
 
     def shed(self) -> None:
         """Give up what is held: with 413 for a body, 503 for the rest, where that can be said."""
@@ -300,7 +306,7 @@ class Stream:
 
     def _give_back(self) -> None:
         credit, self._credit = self._credit, 0
-        self.link.engine.taken(self.number, credit)
+        self.link.give_back(self.number, credit)
 
     def answered(self, exchange: Exchange, size: int) -> None:
         self._give_back()
@@ -359,10 +365,14 @@ class Stream:
                 if self._has_ended:
                     self.reset(NO_ERROR)
                     return
-            elif not self._credit and self._received - self._came < RATE * http.body_timeout:
+            elif (
+                not self._credit
+                and self.awaits_client
+                and self._received - self._came < RATE * http.body_timeout
+            ):
                 self.refuse(PeerError(408, "the request body makes no progress"))
                 return
-            else:  # it comes, or waits for the app
+            else:  # it comes, or waits for the app or for others of the connection
                 self._came = self._received
                 self._body_by = now + http.body_timeout
         self._watch()

@@ -27,6 +27,8 @@ from clusterd.wire.response import plain_answer
 from clusterd.wire.tables import STATUS_LINES
 from clusterd.worker.access import NOBODY, STYLES, AccessLog
 from clusterd.worker.deadlines import Wheel
+from clusterd.worker.http2_turns import Turns
+from clusterd.worker.http2_windows import Windows
 from clusterd.worker.identity import identified
 from clusterd.worker.memory_budget import MemoryBudget
 from clusterd.worker.spool_budget import SpoolBudget
@@ -97,8 +99,10 @@ class Server:
         "taken",
         "tasks",
         "trust",
+        "turns",
         "wheel",
         "when_empty",
+        "windows",
     )
 
     def __init__(
@@ -138,6 +142,8 @@ class Server:
         # connections and what runs on them
         self.connections: set[Link] = set()
         self.memory = MemoryBudget(http.memory_budget or LEAST, loop, self.connections, clock)
+        self.turns = Turns(loop, clock)
+        self.windows = Windows(self.memory, loop)
         self.spoken: dict[str, Callable[..., Link]] = {}  # beside HTTP/1, by their ALPN names
         self.open = 0
         self.running: dict[Exchange, None] = {}  # begun and not answered, oldest first

@@ -126,6 +126,30 @@ def test_h2_keeps_the_window_in_its_attribute_outbound_flow_control_window() -> 
     assert connection.local_flow_control_window(1) == before - 1000
 
 
+def test_h2_keeps_the_clients_window_in_a_manager_whose_most_can_be_changed() -> None:
+    connection = server()
+    manager = connection._inbound_flow_control_window_manager
+    assert manager.max_window_size == manager.current_window_size == 65535
+    manager.max_window_size += 65535
+    connection.increment_flow_control_window(65535)
+    assert manager.max_window_size == manager.current_window_size == 131070
+    manager.window_consumed(100_000)
+    manager.max_window_size -= 30_000
+    assert not manager.process_bytes(-30_000)
+    assert manager.process_bytes(100_000) == 70_000
+    assert manager.current_window_size == manager.max_window_size == 101_070
+
+
+def test_h2_reads_frames_by_its_attribute_incoming_buffer() -> None:
+    connection = server()
+    buffer = pytest.importorskip("h2.frame_buffer").FrameBuffer
+    assert type(connection.incoming_buffer) is buffer
+    connection.receive_data(request(1))
+    connection.incoming_buffer = buffer(server=True)
+    connection.receive_data(request(1)[:24])  # as at its beginning
+    assert len(connection.streams) == 1
+
+
 def test_h2_counts_streams_by_its_property_open_inbound_streams() -> None:
     h2 = pytest.importorskip("h2.connection")
     codes = pytest.importorskip("h2.settings").SettingCodes

@@ -7,7 +7,7 @@ from h2.errors import ErrorCodes
 
 from clusterd.wire.budget import Budget
 from clusterd.wire.http2 import CHATTER, FRAME, RESETS
-from clusterd.wire.http2_states import CONNECTION_WINDOW, DEFAULT_WINDOW, KEPT
+from clusterd.wire.http2_states import KEPT, STREAM_WINDOW
 from clusterd.wire.limits import Limits
 from tests.support import http2 as frames
 from tests.support.http2 import get, post
@@ -162,9 +162,10 @@ def test_a_body_that_is_not_taken_stops_its_client() -> None:
     told = Recorder().begin()
     told.takes = False
     told.take(post(1))
+    told.engine.widen(2 * STREAM_WINDOW)
     piece = frames.data(1, b"x" * FRAME)
     told.take(piece * 16)
-    assert not told.answer.of(frames.WINDOW_UPDATE)[1:]
+    assert [sent.stream for sent in told.answer.of(frames.WINDOW_UPDATE)] == [0]
     assert told.goaway is None
     assert told.take(piece).goaway == ErrorCodes.FLOW_CONTROL_ERROR
 
@@ -172,11 +173,47 @@ def test_a_body_that_is_not_taken_stops_its_client() -> None:
 def test_all_bodies_of_a_connection_together_are_bounded() -> None:
     told = Recorder().begin()
     told.takes = False
-    for stream in range(1, 11, 2):
-        told.take(post(stream), frames.data(stream, b"x" * FRAME) * 16)
+    for stream in range(1, 9, 2):
+        told.take(post(stream), frames.data(stream, b"x" * 16_383))
+    assert told.engine.awaits(1)
+    told.take(frames.data(1, b"x" * 3))
+    assert not told.engine.awaits(1)
+    assert told.goaway is None
+    told.take(frames.data(1, b"x"))
     assert told.goaway == ErrorCodes.FLOW_CONTROL_ERROR
-    first = told.answer.of(frames.WINDOW_UPDATE)[0]
-    assert int.from_bytes(first.body) == CONNECTION_WINDOW - DEFAULT_WINDOW
+    assert not told.answer.of(frames.WINDOW_UPDATE)
+
+
+def test_a_window_gets_wider_and_narrower() -> None:
+    """What is taken is given back but for what the window gets narrower by."""
+    told = Recorder().begin().take(post(1))
+    told.takes = False
+    told.engine.widen(65_535)
+    told.take(b"")
+    assert told.engine.window == 131_070
+    told.take(frames.data(1, b"x" * 16_000) * 4)
+    assert not told.engine.is_narrow
+    told.take(frames.data(1, b"x" * 16_000))
+    assert told.engine.is_narrow
+    told.engine.taken(1, 80_000, 60_000)
+    told.take(b"")
+    assert told.engine.window == 71_070
+    said = [(u.stream, int.from_bytes(u.body)) for u in told.answer.of(frames.WINDOW_UPDATE)]
+    assert said == [(0, 65_535)], "20,000 bytes are less than half of it"
+    told.take(frames.data(1, b"x" * 16_000))
+    told.engine.taken(1, 16_000)
+    told.take(b"")
+    said = [(u.stream, int.from_bytes(u.body)) for u in told.answer.of(frames.WINDOW_UPDATE)]
+    assert said == [(0, 65_535), (0, 36_000)]
+
+
+def test_what_is_half_read_is_let_go_of_where_nothing_is_read_any_more() -> None:
+    told = Recorder().begin()
+    told.take(frames.frame(frames.HEADERS, 1, 1, b"x" * 9000), b"\0\x10\0 half a frame")
+    assert told.engine.held > 9000
+    told.engine.drop()
+    assert told.engine.held == 0
+    assert not told.engine.is_parsing
 
 
 def test_a_body_that_is_taken_goes_on_for_ever() -> None:
@@ -205,7 +242,7 @@ def test_room_is_the_lesser_of_both_windows() -> None:
     told.take(frames.settings((4, 5)))
     assert told.engine.room(1) == 0  # §6.9.2: below nothing
     told.take(frames.settings((4, 2**31 - 1)), frames.window(0, 5))
-    assert told.engine.room(3) == DEFAULT_WINDOW - 5
+    assert told.engine.room(3) == 65_535 - 5
 
 
 def test_a_budget_is_regained_with_time_up_to_its_most() -> None:

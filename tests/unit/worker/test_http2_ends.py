@@ -126,7 +126,7 @@ def test_answers_to_frames_do_not_pile_up_for_a_client_that_does_not_read() -> N
         count = 0
         while not bench.transport.aborted:
             bench.now += 1
-            bench.feed(frames.ping() * 100)
+            await bench.ask(frames.ping() * 100)
             count += 100
             assert count < 5000
         assert bench.transport.unsent < 500_000
@@ -149,6 +149,7 @@ def test_deadlines_of_a_head() -> None:
         for byte in START[:9]:
             bench.pass_time(1)
             link.data_received(bytes([byte]))
+            await bench.settle()
         assert not transport.ended
         bench.pass_time(3)
         assert transport.ended
