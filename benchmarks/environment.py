@@ -34,7 +34,7 @@ kind = " (optimised build)" if "--enable-optimizations" in options else " (plain
 found = {"python": platform.python_version() + kind}
 for name in (
     "clusterd", "uvicorn", "gunicorn", "gunicorn_h1c", "granian", "freastal", "uvloop", "httptools",
-    "websockets", "watchfiles", "jinja2", "hdrhistogram", "numpy", "matplotlib",
+    "websockets", "watchfiles", "jinja2", "hdrhistogram", "numpy", "matplotlib", "h2",
 ):
     try:
         found[name] = metadata.version(name)

@@ -64,6 +64,20 @@ def pss_kib(pid: int) -> int:
     raise ValueError(f"no Pss line for {pid}")
 
 
+def resident_kib(pid: int, peak: bool = False) -> int:
+    """Memory of a process (proc(5), VmRSS), or the most that it had since `forget_peak` (VmHWM)."""
+    field = "VmHWM:" if peak else "VmRSS:"
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(field):
+            return int(line.split()[1])
+    raise ValueError(f"no {field} line for {pid}")
+
+
+def forget_peak(pid: int) -> None:
+    """Let the most memory that a process had begin anew (proc(5), clear_refs)."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
 def wakeups(pid: int) -> int:
     """Voluntary context switches of all its threads: one for every time it went back to sleep."""
     total = 0

@@ -131,6 +131,10 @@ CLUSTERD_ADMIN = CLUSTERD.variant("admin", "--admin 127.0.0.1:{admin}")
 CLUSTERD_ROOMY = CLUSTERD.variant(
     "roomy", "--max-connections 20000 --keep-alive 600 --max-requests-per-connection 0"
 )
+# The budget of the tests, and room for the attackers beside others.
+CLUSTERD_ATTACKED = CLUSTERD_FOLDER.variant(
+    "attacked", "--memory-budget 96MiB --max-connections 3000"
+)
 UVICORN_PATIENT = UVICORN.variant("patient", "--timeout-keep-alive 600")
 GRANIAN_ROOMY = GRANIAN.variant("roomy", "--backlog 20000 --backpressure 20000")
 
@@ -142,6 +146,7 @@ TABLE = (
     CLUSTERD_TLS,
     CLUSTERD_ADMIN,
     CLUSTERD_ROOMY,
+    CLUSTERD_ATTACKED,
     UVICORN,
     UVICORN_LOGGING,
     UVICORN_DEV,

@@ -13,6 +13,7 @@ from benchmarks.scenarios import (
     generator,
     hang,
     hello,
+    hostile,
     idle,
     idle_connections,
     kill,
@@ -57,6 +58,7 @@ ALL = {
     "cluster": cluster,
     "generator": generator,
     "blocked": blocked,
+    "hostile": hostile,
     "accept": accept,
     "idle": idle,
 }

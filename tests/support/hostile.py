@@ -7,6 +7,7 @@ import socket
 import ssl
 import stat
 import struct
+import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -127,18 +128,27 @@ class Attacker:
         self._left = memoryview(self._payload)
         self.connections += 1
 
-    def attack(self) -> None:
-        """Send more of what takes memory; connect again after it was sent away."""
+    def attack(self, most: int = sys.maxsize) -> int:
+        """Send up to so many bytes more of what takes memory, and return how many those were;
+        connect again after it was sent away."""
+        done = 0
         try:
             if self._sock is None:
                 self.connect()
             assert self._sock is not None
-            while self._left:
-                self._left = self._left[self._sock.send(self._left[: 64 * KIB]) :]
+            while self._left and done < most:
+                sent = self._sock.send(self._left[: min(64 * KIB, most - done)])
+                self._left = self._left[sent:]
+                done += sent
         except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
             pass
         except (OSError, ssl.SSLError):
             self.close()
+        return done
+
+    def fileno(self) -> int:
+        """Return the descriptor, or -1 while it is not connected."""
+        return -1 if self._sock is None else self._sock.fileno()
 
     def close(self) -> None:
         if self._sock is not None:
