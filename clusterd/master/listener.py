@@ -258,9 +258,10 @@ def _unix(address: Unix, backlog: int | None) -> Listener:
     made = Listener(f"unix:{path}", sock, path=path, lock=lock)
     try:
         socket_file.remove_stale(path, lock)
+        began = socket_file.touch(lock)
         sock.bind(path)
         with socket_file.pinned(path) as name:  # before listen: nobody can connect before it holds
-            made.inode = socket_file.inode_of(name)
+            made.inode = socket_file.inode_of(name, began)
             socket_file.permit(name, address, owners)
             socket_file.record(name, lock)
         if backlog is not None:

@@ -36,13 +36,21 @@ def pinned(path: str) -> Iterator[str]:
         os.close(fd)
 
 
-def inode_of(name: str) -> int:
+def touch(lock: int) -> int:
+    """Return the time of now, in ns, by the clock of the file system that the lock lies in."""
+    os.utime(lock)
+    return os.fstat(lock).st_mtime_ns
+
+
+def inode_of(name: str, since: int = 0) -> int:
     """Return the inode of a socket file that was just made. Raises OSError where it was replaced.
 
-    `name` pins it.
+    `name` pins it. `since`: a time before it was made. A user who may write to the directory could
+    rename another socket of ours, which this user may not connect to, to the path.
     """
     about = os.stat(name)
-    if not stat.S_ISSOCK(about.st_mode) or about.st_nlink != 1:
+    is_new = not since or (about.st_uid == os.geteuid() and about.st_mtime_ns >= since)
+    if not stat.S_ISSOCK(about.st_mode) or about.st_nlink != 1 or not is_new:
         raise OSError(errno.EBUSY, "it was replaced while it was made")
     return about.st_ino
 

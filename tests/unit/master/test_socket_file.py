@@ -208,6 +208,23 @@ def test_no_other_socket_is_given_away_in_its_place(tmp_path: Path) -> None:
         assert (victim.stat().st_uid, victim.stat().st_mode) == (before.st_uid, before.st_mode)
 
 
+def test_an_older_socket_that_is_renamed_to_the_path_is_not_taken_for_the_new_one(
+    tmp_path: Path,
+) -> None:
+    """By a user who owns the directory: it would get the mode, owner and group of the new one."""
+    path, other = tmp_path / "s", tmp_path / "other"
+    with foreign(other):
+        other.chmod(0o600)
+        os.utime(other, (1, 1))
+        with (
+            meanwhile("pinned", lambda: os.rename(other, path)),
+            pytest.raises(BindError, match="it was replaced while it was made"),
+        ):
+            made(path)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert not Path(f"{path}.lock").exists()
+
+
 @superuser
 def test_the_lock_of_another_user_is_refused(tmp_path: Path) -> None:
     """It could be held for ever."""
