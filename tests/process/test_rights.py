@@ -388,3 +388,48 @@ def test_a_directory_that_hides_the_application_is_named(tmp_path: Path) -> None
         )  # fmt: skip
         assert done.returncode == 1
         assert f"{folder} may not be entered by nobody" in done.stdout
+
+
+BETRAYS = """\
+import mmap, os, signal, struct, sys
+from clusterd.ipc.scoreboard import SIZE, Cell, HEADER, ROWS, WIDTH
+
+keeper, victim = os.getppid(), int(sys.argv[1])
+for name in os.listdir(f"/proc/{keeper}/fd"):
+    path = f"/proc/{keeper}/fd/{name}"
+    if "clusterd-scoreboard" in os.readlink(path):
+        with open(path, "r+b", buffering=0) as board, mmap.mmap(board.fileno(), SIZE) as cells:
+            for row in range(ROWS):
+                place = 8 * (HEADER + ROWS + row * WIDTH + Cell.COMMAND)
+                cells[place:place + 8] = struct.pack("Q", victim)
+        print("written", flush=True)
+        os.kill(keeper, signal.SIGKILL)
+signal.pause()
+"""
+
+
+@superuser
+def test_a_program_has_no_group_of_another_user_killed_by_writing_into_the_scoreboard(
+    tmp_path: Path,
+) -> None:
+    """The master kills what is left of the program whose pid stands there."""
+    (tmp_path / "betrays.py").write_text(BETRAYS)
+    tmp_path.chmod(0o755)
+    wrapper = opening(tmp_path)
+    if wrapper is None:
+        pytest.skip("the interpreter is closed to others, and nothing can open it")
+    with subprocess.Popen(["sleep", "1000"], start_new_session=True) as victim:
+        (tmp_path / "clusterd.toml").write_text(
+            'user = "nobody"\n[group.traitor]\nready_after = 0\n'
+            f'command = ["{sys.executable}", "{tmp_path}/betrays.py", "{victim.pid}"]\n'
+        )
+        words = ("-w", "1", "--min-ready", "0")
+        try:
+            with running(tmp_path, "tell:app", *words, wrapper=wrapper) as server:
+                for _ in range(2):  # for the second time after the master has acted
+                    server.event("exited", group="traitor", cause="SIGKILL")
+                assert "written" in server.log()
+                assert server.stop() == 0
+            assert victim.poll() is None
+        finally:
+            victim.kill()
