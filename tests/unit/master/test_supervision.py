@@ -374,15 +374,6 @@ def test_a_worker_that_wants_to_go_is_replaced_before_it_does() -> None:
         assert sim.ready() == 2
 
 
-def test_a_worker_that_leaves_as_soon_as_it_is_ready_is_backed_off() -> None:
-    with simulated(1) as sim:
-        sim.start()
-        for times in range(1, 4):
-            sim.kernel.workers()[-1].channel.send(Leaving("TERM"))
-            sim.until(lambda times=times: len(sim.find(Kind.READIED)) > times)  # type: ignore[misc]
-        assert [event.fields["deaths"] for event in sim.find(Kind.BACKED_OFF)] == [2, 3]
-
-
 UNSAFE = Behaviour(unsafe="the thread 'x'")
 
 
