@@ -120,13 +120,14 @@ def test_a_disk_that_is_full_for_the_last_bytes_is_noticed_before_the_app_begins
 
 
 def test_where_no_directory_takes_files_it_is_not_the_clients_fault(
-    mode: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    mode: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    nowhere = str(tmp_path / "none")
+    monkeypatch.setattr(tempfile, "tempdir", nowhere)
     answer, bench = asked(mode, echo, CHUNKS, *[LARGE_CHUNK] * 3)
     assert_refused(bench, answer, 503)
     (record,) = caplog.records
-    assert "could not be put on disk, in /nowhere" in record.getMessage()
+    assert f"could not be put on disk, in {nowhere}" in record.getMessage()
 
 
 @pytest.mark.parametrize(
