@@ -51,6 +51,7 @@ PING_DATA = b"clusterd"
 SAME = 64  # heads of a connection that are remembered,
 REPEATED = 2048  # if they have no more bytes than that
 HEAD = 1024  # bytes of the objects that such a head is made of, beside its text
+FRAME_OBJECTS = 800  # bytes of what h2 makes of each frame of a head, until its end has come
 
 CALM = ErrorCodes.ENHANCE_YOUR_CALM
 NO_ERROR = ErrorCodes.NO_ERROR
@@ -83,6 +84,7 @@ class Engine:
 
     __slots__ = (
         "_block",
+        "_block_frames",
         "_bodies",
         "_chatter",
         "_events",
@@ -107,7 +109,8 @@ class Engine:
         self._bodies: dict[int, Body] = {}  # by stream
         self._torn = bytearray()  # of a frame, or of the preface
         self._need = len(PREFACE)  # bytes that make it whole
-        self._block = -1  # bytes of a head whose end has not come, -1 for none
+        self._block = -1  # bytes of a head whose end has not come, -1 for none,
+        self._block_frames = 0  # and the frames that it has come in
         self._is_greeted = False  # the preface was read,
         self._is_known = False  # and the first SETTINGS
         self._is_unended = False  # the trailers being read do not end their stream
@@ -143,7 +146,9 @@ class Engine:
     @property
     def held(self) -> int:
         """Bytes of frames and heads that are half read, and of heads that are remembered."""
-        held = len(self._torn) + max(0, self._block)
+        held = len(self._torn)
+        if self._block >= 0:
+            held += self._block + FRAME_OBJECTS * self._block_frames
         if self._h2.decoded.same:
             held += sum([HEAD + head.size for head in self._h2.decoded.same.values()])
         return held
@@ -204,6 +209,7 @@ class Engine:
                 return
             if not flags & END_HEADERS:
                 self._block = length
+                self._block_frames = 1
             if stream not in self._bodies:
                 if stream <= self._h2.latest:
                     self._provoked()  # the stream is over: h2 resets it, or breaks
@@ -225,6 +231,7 @@ class Engine:
     def _on_continuation(self, kind: int, flags: int, length: int) -> None:
         """Only one can follow a head without an end (§6.10); h2 sees to that, and to 64 of them."""
         self._block += length
+        self._block_frames += 1
         if self._block > self._h2.longest:
             self._break(CALM, "a head has no end")
         if kind == CONTINUATION and flags & END_HEADERS:

@@ -19,7 +19,7 @@ from clusterd.wire.http2_fields import length_field, literal, status_field
 from clusterd.wire.http2_head import Head
 from clusterd.wire.request import BODYLESS
 from clusterd.wire.tables import REASONS
-from clusterd.worker.http2_ending import Http2Ending
+from clusterd.worker.http2_ending import NOTHING, Http2Ending
 from clusterd.worker.http2_stream import Stream
 from clusterd.worker.http2_turns import PIECE
 from clusterd.worker.http2_windows import WIDEST
@@ -144,9 +144,10 @@ class Http2Connection(Http2Ending):
     def _take_piece(self) -> bool:
         piece, self.later = self.later[:PIECE], self.later[PIECE:]
         self._work_off(bytes(piece))
-        if self.is_closing:
-            self.later = memoryview(b"")
-        return bool(self.later)
+        if self.is_closing or not self.later:
+            self.later = NOTHING  # an empty rest would keep all of it
+            return False
+        return True
 
     def _work_off(self, data: bytes) -> None:
         self.refresh()
@@ -192,7 +193,7 @@ class Http2Connection(Http2Ending):
         for stream in list(self.streams.values()):
             stream.cancel()
         self._wake_drains()
-        self.later = memoryview(b"")
+        self.later = NOTHING
         self.server.windows.forget(self)
         self.server.closed(self)
         self.engine.forget()

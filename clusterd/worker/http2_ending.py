@@ -14,6 +14,7 @@ from clusterd.worker.server import Server
 
 PATIENCE = 1.0  # s in which a leaving worker waits for a good moment to say so
 NEWS = 5.0  # s for the client to hear that
+NOTHING = memoryview(b"")
 
 
 class Http2Ending(Link):
@@ -55,7 +56,7 @@ class Http2Ending(Link):
         self._is_final = False  # and knows which request was the last
         self._peer_ended = False
         self._discarded = 0
-        self.later = memoryview(b"")  # came, and waits for its turn: see `http2_turns`
+        self.later = NOTHING  # came, and waits for its turn: see `http2_turns`
         self.promised = 0  # bytes of window: see `http2_windows`
 
     # --- for the worker's life
@@ -238,7 +239,7 @@ class Http2Ending(Link):
             stream.cancel()
         self.engine.drop()
         if self.later:
-            self.later = memoryview(b"")
+            self.later = NOTHING
             self._transport.resume_reading()  # what comes after our last word is thrown away
         if linger and not self._peer_ended:
             self._transport.write_eof()

@@ -104,13 +104,30 @@ LARGE: dict[str, tuple[bytes, bytes]] = {
 SPOOLS = ("chunks", "half a body", "half a head", *LARGE)  # what a WSGI app has to do with
 
 
+WINDOWED = {"bodies"}  # kinds that send as much as their windows allow
+
+
+def allowed(payload: bytes, window: int) -> int:
+    """Return how many bytes of HTTP/2 frames may be sent while the connection's window is this."""
+    position = 0
+    while position < len(payload):
+        length = int.from_bytes(payload[position : position + 3])
+        if payload[position + 3] == http2.DATA:
+            window -= length
+        if window < 0:
+            break
+        position += 9 + length
+    return position
+
+
 class Attacker:
-    """One of them. It sends what it can without waiting, and reads nothing."""
+    """One of them. It sends what it can without waiting, and reads nothing but its windows."""
 
     def __init__(self, address: tuple[str, int], kind: str, tls: ssl.SSLContext | None) -> None:
         self._address, self._tls = address, tls
         self._first, self._payload = (KINDS | LARGE)[kind]
-        self._left = memoryview(b"")
+        self._sent = self._may_send = 0  # bytes of it
+        self._is_windowed = kind in WINDOWED
         self._sock: socket.socket | None = None
         self.connections = 0
 
@@ -125,7 +142,8 @@ class Attacker:
         sock.sendall(self._first)
         sock.setblocking(False)
         self._sock = sock
-        self._left = memoryview(self._payload)
+        self._sent, self._may_send = 0, len(self._payload)
+        self._window, self._read = 65_535, b""
         self.connections += 1
 
     def attack(self, most: int = sys.maxsize) -> int:
@@ -136,9 +154,12 @@ class Attacker:
             if self._sock is None:
                 self.connect()
             assert self._sock is not None
-            while self._left and done < most:
-                sent = self._sock.send(self._left[: min(64 * KIB, most - done)])
-                self._left = self._left[sent:]
+            if self._is_windowed:
+                self._read_windows(self._sock)
+            while self._sent < self._may_send and done < most:
+                end = min(self._sent + min(64 * KIB, most - done), self._may_send)
+                sent = self._sock.send(memoryview(self._payload)[self._sent : end])
+                self._sent += sent
                 done += sent
         except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
             pass
@@ -149,6 +170,19 @@ class Attacker:
     def fileno(self) -> int:
         """Return the descriptor, or -1 while it is not connected."""
         return -1 if self._sock is None else self._sock.fileno()
+
+    def _read_windows(self, sock: socket.socket) -> None:
+        with contextlib.suppress(BlockingIOError, ssl.SSLWantReadError):
+            while data := sock.recv(4096):
+                self._read += data
+            raise ConnectionResetError
+        while len(self._read) >= 9 and len(self._read) >= (
+            end := 9 + int.from_bytes(self._read[:3])
+        ):
+            frame, self._read = self._read[:end], self._read[end:]
+            if frame[3] == http2.WINDOW_UPDATE and not int.from_bytes(frame[5:9]):
+                self._window += int.from_bytes(frame[9:])
+        self._may_send = allowed(self._payload, self._window)
 
     def close(self) -> None:
         if self._sock is not None:

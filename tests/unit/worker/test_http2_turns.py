@@ -78,6 +78,8 @@ def test_a_turn_is_used_up_once_it_has_taken_its_time_and_the_next_is_not() -> N
         await asyncio.sleep(0)
         assert not turns.is_used_up(bench.now)
         assert turns.look_by > bench.now, "nobody needs to ask for a while"
+        bench.now = turns.look_by
+        assert not turns.is_used_up(bench.now), "it is this turn that is measured now"
 
     run(test)
 
@@ -138,7 +140,7 @@ def test_what_a_turn_has_no_time_for_waits_and_is_not_read_further() -> None:
         for link, transport in heavy:
             assert heads_of(transport) == set(range(1, 16, 2))
             assert not transport.paused
-            assert not link.later
+            assert not link.later.obj, "what was read is let go of"
 
     run(test)
 
