@@ -4,6 +4,7 @@ import contextlib
 import grp
 import os
 import pwd
+import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -34,6 +35,29 @@ def trust(users: Iterable[str], environ: Mapping[str, str]) -> Trust | None:
         owners.add(int(sudo))
     groups = {gid for one in workers for gid in (one.gid, *one.groups())}
     return Trust(frozenset(owners - {one.uid for one in workers}), frozenset(groups))
+
+
+def library_path(environ: Mapping[str, str]) -> list[str]:
+    """Return the absolute paths of the directories that LD_LIBRARY_PATH names (ld.so(8)).
+
+    An empty entry, as a colon at the end makes one, is the current directory.
+    """
+    listed = environ.get("LD_LIBRARY_PATH", "")
+    return [os.path.abspath(path) for path in re.split("[:;]", listed)] if listed else []
+
+
+def libraries() -> list[str]:
+    """Return the paths of the shared libraries, and of other files, that we have mapped.
+
+    A file that was removed since counts no more: libffi makes such files in /tmp.
+    """
+    try:
+        with open("/proc/self/maps", "rb") as file:  # proc(5)
+            mapped = [line.rstrip(b"\n").split(maxsplit=5) for line in file]
+    except OSError:
+        return []
+    found = {os.fsdecode(words[5]) for words in mapped if len(words) == 6}
+    return sorted(path for path in found if path[0] == "/" and os.path.isfile(path))
 
 
 def redirections(path: str, about: os.stat_result, user: str) -> list[Fault]:

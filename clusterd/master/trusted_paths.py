@@ -16,7 +16,7 @@ from clusterd.config.sources import CONFIG_VARIABLE, FILE, PROJECT, find_file
 from clusterd.core.errors import ConfigError
 from clusterd.core.write_access import Fault, Writer, remedy
 from clusterd.ipc import last_run
-from clusterd.kernel import own_files, privileges
+from clusterd.kernel import own_files, paths, privileges
 from clusterd.kernel.paths import Looker, is_home, trust
 
 SETTINGS = "root reads settings"
@@ -51,7 +51,9 @@ def faults_of_settings(
 def faults_of_code(groups: Mapping[str, Config], environ: Mapping[str, str]) -> list[Fault]:
     """Return what others than root may write to on the way to the code that the master runs."""
     looker = _looker(groups, environ)
-    return [] if looker is None else looker.faults(code())
+    if looker is None:
+        return []
+    return looker.faults([*code(), *paths.libraries(), *paths.library_path(environ)])
 
 
 def faults_of_log(groups: Mapping[str, Config], environ: Mapping[str, str]) -> list[Fault]:
@@ -237,6 +239,9 @@ def commands(what: str, found: list[Fault]) -> str:
     needed = found[0].needed and os.path.abspath(found[0].needed)
     if needed in named:
         return f"take {needed} out of PYTHONPATH (--app-dir names the app's directory), or {mended}"
+    if what == CODE and needed in paths.library_path(os.environ):
+        entry = " (an empty entry)" if needed == os.getcwd() else ""
+        return f"take {needed} out of LD_LIBRARY_PATH{entry}, or {mended}"
     if what == CODE and needed == os.getcwd() and not sys.flags.safe_path:
         return f"start it as 'clusterd' ('python -m' searches {needed} for modules), or {mended}"
     return mended

@@ -133,6 +133,17 @@ def test_code_that_others_may_change_is_not_run_as_root(
     assert finding["text"].startswith(said)
 
 
+def test_libraries_are_searched_nowhere_that_others_may_write(
+    tmp_path: Path, folder: Path, wrapper: tuple[str, ...]
+) -> None:
+    folder.chmod(0o777)
+    env: dict[str, Any] = {"LD_LIBRARY_PATH": str(folder)}
+    with running(tmp_path, "tell:app", *WORDS, wrapper=wrapper, **env) as server:
+        assert server.wait() == Exit.CONFIG
+        assert f"root runs Python code, and everybody may write to {folder} " in server.log()
+        assert f"take {folder} out of LD_LIBRARY_PATH, or chmod o-w {folder}" in server.log()
+
+
 def test_an_upgrade_to_code_from_where_others_may_write_is_refused_by_itself(
     tmp_path: Path, folder: Path, wrapper: tuple[str, ...]
 ) -> None:

@@ -1,6 +1,8 @@
 """All that the lookup of a path passes is judged: directories, links, and what is missing."""
 
+import contextlib
 import grp
+import mmap
 import os
 import pwd
 import struct
@@ -9,7 +11,16 @@ from pathlib import Path
 import pytest
 
 from clusterd.core.write_access import Trust, Writer
-from clusterd.kernel.paths import ACL, MOST_LOOKUPS, UNKNOWN, Looker, redirections, trust
+from clusterd.kernel.paths import (
+    ACL,
+    MOST_LOOKUPS,
+    UNKNOWN,
+    Looker,
+    libraries,
+    library_path,
+    redirections,
+    trust,
+)
 
 NOBODY = pwd.getpwnam("nobody")
 superuser = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
@@ -198,3 +209,24 @@ def test_a_file_that_the_workers_user_could_exchange_is_found(tmp_path: Path) ->
     os.chown(place, 0, NOBODY.pw_gid)
     place.chmod(0o775)
     assert exchanged() == [str(place)]
+
+
+def test_libraries_that_are_loaded_are_known(tmp_path: Path) -> None:
+    """But no file that was removed since, as those that libffi makes in /tmp."""
+    kept, removed = tmp_path / "kept", tmp_path / "removed"
+    with contextlib.ExitStack() as mappings:
+        for path in (kept, removed):
+            path.write_bytes(b"x")
+            with path.open("rb") as file:
+                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                mappings.enter_context(mapped)
+        removed.unlink()
+        found = libraries()
+    assert str(kept) in found
+    assert not [path for path in found if "removed" in path]
+
+
+def test_directories_where_libraries_are_searched_are_known() -> None:
+    here = os.getcwd()
+    assert library_path({"LD_LIBRARY_PATH": "/a:b;/c:"}) == ["/a", f"{here}/b", "/c", here]
+    assert library_path({"LD_LIBRARY_PATH": ""}) == library_path({}) == []

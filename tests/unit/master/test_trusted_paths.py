@@ -235,3 +235,22 @@ def test_a_record_is_neither_written_nor_removed_where_it_could_be_another_file(
         reason[0] = ""
         run.forget_for_why(sim.cluster)
         assert not record.exists()
+
+
+def test_the_current_directory_is_named_where_libraries_are_searched_in_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/opt/lib:")
+    said = commands(CODE, [fault(os.getcwd(), os.getcwd())])
+    assert said.startswith(f"take {os.getcwd()} out of LD_LIBRARY_PATH (an empty entry), or ")
+    said = commands(CODE, [fault("/opt/lib", "/opt/lib")])
+    assert said.startswith("take /opt/lib out of LD_LIBRARY_PATH, or ")
+
+
+@pytest.mark.usefixtures("looker")
+def test_libraries_are_code_as_well(tmp_path: Path) -> None:
+    groups = load_groups({"app": "shop:app"}, {}, tmp_path)
+    searched = {"LD_LIBRARY_PATH": str(tmp_path)}
+    found = trusted_paths.faults_of_code(groups, searched)
+    assert str(tmp_path) in {one.entry.path for one in found}
+    assert str(tmp_path) not in {one.entry.path for one in trusted_paths.faults_of_code(groups, {})}
