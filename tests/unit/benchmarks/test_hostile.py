@@ -55,12 +55,16 @@ def test_no_more_connections_are_made_than_allowed() -> None:
 
 
 def test_what_the_server_has_closed_is_connected_anew() -> None:
-    (mine, theirs), (kept, peer) = socket.socketpair(), socket.socketpair()
-    clients = [Client(mine.fileno()), Client(kept.fileno()), Client(-1)]
-    theirs.close()
-    attack.drop_closed(clients)
-    assert [client.fd for client in clients] == [-1, kept.fileno(), -1]
-    for sock in (mine, kept, peer):
+    pairs = [socket.socketpair() for _ in range(3)]
+    (_, gone), (_, half), (_, serving) = pairs
+    clients = [Client(mine.fileno()) for mine, _ in pairs]
+    gone.close()
+    half.shutdown(socket.SHUT_WR)  # it lingers, and has said its last
+    serving.sendall(b"HTTP/1.1 200 OK")
+    kept = clients[2].fd
+    attack.drop_closed([*clients, Client(-1)])
+    assert [client.fd for client in clients] == [-1, -1, kept]
+    for sock in itertools.chain(*pairs):
         sock.close()
 
 
