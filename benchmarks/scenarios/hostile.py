@@ -6,7 +6,7 @@ holds all that it can: of each kind of `tests/support/hostile.py` and of all in 
 are the p99 under attack by that alone, and what the worker has grown by at most, by its memory
 budget of 96 MiB; the figure is the worst kind's. Each kind meets a fresh worker.
 
-The attackers send 16 MiB and connect 200 times a second at most, and give way to the others (nice):
+The attackers send 32 MiB and connect 200 times a second at most, and give way to the others (nice):
 on two cores an attack without bounds would measure who gets the CPU. Requests of innocent clients
 at the same rate of bytes ("innocent") show what such a load costs by itself. Clients of HTTP/2 need
 h2, so this runs with --as-installed on an interpreter that has it, and measures nothing otherwise.
@@ -26,7 +26,8 @@ from benchmarks.servers import REPOSITORY, Running
 from benchmarks.session import Session
 
 COUNT = 1000
-RATE = 16 * 2**20  # bytes a second of all hostile clients together
+RATE = 32 * 2**20  # bytes a second of all hostile clients together
+SLOW = {"TAKES_EVERY": "3"}  # seconds: what comes meanwhile is as much as the budget
 BUDGET = 96 * 1024  # KiB, as `servers.CLUSTERD_ATTACKED` has it
 CLIENTS, EACH = 4, 50  # well-behaved clients, and what each asks a second
 SECONDS = 10.0  # that they ask alone, and under attack
@@ -86,7 +87,7 @@ def _measure(session: Session, outcome: Outcome, kind: str) -> None:
     count, seconds = (50, 0.5) if session.smoke else (COUNT, SECONDS)
     folder = {"folder": str(REPOSITORY / "tests" / "apps")}
     server = servers.CLUSTERD_ATTACKED
-    with session.start(server, "hostile", workers=1, more=folder) as running:
+    with session.start(server, "hostile", workers=1, env=SLOW, more=folder) as running:
         running.wait_answering()
         pid = _worker(running)
         ask(running.port, seconds / 5)  # what the first ones cost is no growth

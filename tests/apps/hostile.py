@@ -1,9 +1,11 @@
 """What hostile clients like: an app that takes nothing, and one that sends much."""
 
 import asyncio
+import os
 from typing import Any
 
 LARGE = 2_000_000
+SECONDS = float(os.environ.get("TAKES_EVERY", "1"))  # from one piece of a body that it takes on
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -15,7 +17,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["method"] == "POST":
             while (await receive())["type"] != "http.disconnect":
                 # It takes a body, but slowly.
-                await asyncio.wait([asyncio.get_running_loop().create_future()], timeout=1)
+                await asyncio.wait([asyncio.get_running_loop().create_future()], timeout=SECONDS)
         size = LARGE if scope["path"] == "/large" else 5
         headers = [(b"content-length", b"%d" % size)]
         await send({"type": "http.response.start", "status": 200, "headers": headers})

@@ -8,10 +8,12 @@ import pytest
 
 from clusterd.config.serving import WsgiSettings
 from clusterd.config.settings import Config
+from clusterd.kernel import disk
 from clusterd.worker import wsgi
 from tests.support import http2 as frames
 from tests.support.http2 import Reading, asked, frame, get, post
-from tests.unit.worker.fakes import hello, run
+from tests.unit.app.wsgi_bench import hello as wsgi_hello
+from tests.unit.worker.fakes import FakeTransport, hello, run
 from tests.unit.worker.fakes_http2 import Bench2
 
 START = {"type": "http.response.start", "status": 200, "headers": []}
@@ -159,5 +161,40 @@ def test_wsgi_apps(threads: int) -> None:
         await bench.settle()
         assert not bench.link.streams
         assert not bench.server.running
+
+    run(test)
+
+
+class WsgiBench2(Bench2):
+    """One thread, and 3 MiB on disk for bodies."""
+
+    interface = "wsgi"
+
+    def connect(self) -> tuple[FakeTransport, Any]:
+        wsgi.equip(self.server, wsgi_hello)
+        return super().connect()
+
+
+def test_over_one_connection_a_body_that_is_stuck_makes_room_for_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is given up while the other one is being received."""
+    monkeypatch.setattr(disk, "is_in_memory", lambda _: False)
+
+    async def test() -> None:
+        settings = WsgiSettings(threads=1, spool_budget=3 * 2**20)
+        bench = WsgiBench2(hello, config=Config(wsgi=settings))
+        spools = bench.server.spools
+        assert spools is not None
+        piece = b"x" * 16_000
+        client = await bench.ask(post(1), *[frames.data(1, piece)] * 100, post(3))
+        for _ in range(100):
+            bench.now += 0.1
+            client = await bench.ask(frames.data(3, piece))
+        assert dict(client.heads[1][0])[b":status"] == b"413"
+        assert spools.held == 100 * len(piece)
+        client = await bench.ask(frames.frame(frames.DATA, frames.END_STREAM, 3))
+        assert dict(client.heads[3][0])[b":status"] == b"200"
+        assert spools.held == 0
 
     run(test)
