@@ -2,6 +2,7 @@
 
 import array
 import asyncio
+import fcntl
 import os
 import socket
 import ssl
@@ -88,6 +89,24 @@ def test_a_large_file_arrives_whole(path: Path) -> None:
                 assert b"content-length: %d" % len(WHOLE) in head
                 assert body == WHOLE
         await gone(server)
+
+    run(test)
+
+
+def test_a_file_that_the_kernel_cannot_copy_is_read(path: Path) -> None:
+    """Some file systems have no sendfile, and it refuses a socket with O_APPEND: sendfile(2)."""
+
+    async def test() -> None:
+        server = new_server(sends(pathsend(path)))
+        client, link = await attach(server)
+        flags = fcntl.fcntl(link.fileno(), fcntl.F_GETFL)
+        fcntl.fcntl(link.fileno(), fcntl.F_SETFL, flags | os.O_APPEND)
+        with client:
+            await server.loop.sock_sendall(client, get("/", CLOSE))
+            head, _, body = (await read_end(client)).partition(b"\r\n\r\n")
+        await gone(server)
+        assert b"content-length: %d" % len(WHOLE) in head
+        assert body == WHOLE
 
     run(test)
 
