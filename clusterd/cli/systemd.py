@@ -102,6 +102,7 @@ def systemd(
         of_user=of_user,
         activated=activated,
         version=version or installed(),
+        dumps=any(one.limits.limit_core > 0 for one in groups.values()),
         reload=(*program(), "reload", "--wait", *_place(values)),
     )
     texts = {f"{plan.name}.service": unit.service(plan, config)}

@@ -36,6 +36,7 @@ class Plan:
     of_user: bool = False  # for a user's own manager
     activated: bool = False  # a socket unit listens
     version: int = NEWEST  # of the systemd that is to read it
+    dumps: bool = False  # limit_core of a group asks for core dumps
     reload: tuple[str, ...] = ()  # the command that reloads the cluster, and waits until it is done
 
 
@@ -75,7 +76,7 @@ def service(plan: Plan, config: Config) -> str:
         "[Service]\n" + _start(plan, config),
         _times(config),
         _failure(plan),
-        _places(plan, config),
+        _places(plan),
         _rights(plan),
     ]
     if not plan.of_user:
@@ -163,7 +164,7 @@ OOMPolicy=continue
 """
 
 
-def _places(plan: Plan, config: Config) -> str:
+def _places(plan: Plan) -> str:
     lines = [
         "# The control socket is in here ($RUNTIME_DIRECTORY).",
         f"RuntimeDirectory={plan.name}",
@@ -174,9 +175,10 @@ def _places(plan: Plan, config: Config) -> str:
         lines += ["# The application may write to $STATE_DIRECTORY and $CACHE_DIRECTORY."]
         lines += [f"StateDirectory={plan.name}", f"CacheDirectory={plan.name}"]
     lines += ["UMask=0027", "# Each connection takes a descriptor.", "LimitNOFILE=65536"]
-    if config.limits.limit_core <= 0:
-        lines += ["# No core dumps: what clients send, and TLS keys, would be in them."]
-        lines += ["LimitCORE=0"]
+    lines += ["# No core dumps: what clients send, and TLS keys, would be in them."]
+    if plan.dumps:
+        lines += ["# But for applications and programs whose limit_core asks for some."]
+    lines += [f"LimitCORE={'0:infinity' if plan.dumps else '0'}"]
     return "\n".join([*lines, ""])
 
 

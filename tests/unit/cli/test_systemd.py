@@ -88,8 +88,14 @@ def test_a_low_port_takes_two_units(call: Call, tmp_path: Path) -> None:
     assert not keys(call("shop:app", "-b", "127.0.0.1:443", "--user"), "ListenStream")
 
 
-def test_core_dumps_that_are_asked_for_stay(call: Call) -> None:
-    assert not keys(call("shop:app", "--limit-core", "1G"), "LimitCORE")
+def test_core_dumps_that_are_asked_for_stay(call: Call, tmp_path: Path) -> None:
+    """But none of the master, which has keys as well and sets no limit of its own."""
+    assert keys(call("shop:app", "--limit-core", "1G"), "LimitCORE") == ["0:infinity"]
+    jobs = '[group.jobs]\ncommand = "jobs"\n'
+    (tmp_path / "clusterd.toml").write_text(jobs)
+    assert keys(call("shop:app"), "LimitCORE") == ["0"]
+    (tmp_path / "clusterd.toml").write_text(f'{jobs}limit_core = "1G"\n')
+    assert keys(call("shop:app"), "LimitCORE") == ["0:infinity"]
 
 
 NEW = ("RestartSteps", "RestartMaxDelaySec", "FileDescriptorStorePreserve")

@@ -14,6 +14,7 @@ import pytest
 from clusterd.config.resolve import load_groups
 from clusterd.core.events import Kind
 from clusterd.core.write_access import Entry, Fault, Trust, Writer
+from clusterd.kernel import paths
 from clusterd.kernel.paths import Looker
 from clusterd.master import run, trusted_paths
 from clusterd.master.trusted_paths import (
@@ -248,9 +249,14 @@ def test_the_current_directory_is_named_where_libraries_are_searched_in_it(
 
 
 @pytest.mark.usefixtures("looker")
-def test_libraries_are_code_as_well(tmp_path: Path) -> None:
+def test_libraries_are_code_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = tmp_path / "lib" / "libshop.so"
+    loaded.parent.mkdir()
+    loaded.touch()
     groups = load_groups({"app": "shop:app"}, {}, tmp_path)
     searched = {"LD_LIBRARY_PATH": str(tmp_path)}
     found = trusted_paths.faults_of_code(groups, searched)
     assert str(tmp_path) in {one.entry.path for one in found}
     assert str(tmp_path) not in {one.entry.path for one in trusted_paths.faults_of_code(groups, {})}
+    monkeypatch.setattr(paths, "libraries", lambda: [str(loaded)])
+    assert str(loaded) in {one.entry.path for one in trusted_paths.faults_of_code(groups, {})}
