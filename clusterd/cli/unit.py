@@ -286,9 +286,9 @@ def sockets(plan: Plan, config: Config, resolved: Mapping[str, list[str]]) -> st
             "a socket unit needs addresses, and neither descriptors nor port 0",
             "name them with --bind, e.g. -b 0.0.0.0:8000",
         )
-    modes = {bind.mode for bind in binds if isinstance(bind, Unix)}
-    if len(modes) > 1:
-        raise ConfigError("a socket unit gives all its socket files the same mode")
+    rights = {(bind.mode, bind.owner, bind.group) for bind in binds if isinstance(bind, Unix)}
+    if len(rights) > 1:
+        raise ConfigError("a socket unit gives all its socket files the same mode, owner and group")
     where = "~/.config/systemd/user" if plan.of_user else "/etc/systemd/system"
     lines = [
         f"# {where}/{plan.name}.socket, made by: {plan.made_by}",
@@ -307,8 +307,10 @@ def sockets(plan: Plan, config: Config, resolved: Mapping[str, list[str]]) -> st
     if any(isinstance(bind, Tcp) for bind in binds):
         lines += ["KeepAlive=yes", "KeepAliveTimeSec=60", "KeepAliveIntervalSec=10"]
         lines += ["KeepAliveProbes=6"]
-    if modes:
-        lines += [f"SocketMode={modes.pop():04o}", "RemoveOnStop=yes"]
+    for mode, owner, group in rights:
+        lines += [f"SocketMode={mode:04o}", "RemoveOnStop=yes"]
+        lines += [stated("SocketUser", owner)] if owner else []
+        lines += [stated("SocketGroup", group)] if group else []
     return "\n".join([*lines, "", "[Install]", "WantedBy=sockets.target", ""])
 
 

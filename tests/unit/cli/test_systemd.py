@@ -185,6 +185,16 @@ def test_a_socket_unit_listens_for_the_service(call: Call, tmp_path: Path) -> No
     assert keys(listening, "Backlog") == ["2048"]
 
 
+def test_a_socket_unit_gives_its_files_their_owner_and_group(call: Call) -> None:
+    text = call("shop:app", "--socket", "-b", "unix:/run/s,owner=shop,group=www-data")
+    assert keys(text, "SocketUser") == ["shop"]
+    assert keys(text, "SocketGroup") == ["www-data"]
+    text = call("shop:app", "--socket", "-b", "unix:/run/s")
+    assert keys(text, "SocketUser") == keys(text, "SocketGroup") == []
+    with pytest.raises(ConfigError, match="the same mode, owner and group"):
+        call("shop:app", "--socket", "-b", "unix:/run/s", "-b", "unix:/run/t,group=www-data")
+
+
 @pytest.mark.parametrize("bind", ["fd:3", "127.0.0.1:0"])
 def test_a_socket_unit_needs_an_address(call: Call, bind: str) -> None:
     with pytest.raises(ConfigError, match="needs addresses"):
