@@ -145,8 +145,8 @@ class Engine:
 
     @property
     def held(self) -> int:
-        """Bytes of frames and heads that are half read, and of heads that are remembered."""
-        held = len(self._torn)
+        """Bytes of frames and heads that are half read, and of what is remembered."""
+        held = len(self._torn) + self._h2.kept
         if self._block >= 0:
             held += self._block + FRAME_OBJECTS * self._block_frames
         if self._h2.decoded.same:

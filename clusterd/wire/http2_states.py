@@ -24,7 +24,8 @@ from clusterd.wire.http2_head import PSEUDO
 from clusterd.wire.limits import Limits
 
 STREAM_WINDOW = 256 * 1024  # bytes of a body that may wait for the app
-KEPT = 1024  # streams that are over, of which it is kept how they ended
+KEPT = 1024  # streams that are over, of which it is kept how they ended,
+CLOSED = 170  # and the bytes that this takes for each
 SHORT = 16 * 1024  # bytes that any frame may have (RFC 9113 §4.2)
 FRAME_HEAD = struct.Struct("!HBBBI")  # §4.1; the length is of three bytes
 DATA, HEADERS, GOAWAY = 0, 1, 7
@@ -118,6 +119,11 @@ class States(H2Connection):
             self.encoded.block = NO_TABLE  # it wants to see some
             self.send_headers(stream, FINAL)
             self.data_to_send()  # the client has seen it
+
+    @property
+    def kept(self) -> int:
+        """Bytes of what is kept of streams that are over."""
+        return CLOSED * len(self._closed_streams)
 
     # --- the client's windows
 

@@ -134,6 +134,14 @@ def test_settings_that_nobody_knows_are_not_kept() -> None:
     assert len(told.engine._h2.remote_settings) < 10
 
 
+def test_what_is_kept_of_streams_that_are_over_counts() -> None:
+    told = Recorder(streams=10).begin()
+    for stream in range(1, 401, 2):
+        told.take(post(stream), frames.data(stream, b"", end=True))
+        told.engine.head(stream, b"\x88", end=True)
+    assert told.engine.held > 150 * 100, "the latest are not forgotten yet"
+
+
 def test_streams_that_are_over_are_not_kept() -> None:
     """A connection may see thousands of requests an hour."""
     told = Recorder(streams=10).begin()

@@ -156,6 +156,39 @@ def test_a_held_off_connection_begins_no_request_and_ends_those_it_has() -> None
     run(test)
 
 
+def test_a_long_head_is_refused_while_memory_is_short_on_any_connection() -> None:
+    async def test() -> None:
+        bench = Bench2(hello, HTTP)
+        bench.server.memory.is_short = True
+        long_one = pieces(1, frames.asked("GET", "/", ("a", "b" * 20_000)), ended=True)
+        client = await bench.ask(*long_one, get(3))
+        assert client.resets == {1: ErrorCodes.REFUSED_STREAM}
+        assert client.status(3) == 200
+        bench.server.memory.is_short = False
+        client = await bench.ask(*[piece[:8] + b"\5" + piece[9:] for piece in long_one])
+        assert client.status(5) == 200
+
+    run(test)
+
+
+def test_a_body_whose_window_others_of_its_connection_fill_is_not_timed_out() -> None:
+    async def test() -> None:
+        bench = Bench2(Held(), HTTP)
+        bench.server.memory.is_short = True  # so that no window gets wider
+        await bench.ask(post(1), *[frames.data(1, b"x" * 13_107)] * 4, post(3))
+        bench.feed(frames.data(1, b"x" * 13_106))  # one byte is left
+        await bench.ask(frames.data(1, b"x"))
+        bench.pass_time(HTTP.body_timeout + 2)
+        await bench.settle()
+        assert set(bench.link.streams) == {1, 3}
+        other = Bench2(Held(), HTTP)
+        await other.ask(post(1), frames.data(1, b"x" * 13_107), post(3))
+        other.pass_time(HTTP.body_timeout + 2)
+        assert (await other.ask()).status(3) == 408
+
+    run(test)
+
+
 def test_who_may_not_send_is_not_dropped_for_not_sending() -> None:
     """Its window is full, and the app takes nothing. Another has window left and sends nothing."""
 
