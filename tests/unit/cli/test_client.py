@@ -1,5 +1,8 @@
 """The blocking client, against masters that misbehave."""
 
+import errno
+import os
+import pwd
 import socket
 import threading
 from collections.abc import Iterator
@@ -59,3 +62,22 @@ def test_events_end_with_the_connection(place: Path) -> None:
     answer = b'{"n": 1, "kind": "started"}\n{"n": 2, "kind": "re'
     with saying(place, answer) as client:
         assert [event["n"] for event in client.events(follow=True)] == [1]
+
+
+def test_where_nothing_listens_no_cluster_runs(place: Path) -> None:
+    path = str(place / "clusterd" / "none.sock")
+    with pytest.raises(NotRunning, match=f"no cluster runs at {path}"):
+        Client(path).ask("status")
+
+
+def test_a_cluster_of_another_user_is_named_by_that_user(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbid(_sock: socket.socket, _address: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    path = place / "clusterd" / "clusterd.sock"
+    path.touch()
+    monkeypatch.setattr(socket.socket, "connect", forbid)
+    with pytest.raises(NotRunning, match=f"belongs to {pwd.getpwuid(os.geteuid()).pw_name}"):
+        Client(str(path)).ask("status")
