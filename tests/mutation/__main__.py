@@ -49,6 +49,12 @@ def first_failure(copy: Copy, steps: list[list[str]]) -> str:
     return ""
 
 
+def fails_anyway(copy: Copy, failed: str) -> bool:
+    """Return whether a test fails without any change, as where the machine has changed meanwhile:
+    then it has noticed nothing."""
+    return "::" in failed and all(copy.run([failed]) for _ in range(2))
+
+
 def run(record: Record, copy: Copy, processes: bool) -> None:
     for attempt, done in ((try_near, "near"), (try_far, "far")):
         if attempt is try_far and not processes:
@@ -57,6 +63,8 @@ def run(record: Record, copy: Copy, processes: bool) -> None:
             if outcome.survived and not getattr(outcome, done):
                 with copy.changed(outcome.mutant):
                     attempt(copy, outcome)
+                if fails_anyway(copy, outcome.noticed):
+                    sys.exit(f"{outcome.noticed} fails without a change, too")
                 record.save()
                 verdict = outcome.noticed or "SURVIVED"
                 print(f"{number}. {outcome.mutant.place} {verdict}", flush=True)

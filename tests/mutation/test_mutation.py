@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.mutation import fitting
+from tests.mutation.__main__ import run
 from tests.mutation.draw import Mutant, draw, package, shares
 from tests.mutation.mutations import changes, find
 from tests.mutation.record import Outcome, Record, diff, summary
@@ -168,3 +169,27 @@ def test_the_score_leaves_out_what_no_test_could_notice() -> None:
         "clusterd/a.py:1: equivalent: a figure of speed",
         "noticed 1 of 2: 50.0 %",
     ]
+
+
+class Tried(Copy):
+    """A copy with one test, which fails where its module is changed, or always."""
+
+    is_sound = True
+
+    def run(self, tests: list[str]) -> str:
+        is_changed = (self.root / "clusterd/a.py").read_text() != "x = 1\n"
+        return "tests/unit/test_a.py::test_b" if is_changed or not self.is_sound else ""
+
+
+def test_a_test_that_fails_without_the_change_too_has_noticed_nothing(tmp_path: Path) -> None:
+    for name, text in (("clusterd/a.py", "x = 1\n"), ("tests/unit/test_a.py", "clusterd.a")):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text(text)
+    copy, record = Tried(tmp_path), Record(tmp_path / "record.json", [outcome(b"x = 1\n")])
+    run(record, copy, processes=False)
+    assert record.outcomes[0].noticed == "tests/unit/test_a.py::test_b"
+    copy.is_sound = False
+    unsound = Record(tmp_path / "unsound.json", [outcome(b"x = 1\n")])
+    with pytest.raises(SystemExit, match="test_b fails without a change, too"):
+        run(unsound, copy, processes=False)
+    assert not unsound.path.exists()
