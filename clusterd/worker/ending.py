@@ -12,7 +12,7 @@ from clusterd.core.errors import PeerError
 from clusterd.wire.request import Reader
 from clusterd.worker.deadlines import NEVER
 from clusterd.worker.link import SLOTS, Link, Origin
-from clusterd.worker.memory_budget import size_of
+from clusterd.worker.memory_budget import ALLOWANCE, size_of
 from clusterd.worker.server import RETRY, Server
 
 LINGER = 2.0  # seconds in which a client may take our last answer while it is still sending
@@ -147,7 +147,8 @@ class Ending(Reader, Link):
         if self.is_closing or self.is_paused:
             self._reset()
         elif self.idle:
-            self.close()  # what TLS has grown to is held
+            if self.measure() > ALLOWANCE:  # which TLS has grown to
+                self.close()
         elif exchange is not None and not exchange.complete:
             self._refuse(PeerError(413, "the request body does not fit the memory budget"))
         else:

@@ -9,7 +9,7 @@ transport over a transport, which ends one direction at a time like TCP's.
 import asyncio
 import ssl
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 from clusterd.app.extensions import without_zero_copy
 from clusterd.core.log import fields, get_logger
@@ -17,6 +17,7 @@ from clusterd.worker.connection import Connection
 from clusterd.worker.ending import LINGER, LINGER_ROOM
 from clusterd.worker.keyring import Keyring, describe
 from clusterd.worker.link import SLOTS, Link, Origin
+from clusterd.worker.memory_budget import MemoryBudget
 from clusterd.worker.server import Server
 
 logger = get_logger("clusterd.tls")
@@ -42,6 +43,7 @@ class Secured(asyncio.Transport, asyncio.Protocol):
         "_is_stopped",
         "_is_torn",
         "_loop",
+        "_memory",
         "_most_in",
         "_most_out",
         "_outgoing",
@@ -58,9 +60,11 @@ class Secured(asyncio.Transport, asyncio.Protocol):
         tls: ssl.SSLObject,
         incoming: ssl.MemoryBIO,
         outgoing: ssl.MemoryBIO,
+        memory: MemoryBudget,
     ) -> None:
         super().__init__()
         self._loop = loop
+        self._memory = memory
         self._raw = raw
         self._send = raw.write
         self._tls = tls
@@ -69,7 +73,7 @@ class Secured(asyncio.Transport, asyncio.Protocol):
         self._outgoing = outgoing
         self._protocol: asyncio.Protocol = NOBODY
         self._held = b""  # came while reading was paused
-        self._most_in = self._most_out = 0  # bytes that were given to OpenSSL at once
+        self._most_in = self._most_out = 0  # bytes that were in OpenSSL's buffers at once
         self._is_torn = False  # OpenSSL has a part of a record
         self._dropped = 0  # bytes that came when nobody listened any more
         self._is_stopped = False  # reading is paused, by whom we carry
@@ -82,8 +86,6 @@ class Secured(asyncio.Transport, asyncio.Protocol):
         if self._held or self._is_deaf or len(data) > PIECE:
             self._receive(data)
         else:
-            if len(data) > self._most_in:
-                self._most_in = len(data)
             self._incoming.write(data)
             self.pump()
 
@@ -96,20 +98,25 @@ class Secured(asyncio.Transport, asyncio.Protocol):
             return
         self._held += data
         self._go_on()
+        if self._held:
+            # Whom we carry does not know of it, and a turn of the loop may bring a thousand such.
+            self._memory.count(cast(Link, self._protocol))
 
     def _go_on(self) -> None:
         """Hand on what was held, as long as somebody takes it."""
-        self.pump()
+        if not self._is_deaf:
+            self.pump()
         while self._held and not (self._is_stopped or self._is_deaf):
             piece, self._held = self._held[:PIECE], self._held[PIECE:]
-            self._most_in = max(self._most_in, len(piece))
             self._incoming.write(piece)
             self.pump()
 
     def pump(self) -> None:
         """Hand on what can be decrypted."""
         incoming, tls = self._incoming, self._tls
-        self._is_torn = False
+        if incoming.pending:
+            self._is_torn = False
+            self._most_in = max(self._most_in, incoming.pending)
         try:
             while incoming.pending and not (self._is_stopped or self._is_deaf):
                 data = tls.read(RECORD)
@@ -137,17 +144,29 @@ class Secured(asyncio.Transport, asyncio.Protocol):
         elif self._outgoing.pending > UNREAD:
             self.abort()
 
+    def _go_deaf(self) -> None:
+        """From now on throw away what comes, and what has come and nobody has taken."""
+        self._is_deaf = True
+        self._held = b""
+
+    def _free_openssl(self) -> None:
+        """Nothing is read or written any more: what OpenSSL has, 20 to 80 kB, may go."""
+        if hasattr(self, "_tls"):
+            del self._tls, self._encrypt
+            self._incoming = self._outgoing = ssl.MemoryBIO()
+
     def _end_input(self) -> None:
         """The client has nothing more to say."""
         if not self._is_deaf:
-            self._is_deaf = True
+            self._go_deaf()
             if not self._protocol.eof_received():
                 self.close()
 
     def _fail(self, error: ssl.SSLError) -> None:
         """What came was not encrypted by who we talk to. OpenSSL has said so in an alert."""
         logger.debug("TLS was broken: %s", error.reason)
-        self._is_deaf = self._is_shut = True
+        self._go_deaf()
+        self._is_shut = True
         if self._outgoing.pending:
             self._send(self._outgoing.read())
         self._raw.close()
@@ -166,10 +185,11 @@ class Secured(asyncio.Transport, asyncio.Protocol):
         self._protocol.resume_writing()
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._is_deaf = self._is_shut = True
-        self._held = b""
+        self._go_deaf()
+        self._is_shut = True
         protocol, self._protocol = self._protocol, NOBODY
         protocol.connection_lost(error)
+        self._free_openssl()  # an application that stays may keep the connection, and thus us
 
     # --- what comes from above
 
@@ -222,16 +242,19 @@ class Secured(asyncio.Transport, asyncio.Protocol):
 
     def _say_goodbye(self) -> None:
         if not self._is_shut:
-            self._is_deaf = self._is_shut = True
+            self._go_deaf()
+            self._is_shut = True
             try:
                 self._tls.unwrap()
             except ssl.SSLError:
                 pass  # it says goodbye, and misses the client's
             if self._outgoing.pending:
                 self._send(self._outgoing.read())
+            self._free_openssl()
 
     def abort(self) -> None:
-        self._is_deaf = self._is_shut = True
+        self._go_deaf()
+        self._is_shut = True
         self._raw.abort()
 
     def is_closing(self) -> bool:
@@ -248,13 +271,15 @@ class Secured(asyncio.Transport, asyncio.Protocol):
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         if name == "ssl_object":
-            return self._tls
+            return getattr(self, "_tls", default)
         if name == "held":  # for the memory budget: what is neither the protocol's nor sent
             return len(self._held) + self._measure_openssl()
         return self._raw.get_extra_info(name, default)
 
     def _measure_openssl(self) -> int:
         """Return the bytes that OpenSSL's buffers have grown by since the handshake."""
+        if not hasattr(self, "_tls"):
+            return 0
         outgoing = max(self._most_out, self._outgoing.pending)
         incoming = max(self._most_in, self._incoming.pending)
         return int((incoming + outgoing) * GROWTH) + (RECORD if self._is_torn else 0)
@@ -324,7 +349,8 @@ class Handshake(Link):
     def _go_on(self, tls: ssl.SSLObject) -> None:
         """The handshake is done: what was agreed on is spoken from now on."""
         raw = self._transport
-        secured = Secured(self.server.loop, raw, tls, self._incoming, self._outgoing)
+        server = self.server
+        secured = Secured(server.loop, raw, tls, self._incoming, self._outgoing, server.memory)
         raw.set_protocol(secured)
         self._transport = secured
         self.write = secured.write

@@ -160,7 +160,7 @@ class WebSocket(WebSocketEnding):
         # The session knows us, too: without this only the collector would free us.
         session, self.session = self.session, None
         self._buffer.clear()
-        self._message = None
+        self._message = self._deflate = None
         self._wake_drains()
         self.server.closed(self)
         if session is not None and session.waiting > ALLOWANCE:

@@ -27,11 +27,9 @@ from tests.support.spools import find_disk
 BUDGET, DISK = 96 * MIB, 200 * MIB
 OPTIONS = ("--memory-budget", str(BUDGET), "--max-connections", "3000", "--stall-timeout", "0")
 ROUNDS = 20
-# What a worker has grown by at most, in budgets. 1.1 is wanted: where buffers grow and go at a high
-# rate, the C library's heap is fragmented, and what a turn of the loop makes is there at once.
-WANTED, USUAL = 1.15, 2.0
-REACHED = {"half a head", "many headers", "half a body", "chunks"}
-REACHED |= {"streams", "bodies", "half a block"}
+# What a worker has grown by at most, in budgets; of a kind, and over TLS with HTTP/2.
+WANTED, USUAL = 1.1, 2.0
+MOST = {"pipelined": 1.25, "streams": 1.15, "bodies": 1.15, "half a block": 1.15, "any": 1.15}
 
 
 @contextlib.contextmanager
@@ -111,7 +109,7 @@ def test_memory_stays_within_the_budget(kind: str, tmp_path: Path) -> None:
         serving(tmp_path, "hostile:app", *OPTIONS, workers=1) as server,
         attackers(server, kinds, 1000) as everybody,
     ):
-        withstands(server, everybody, WANTED if kind in REACHED else USUAL)
+        withstands(server, everybody, MOST.get(kind, WANTED))
 
 
 @pytest.mark.slow
@@ -127,7 +125,7 @@ def test_the_same_over_tls(protocol: str, tmp_path: Path) -> None:
         context = authority.client()
         context.set_alpn_protocols([protocol])
         with attackers(server, kinds, 1000, context) as everybody:
-            withstands(server, everybody, USUAL, authority.client())
+            withstands(server, everybody, USUAL if is_h2 else WANTED, authority.client())
 
 
 @pytest.mark.slow

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from clusterd.kernel.heap import APART, TOGETHER
+from clusterd.worker import memory_budget
 from clusterd.worker.deadlines import RATE
 from clusterd.worker.memory_budget import ALLOWANCE, GRACE, LOOK, UNSEEN, MemoryBudget, size_of
 
@@ -134,6 +136,42 @@ def test_small_clients_are_looked_at_where_all_of_them_could_hide_too_much() -> 
     few = Worker(*clients[:4], limit=19 * UNSEEN)
     few.budget.look(few.now)
     assert few.budget.held == 0
+
+
+def test_many_small_ones_cost_the_largest() -> None:
+    large = Client(90 * MIB, awaits_client=False)
+    small = [Client() for _ in range(1000)]
+    worker = Worker(large, *small)
+    worker.budget.count(large)
+    for client in small:
+        client.size = ALLOWANCE
+        worker.budget.count(client)
+        assert worker.budget.held <= LIMIT
+    assert (large.is_shed, any(client.is_shed for client in small)) == (True, False)
+
+
+def test_memory_is_returned_once_a_second_or_when_much_was_freed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trims: list[float] = []
+    apart: list[int] = []
+    client, other = Client(50 * MIB, awaits_client=False), Client(35 * MIB, awaits_client=False)
+    worker = Worker(client, other)
+    monkeypatch.setattr(memory_budget, "trim", lambda: trims.append(worker.now))
+    monkeypatch.setattr(memory_budget, "keep_apart", apart.append)
+    worker.count()
+    assert apart == [APART]
+    trims.clear()
+    worker.pass_time(3.0)
+    assert 2 <= len(trims) <= 4
+    trims.clear()
+    client.size -= 6 * MIB
+    worker.pass_time(LOOK)
+    assert len(trims) == 1
+    client.size = other.size = 0
+    worker.pass_time(LOOK)
+    worker.budget.look(worker.now + 1)
+    assert apart == [APART, TOGETHER]
 
 
 def test_a_connection_that_is_over_holds_nothing() -> None:

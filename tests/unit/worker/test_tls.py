@@ -177,6 +177,8 @@ def test_what_openssl_s_buffers_have_grown_to_is_counted(tmp_path: Path) -> None
         wire.shake()
         (connection,) = wire.server.connections
         small = connection.measure()
+        connection.shed()
+        assert not wire.transport.closed, "it holds no more than any other"
         head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (5 * PIECE)
         await wire.talk(head + bytes(5 * PIECE))
         grown = connection.measure()
@@ -187,6 +189,22 @@ def test_what_openssl_s_buffers_have_grown_to_is_counted(tmp_path: Path) -> None
         connection.shed()
         wire.client.hears(wire.taken())
         assert (wire.client.got, wire.client.ended) == (b"", True), "it awaits no response"
+
+    run(test)
+
+
+def test_what_came_and_waits_for_the_app_counts_at_once_and_goes_with_the_goodbye(
+    tmp_path: Path,
+) -> None:
+    async def test() -> None:
+        wire = Wire(tmp_path, Held())
+        wire.shake()
+        (connection,) = wire.server.connections
+        wire.feed(wire.client.says(get() * 4000))
+        assert wire.server.memory.held > 6 * PIECE, "nobody looked"
+        connection.shed()
+        assert connection.measure() < PIECE
+        assert not hasattr(wire.transport.protocol, "_tls"), "OpenSSL's buffers are large"
 
     run(test)
 
