@@ -142,6 +142,9 @@ def test_stopping_does_not_wait_for_an_import() -> None:
     loading = zygote(2, ZygotePhase.LOADING)
     who = roster(worker(0, 0, phase=Phase.DRAINING), zygotes=(zygote(), loading))
     assert of(who, Goal(1, mode=Mode.STOPPING)).actions == [DismissZygote(loading)]
+    rebuilt = zygote(1, ZygotePhase.LOADING)
+    who = roster(worker(0, 0, phase=Phase.DRAINING), zygotes=(rebuilt,))
+    assert of(who, Goal(1, mode=Mode.STOPPING)).actions == [DismissZygote(rebuilt)]
 
 
 def test_an_order_that_came_to_nothing_costs_the_zygote_its_place() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from clusterd.config.serving import HttpSettings
 from clusterd.config.settings import Config
+from clusterd.ipc.scoreboard import Cell
 from clusterd.worker.access import STYLES
 from clusterd.worker.connection import Connection
 from clusterd.worker.server import Server
@@ -231,6 +232,8 @@ def test_refusing_when_all_are_full() -> None:
         assert statuses(answer) == [503]
         assert b"retry-after: 1\r\n" in answer
         assert ours.fileno() == -1
+        server.publish()
+        assert (server.row[Cell.ACCEPTED], server.row[Cell.REQUESTS]) == (1, 1)
 
     live(test)
 

@@ -125,4 +125,5 @@ def test_an_error_of_any_length_fits_the_message_about_it(character: str) -> Non
     told = failure("import", LoadError(f"ValueError: {long}", "Mend it.", long))
     assert len(encode(told)) < LIMIT
     assert told.reason.startswith(f"ValueError: {character}")
+    assert told.traceback.endswith(character * 1000), "its end says what was raised"
     assert told.remedy == "Mend it."
