@@ -137,6 +137,15 @@ def test_a_closed_loop_says_that_it_hides_a_stall() -> None:
     assert said(turn, "a closed loop asks nothing meanwhile")
 
 
+def test_of_fewer_than_ten_answers_a_second_pauses_are_to_be_expected() -> None:
+    turn = sound()
+    quiet(turn)
+    turn.requests = round(10 * turn.seconds)
+    assert said(turn, "nothing was answered for 1 s")
+    turn.requests -= 1
+    assert not said(turn, "nothing was answered for 1 s")
+
+
 def test_a_server_that_does_not_keep_up_is_named() -> None:
     turn = sound(rate=12_000.0)
     assert said(
