@@ -1,5 +1,7 @@
 """What a worker holds for clients is counted, bounded, and given up where it has to be."""
 
+import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -183,6 +185,21 @@ def test_a_connection_that_is_over_holds_nothing() -> None:
     assert worker.budget.held == 0
     assert not worker.budget.stopped
     assert client.held == 0
+
+
+def test_a_connection_that_is_over_is_let_go_of_while_memory_is_short() -> None:
+    client = Client(5 * MIB)
+    worker = Worker(Client(85 * MIB, awaits_client=False), client)
+    worker.count()
+    worker.pass_time(LOOK)
+    assert worker.budget.is_short
+    assert not client.is_shed
+    worker.budget.forget(client)
+    worker.clients.remove(client)
+    reference = weakref.ref(client)
+    del client
+    gc.collect()
+    assert reference() is None
 
 
 def test_from_80_percent_on_nothing_large_is_read_until_there_is_room() -> None:
