@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from clusterd.kernel import command
 from clusterd.kernel.fork import fork_into
 from clusterd.kernel.process import is_alive, kill_pidfd, open_pidfd, start_ticks
 
@@ -76,3 +77,19 @@ def test_a_process_of_another_user_stays_and_that_is_no_error() -> None:
 
     pid = fork_into(as_another_user)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+
+
+def test_all_below_a_process_are_found_parents_first() -> None:
+    script = (
+        "import subprocess\nwith subprocess.Popen(['sleep', '600']) as child:\n"
+        "    print(child.pid, flush=True)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        grandchild = int(child.stdout.readline())
+        try:
+            found = command.descendants(os.getpid())
+            assert found.index(child.pid) < found.index(grandchild)
+            assert command.descendants(child.pid) == [grandchild]
+        finally:
+            os.kill(grandchild, signal.SIGKILL)
