@@ -55,6 +55,12 @@ def test_every_point_is_where_it_belongs() -> None:
     assert lengths["1"] / lengths["0"] == pytest.approx(3.653, abs=0.002)
 
 
+def test_each_row_of_the_timeline_has_an_axis_of_thousands_from_0_on() -> None:
+    drawn = pictures.draw(reports.report())["timeline"]
+    words = [word.text for word in ElementTree.fromstring(drawn.svg()).iter(f"{SVG}text")]
+    assert words.count("0") == words.count("10,000") == words.count("20,000") == 2
+
+
 def test_the_same_report_makes_the_same_bytes() -> None:
     report = reports.chaos()
     with canvas.styled():
