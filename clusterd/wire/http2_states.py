@@ -144,10 +144,14 @@ class States(H2Connection):
         self.increment_flow_control_window(more)
 
     def narrow(self, less: int) -> None:
-        """Give the client so much less back of what is taken next."""
+        """Give the client so much less back of what is taken next.
+
+        Not by `process_bytes(-less)`: where the client has filled its window that may decide on a
+        WINDOW_UPDATE, which would not be sent here, and the client would wait for it for ever.
+        """
         manager = self._inbound_flow_control_window_manager
         manager.max_window_size -= less
-        manager.process_bytes(-less)
+        manager._bytes_processed -= less
 
     # --- what goes
 

@@ -215,6 +215,22 @@ def test_a_window_gets_wider_and_narrower() -> None:
     assert said == [(0, 65_535), (0, 36_000)]
 
 
+def test_a_window_that_was_full_gets_narrower_and_no_byte_of_the_rest_is_lost() -> None:
+    """What was taken before it was full, and not given back yet, is not forgotten."""
+    told = Recorder().begin().take(post(1))
+    told.takes = False
+    told.engine.widen(65_535)
+    told.take(frames.data(1, b"x" * 16_000) * 4)
+    told.engine.taken(1, 60_000)  # less than half of it, so that nothing is given back yet
+    told.take(frames.data(1, b"x" * 16_000) * 4, frames.data(1, b"x" * 3_070))
+    told.engine.taken(1, 16_000, 16_000)
+    told.engine.taken(1, 55_070, 49_535)
+    told.take(b"")
+    assert told.engine.window == 65_535
+    said = [(u.stream, int.from_bytes(u.body)) for u in told.answer.of(frames.WINDOW_UPDATE)]
+    assert [size for stream, size in said if stream == 0] == [65_535, 60_000]
+
+
 def test_what_is_half_read_is_let_go_of_where_nothing_is_read_any_more() -> None:
     told = Recorder().begin()
     told.take(frames.frame(frames.HEADERS, 1, 1, b"x" * 9000))
