@@ -138,11 +138,20 @@ def exit_status(pid: int) -> int:
 
 
 def tracer_of(pid: int) -> int:
-    """Return the process that traces another one (TracerPid in its status, proc(5)); 0 for none."""
+    """Return the process that traces another one (TracerPid in its status, proc(5)); 0 for none.
+
+    TracerPid is the thread that traces, and Tgid the process that a thread belongs to.
+    """
+    thread = _status(pid, b"TracerPid:")
+    return _status(thread, b"Tgid:") if thread else 0
+
+
+def _status(pid: int, key: bytes) -> int:
+    """Return a number from the status of a process or thread (proc(5)); 0 once it is gone."""
     try:
         with open(f"/proc/{pid}/status", "rb") as file:
             lines = file.read().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith(b"TracerPid:"))
+        return next(int(line.split()[1]) for line in lines if line.startswith(key))
     except (OSError, StopIteration):
         return 0
 

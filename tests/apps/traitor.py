@@ -8,9 +8,9 @@ import ctypes
 import gc
 import json
 import os
-import signal
 import socket
 import struct
+import threading
 
 from clusterd.ipc.channel import Channel
 from clusterd.ipc.messages import Hello
@@ -42,8 +42,9 @@ def channel():
 async def app(scope, receive, send):
     if scope["type"] == "lifespan":
         return await lifespan(receive, send)
-    if scope["path"] in ("/traced", "/held"):
-        tracer = traced(TRACEEXIT if scope["path"] == "/held" else 0)
+    if scope["path"] in ("/traced", "/held", "/held-by-a-thread"):
+        options = 0 if scope["path"] == "/traced" else TRACEEXIT
+        tracer = traced(options, in_thread=scope["path"] == "/held-by-a-thread")
         return await answer(send, {"pid": os.getpid(), "tracer": tracer})
     act = {"/noise": noise, "/texts": texts, "/blocks": blocks}.get(scope["path"])
     if act is not None:
@@ -52,7 +53,7 @@ async def app(scope, receive, send):
     return await who(scope, receive, send)
 
 
-def traced(options):
+def traced(options, in_thread):
     """Start a process that traces ours, and never waits for it. Return its pid."""
     libc, worker = ctypes.CDLL(None), os.getpid()
     libc.prctl(PR_SET_PTRACER, ctypes.c_ulong(-1))
@@ -63,10 +64,17 @@ def traced(options):
         if os.fork():
             os._exit(0)
         theirs.recv(1)
-        seized = libc.ptrace(PTRACE_SEIZE, worker, None, ctypes.c_void_p(options))
-        theirs.send(b"%d %d" % (seized, os.getpid()))
-        os.closerange(0, 4096)
-        signal.pause()
+
+        def trace():
+            seized = libc.ptrace(PTRACE_SEIZE, worker, None, ctypes.c_void_p(options))
+            theirs.send(b"%d %d" % (seized, os.getpid()))
+            os.closerange(0, 4096)
+            threading.Event().wait()
+
+        if in_thread:
+            threading.Thread(target=trace).start()
+            threading.Event().wait()
+        trace()
     os.waitpid(pid, 0)  # any signal to a traced process stops it, and so would SIGCHLD
     ours.send(b"!")
     seized, pid = map(int, ours.recv(64).split())

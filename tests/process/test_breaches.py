@@ -113,8 +113,9 @@ def test_a_client_of_a_unix_socket_sends_no_descriptors(tmp_path: Path) -> None:
         assert client.recv(4096).startswith(b"HTTP/1.1 200")
 
 
+@pytest.mark.parametrize("held", ["/held", "/held-by-a-thread"])
 def test_a_tracer_of_the_applications_keeps_neither_its_slot_empty_nor_the_master_from_ending(
-    tmp_path: Path,
+    tmp_path: Path, held: str
 ) -> None:
     """The kernel reports the end of a traced process to its tracer, which never waits for it."""
     with serving(tmp_path, "traitor:app", "--graceful-timeout", "1", workers=1) as server:
@@ -122,7 +123,7 @@ def test_a_tracer_of_the_applications_keeps_neither_its_slot_empty_nor_the_maste
         os.kill(found["pid"], signal.SIGKILL)
         server.event("exited", pid=found["pid"])
         server.event("readied", slot=0)
-        server.get("/held")
+        server.get(held)
         server.signal(signal.SIGTERM)
         assert server.process.wait(LIMIT) == 0
 

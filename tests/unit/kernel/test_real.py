@@ -8,13 +8,16 @@ import select
 import signal
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
 from math import inf
 
 import pytest
 
+from clusterd.kernel import traced
 from clusterd.kernel.process import PID_LIMIT, signal_group
 from clusterd.kernel.real import SIGNALS, Death, Kernel
+from clusterd.kernel.traced import HOPELESS, LOOK, Expected
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 PTRACE_SEIZE, TRACEEXIT = 0x4206, 1 << 6  # ptrace(2)
@@ -136,12 +139,16 @@ def test_no_group_is_signalled_by_a_number_that_means_many(
 class Tracer:
     """A process that traces what it is asked to, and does not wait for it."""
 
-    def __init__(self, is_below: bool = True) -> None:
+    def __init__(self, is_below: bool = True, in_thread: bool = False) -> None:
         self.sock, theirs = socket.socketpair()
         pid = os.fork()
         if pid == 0:
             if not is_below and os.fork():
                 os._exit(0)
+            LIBC.prctl(PR_SET_PTRACER, ctypes.c_ulong(-1))  # where yama restricts tracers
+            if in_thread:
+                threading.Thread(target=self._serve, args=[theirs]).start()
+                signal.pause()
             self._serve(theirs)
         theirs.close()
         self.pid = int(self.sock.recv(64))
@@ -240,6 +247,70 @@ def test_a_tracer_that_was_started_below_us_does_not_hold_a_killed_child_up(
     kernel.kill(child[0], signal.SIGKILL)
     assert until_reported(kernel, child[0]).code == -signal.SIGKILL
     assert tracer.has_ended()
+
+
+def test_a_tracer_that_another_process_traces_does_not_hold_a_killed_child_up(
+    kernel: Kernel, child: tuple[int, int]
+) -> None:
+    """SIGKILL alone does not end it: the other holds it at its exit."""
+    first, second = Tracer(), Tracer()
+    try:
+        first.trace(child[0], TRACEEXIT)
+        second.trace(first.pid, TRACEEXIT)
+        kernel.kill(child[0], signal.SIGKILL)
+        assert until_reported(kernel, child[0]).code == -signal.SIGKILL
+        assert first.has_ended()
+        assert second.has_ended()
+    finally:
+        second.end()
+        first.end()
+
+
+def test_a_child_that_tracers_hold_up_for_ever_is_given_up(
+    child: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here by more tracers than are looked at. Two that trace each other would stay for ever."""
+    expected, first, second = Expected(), Tracer(), Tracer()
+    monkeypatch.setattr(traced, "LONGEST", 1)
+    try:
+        first.trace(child[0], TRACEEXIT)
+        second.trace(first.pid, TRACEEXIT)
+        os.kill(child[0], signal.SIGKILL)
+        expected.add(child[0], 0.0, killed=True)
+        assert expected.ended(LOOK) == []
+        assert expected.due == 2 * LOOK
+        assert expected.ended(HOPELESS) == [(child[0], signal.SIGKILL)]
+        assert expected.due == inf
+    finally:
+        second.end()
+        first.end()
+
+
+@STRANGER
+def test_a_child_that_a_debugger_of_the_operators_holds_up_is_not_given_up(
+    child: tuple[int, int], tracer: Tracer
+) -> None:
+    expected = Expected()
+    tracer.trace(child[0], TRACEEXIT)
+    os.kill(child[0], signal.SIGKILL)
+    expected.add(child[0], 0.0, killed=True)
+    assert expected.ended(100 * HOPELESS) == []
+    assert expected.due < inf
+
+
+def test_a_thread_that_traces_is_taken_for_its_process(
+    kernel: Kernel, child: tuple[int, int]
+) -> None:
+    """The kernel names the thread; it cannot be killed as a process can."""
+    tracer = Tracer(in_thread=True)
+    try:
+        tracer.trace(child[0], TRACEEXIT)
+        assert kernel.own_tracer(child[0]) == tracer.pid
+        kernel.kill(child[0], signal.SIGKILL)
+        assert until_reported(kernel, child[0]).code == -signal.SIGKILL
+        assert tracer.has_ended()
+    finally:
+        tracer.end()
 
 
 @STRANGER
