@@ -86,7 +86,9 @@ class Frames:
     is_full: bool
     _limit: int  # bytes of a message, decompressed
     _deflate: PerMessageDeflate | None
-    _buffer: bytearray  # a torn frame, or what came while `is_full`
+    # A torn frame, or what came while `is_full`. It is replaced by a new one, never cleared: of a
+    # mapping of its own (`kernel.heap`) a cleared bytearray keeps a page.
+    _buffer: bytearray
     _need: int  # bytes that the buffer must have to be worth a look
     _message: bytearray | None  # what came of a message in fragments
     _is_text: bool  # what that is

@@ -140,7 +140,7 @@ class WebSocket(WebSocketEnding):
         self._violation = error.with_traceback(None)
         self._message = None
         self._deflate = None  # it has decompressed a part; what we send needs no compression
-        self._buffer.clear()
+        self._buffer = bytearray()
         self.is_full = self._is_stopped = True
         self._transport.pause_reading()
         self._wait(FAREWELL)
@@ -148,7 +148,7 @@ class WebSocket(WebSocketEnding):
     def eof_received(self) -> bool:
         """The client closed its side: no message of ours can be answered any more."""
         self._lose()
-        self._buffer.clear()
+        self._buffer = bytearray()
         self.close()
         return False
 
@@ -159,7 +159,7 @@ class WebSocket(WebSocketEnding):
         self._lose()
         # The session knows us, too: without this only the collector would free us.
         session, self.session = self.session, None
-        self._buffer.clear()
+        self._buffer = bytearray()
         self._message = self._deflate = None
         self._wake_drains()
         self.server.closed(self)

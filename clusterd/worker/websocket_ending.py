@@ -243,7 +243,7 @@ class WebSocketEnding(Frames, Link):
     def _linger(self) -> None:
         """The client may still be sending: let it have what we said before the connection goes."""
         self.is_closing = self._is_lingering = True
-        self._buffer.clear()
+        self._buffer = bytearray()
         if self._is_stopped:
             self._transport.resume_reading()
         if self._transport.can_write_eof():

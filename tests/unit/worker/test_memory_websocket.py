@@ -154,6 +154,30 @@ def test_messages_whose_client_is_gone_are_given_up_where_memory_is_short() -> N
     run(test)
 
 
+@pytest.mark.parametrize("end", ["lost", "closed", "timed out", "broken"])
+def test_a_connection_that_is_over_keeps_no_page_of_its_buffer(end: str) -> None:
+    """An application that never returns keeps the connection's objects."""
+
+    async def test() -> None:
+        party = Party(Deaf())
+        data = bytes(100 * KIB)
+        whole, half = frame(FINAL | BINARY, data), frame(FINAL | BINARY, data)[: 90 * KIB]
+        transport = await party.join(whole + half if end == "broken" else half)
+        (_, link) = party.guests[0]
+        assert link._buffer.__alloc__() > 64 * KIB
+        if end == "lost":
+            transport.protocol.connection_lost(None)
+        elif end == "closed":
+            transport.protocol.eof_received()
+        elif end == "timed out":
+            link._fail(wire.TOO_SLOW, "")
+        else:
+            link._break(wire.Violation(wire.BROKEN, ""))
+        assert link._buffer.__alloc__() == 0, "1 after clear(), which realloc keeps a page for"
+
+    run(test)
+
+
 def test_a_text_counts_as_it_is_in_memory() -> None:
     async def test() -> None:
         party = Party(Deaf(), HttpSettings(memory_budget=8 * MIB))
