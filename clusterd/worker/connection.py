@@ -95,8 +95,18 @@ class Connection(Ending):
             self._now = self.server.clock()
             self.due = NEVER  # it was that of the answer
             self._rest()
-            if self.exchange is None and self._held:
-                self._advance()
+            if self._held:
+                self._take_up()
+
+    def _take_up(self) -> None:
+        """Go on with what was held while the client did not take what it was sent."""
+        exchange = self.exchange
+        if exchange is None:
+            self._advance()
+        elif not exchange.complete:  # it is more of the body
+            held, self._held = self._held, b""
+            self._take_in(held)
+            self.go_on()
 
     # --- the reader's side
 

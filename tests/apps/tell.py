@@ -96,6 +96,16 @@ async def events(scope, receive, send):
         pass
 
 
+async def mirror(scope, receive, send):
+    """Answer with the body, each piece as it comes."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    more = True
+    while more:
+        message = await receive()
+        more = message["more_body"]
+        await send({"type": "http.response.body", "body": message["body"], "more_body": more})
+
+
 async def die(scope, receive, send):
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -111,6 +121,7 @@ ROUTES = {
     "/busy-in-c": busy_in_c,
     "/stream": stream,
     "/events": events,
+    "/mirror": mirror,
     "/die": die,
     "/fail": fail,
 }

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.gate import gate, pid_exists
-from tests.support.server import running, serving
+from tests.support.server import LIMIT, running, serving
 
 
 def test_it_serves_and_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -154,3 +154,27 @@ def test_a_log_that_nobody_reads_any_more_costs_nothing(tmp_path: Path) -> None:
         assert server.get()
         server.ask("stop")
         server.wait()
+
+
+def test_a_body_arrives_though_its_client_reads_the_response_late(tmp_path: Path) -> None:
+    """The application sends it back as it comes, until neither side takes any more."""
+    body = b"".join(b"%08d" % n for n in range(4 * 1024 * 1024))
+    with serving(tmp_path, workers=1) as server, socket.socket() as client:
+        client.connect(server.address)
+        client.setblocking(False)
+        left = memoryview(b"POST /mirror HTTP/1.0\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        while select.select([], [client], [], 0.5)[1]:
+            left = left[client.send(left) :]
+        assert left, "there is more room on the way than the body takes"
+        received = bytearray()
+        while True:
+            readable, writable, _ = select.select([client], [client] if left else [], [], LIMIT)
+            assert readable or writable, f"{len(left)} bytes are not taken"
+            if writable:
+                left = left[client.send(left) :]
+            if readable:
+                piece = client.recv(1024 * 1024)
+                if not piece:
+                    break
+                received += piece
+        assert received.partition(b"\r\n\r\n")[2] == body

@@ -183,3 +183,58 @@ def test_an_unread_body_is_read_if_short_and_never_parsed() -> None:
             assert long.transport.aborted
 
     run(test)
+
+
+async def mirror(scope: Any, receive: Any, send: Any) -> None:
+    """Answer with the body, each piece as it comes."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    more = True
+    while more:
+        message = await receive()
+        more = message["more_body"]
+        await send({"type": "http.response.body", "body": message["body"], "more_body": more})
+
+
+def test_a_body_goes_on_once_its_client_reads_the_answer() -> None:
+    """What came of it while nothing could be sent is read first, in its order."""
+
+    async def test() -> None:
+        bench = Bench(mirror)
+        bench.transport.stuck = True
+        pieces = [b"%d" % n * 16384 for n in range(8)]
+        bench.feed(b"POST / HTTP/1.0\r\nContent-Length: %d\r\n\r\n" % sum(map(len, pieces)))
+        taken = 0
+        while not bench.connection.is_paused:
+            await bench.talk(pieces[taken])
+            taken += 1
+        bench.feed(pieces[taken])
+        assert bench.transport.paused
+        bench.transport.drained()
+        await bench.settle()
+        assert not bench.transport.paused
+        answer = await bench.talk(*pieces[taken + 1 :])
+        assert answer == b"".join(pieces[taken:])
+        assert bench.transport.closed
+
+    run(test)
+
+
+def test_a_body_goes_on_where_only_a_part_of_its_framing_was_held() -> None:
+    """There is nothing for the application to take, which would have reading go on."""
+
+    async def test() -> None:
+        bench = Bench(mirror)
+        bench.transport.stuck = True
+        bench.feed(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        while not bench.connection.is_paused:
+            await bench.talk(b"4000\r\n%b\r\n" % (b"x" * 16384))
+        bench.feed(b"1")
+        assert bench.transport.paused
+        bench.transport.drained()
+        await bench.settle()
+        assert not bench.transport.paused
+        assert await bench.talk(b"0\r\n%b\r\n0\r\n\r\n" % (b"y" * 16)) == (
+            b"10\r\n%b\r\n0\r\n\r\n" % (b"y" * 16)
+        )
+
+    run(test)
