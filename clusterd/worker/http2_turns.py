@@ -76,11 +76,13 @@ class Turns:
         """Work off pieces for as long as a turn may take, one of each connection after another."""
         self._is_scheduled = False
         until = self._clock() + SLICE
-        while queue := self._short or self._long:
-            link = queue.popleft()
-            if link.advance():
-                self._long.append(link)
-            if self._clock() >= until:
-                break
-        if self._short or self._long:
-            self._schedule()
+        try:
+            while queue := self._short or self._long:
+                link = queue.popleft()
+                if link.advance():
+                    self._long.append(link)
+                if self._clock() >= until:
+                    break
+        finally:  # an error of one connection must not leave the others waiting
+            if self._short or self._long:
+                self._schedule()

@@ -66,6 +66,22 @@ def test_connections_with_little_to_do_come_first() -> None:
     run(test)
 
 
+def test_an_error_of_one_connection_leaves_no_other_waiting() -> None:
+    async def test() -> None:
+        bench, failed = Bench(takes=SLICE / 3.5), list[Any]()
+
+        def fail(name: str) -> None:
+            raise ValueError(name)
+
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: failed.append(context))
+        bench.turns.wait(Item("a", 2, fail))
+        bench.turns.wait(Item("b", 2, bench.work))
+        assert await bench.go(3) == ["bb"]
+        assert [str(context["exception"]) for context in failed] == ["a"]
+
+    run(test)
+
+
 def test_a_turn_is_used_up_once_it_has_taken_its_time_and_the_next_is_not() -> None:
     async def test() -> None:
         bench = Bench(takes=0)
