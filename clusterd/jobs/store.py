@@ -1,0 +1,134 @@
+"""The contract of a store: what every engine does alike, and one conformance suite asks of all.
+
+Methods are coroutines. A store that needs no network never suspends but to wait for a lock, so
+`drive` can run it where no event loop is. Each method is one transaction: after an error nothing
+has changed. All raise StoreUnavailable where the engine cannot be reached or cannot write.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from clusterd.core.errors import ClusterdError
+from clusterd.core.exits import Exit
+from clusterd.jobs.records import (
+    Claim,
+    Claimed,
+    Filter,
+    JobInfo,
+    NewJob,
+    Outcome,
+    QueueStats,
+    Released,
+    Stored,
+)
+
+
+class StoreUnavailable(ClusterdError):
+    """The store cannot be reached, or cannot write now. Nothing was changed, as far as is known."""
+
+    exit = Exit.FAILED
+
+
+class StoreError(ClusterdError):
+    """The store is there and cannot be used: another schema, another application's, no rights."""
+
+    exit = Exit.CONFIG
+
+
+class Store(Protocol):
+    """Where jobs are kept."""
+
+    url: str  # as it may be shown: without a password
+
+    # --- life
+
+    async def open(self) -> None:
+        """Connect, and create or check the schema. Raises StoreError."""
+
+    async def close(self) -> None:
+        """Close this process's connections. The store may be opened again."""
+
+    # --- those who enqueue
+
+    async def enqueue(self, jobs: Sequence[NewJob]) -> list[Stored]:
+        """Store all of these jobs or none. One whose unique key an unfinished job has is not
+        stored, and that job's id is returned in its place. Then ring the bell."""
+
+    # --- workers
+
+    async def claim(self, claim: Claim) -> list[Claimed]:
+        """Take available jobs: queues in their order, then by priority, then in the order in
+        which they became available. Never more than `limit`; none of a paused queue; none that
+        has expired."""
+
+    async def finish(
+        self, outcomes: Sequence[Outcome], claim: Claim | None = None
+    ) -> tuple[list[bool], list[Claimed]]:
+        """End attempts, and claim in the same transaction.
+
+        True for each outcome that was taken. False where the job has another token or another
+        state by now: it was given to another worker. One that finds the job already ended by the
+        same token and event is taken: its first commit arrived, though its caller was not told.
+        Attempts are counted here: by SUCCEEDED, FAILED and EXHAUSTED, not by RETURNED or CANCEL.
+        """
+
+    async def report(
+        self, id: str, token: int, *, progress: float | None = None, data: bytes = b"",
+        lines: Sequence[str] = (),
+    ) -> bool:
+        """Store progress and log lines of a running job; False where the token is another."""
+
+    async def cancel_requested(self, owner: str) -> list[tuple[str, int]]:
+        """Return id and token of the owner's running jobs that are to be cancelled."""
+
+    # --- the scheduler
+
+    async def renew(self, owners: Sequence[str], lease: float) -> int:
+        """Extend the leases of all jobs that these owners run, in one statement. How many."""
+
+    async def owners(self, node: str) -> list[str]:
+        """Return the owners on a node that hold running jobs."""
+
+    async def release(self, owners: Sequence[str], cause: str) -> list[Released]:
+        """Make jobs of owners that are gone available at once; or discard those that have crashed
+        more than MOST_CRASHES times. `cause` goes to their history."""
+
+    async def reap(self) -> list[Released]:
+        """Release jobs whose lease ran out."""
+
+    async def promote(self, limit: int = 1000) -> int:
+        """Make scheduled jobs available whose time has come, and expire what is too late."""
+
+    async def next_due(self) -> int:
+        """Return when the next scheduled job is due, or 0 for none."""
+
+    async def prune(self, limit: int = 1000) -> int:
+        """Delete finished jobs whose time to be kept is over. How many."""
+
+    # --- operators
+
+    async def get(self, id: str) -> JobInfo | None:
+        """Return a job with its history."""
+
+    async def list(self, filter: Filter) -> list[JobInfo]:
+        """Return jobs, newest first, without history."""
+
+    async def stats(self) -> list[QueueStats]:
+        """Return all queues with jobs, or that are paused, by name. Stays quick with a million
+        waiting jobs."""
+
+    async def cancel(self, filter: Filter) -> int:
+        """Cancel unfinished jobs; running ones are asked to stop (`cancel_requested`). How many."""
+
+    async def retry(self, filter: Filter) -> int:
+        """Run finished jobs again, with fresh attempts and crashes. How many."""
+
+    async def run_now(self, filter: Filter) -> int:
+        """Make scheduled jobs available. How many."""
+
+    async def purge(self, filter: Filter) -> int:
+        """Delete finished jobs, and available, scheduled and blocked ones if a state names them.
+        Running jobs stay. How many."""
+
+    async def pause(self, queue: str, paused: bool) -> None:
+        """Stop, or go on, handing out the jobs of a queue."""
