@@ -110,7 +110,7 @@ class Store(Protocol):
     async def get(self, id: str) -> JobInfo | None:
         """Return a job with its history."""
 
-    async def list(self, filter: Filter) -> list[JobInfo]:
+    async def find(self, filter: Filter) -> list[JobInfo]:
         """Return jobs, newest first, without history."""
 
     async def stats(self) -> list[QueueStats]:
