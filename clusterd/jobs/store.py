@@ -73,7 +73,12 @@ class Store(Protocol):
         """
 
     async def report(
-        self, id: str, token: int, *, progress: float | None = None, data: bytes = b"",
+        self,
+        id: str,
+        token: int,
+        *,
+        progress: float | None = None,
+        data: bytes = b"",
         lines: Sequence[str] = (),
     ) -> bool:
         """Store progress and log lines of a running job; False where the token is another."""
