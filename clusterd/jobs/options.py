@@ -12,7 +12,7 @@ MOST_PRIORITY = 200
 
 def constant(seconds: float, jitter: float = 0.1) -> Backoff:
     """Return a backoff of always the same time, and up to `jitter` of it more by chance."""
-    return lambda attempt: _spread(seconds, jitter)
+    return lambda _attempt: _spread(seconds, jitter)
 
 
 def linear(seconds: float, max: float = 3600.0, jitter: float = 0.1) -> Backoff:
@@ -30,6 +30,9 @@ def _spread(seconds: float, jitter: float) -> float:
     return seconds * (1.0 + jitter * random.random())
 
 
+DEFAULT_BACKOFF = exponential(2.0)
+
+
 @dataclass(frozen=True, slots=True)
 class JobOptions:
     """What `@jobs.job(…)` says."""
@@ -37,7 +40,7 @@ class JobOptions:
     queue: str = "default"
     priority: int = 0
     attempts: int = 3
-    backoff: Backoff = exponential(2.0)
+    backoff: Backoff = DEFAULT_BACKOFF
     retry_on: tuple[type[BaseException], ...] = (Exception,)
     discard_on: tuple[type[BaseException], ...] = ()
     timeout: float = 3600.0  # seconds

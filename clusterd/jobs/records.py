@@ -71,7 +71,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A job in a worker's hands. `token` grows with every claim, and fences what the worker says."""
+    """A job in a worker's hands. `token` grows with every claim: it fences what the worker says."""
 
     id: str
     name: str
