@@ -83,7 +83,7 @@ def keys() -> str:
         rows = [row for row in rows if row.name not in NOT_IN_A_FILE]
         out += [f".SS {heading}"] if rows else []
         for row in rows:
-            out += [".TP", f".B {row.name}", roff(row.about.help)]
+            out += [".TP", f".B {row.path}", roff(row.about.help)]
             out.append(f"Allowed: {roff(allowed(row))}.")
             out.append(f"Default: {roff(shown_default(row)) or 'none'}.")
     return "\n".join(out)
@@ -199,7 +199,7 @@ def settings() -> str:
         for row in rows:
             default = shown_default(row).replace("|", "\\|")
             code = f"`{default}`" if default and not row.about.shown else default
-            out.append(f"| `{row.name}` | {code} | {row.about.help.replace('|', chr(92) + '|')} |")
+            out.append(f"| `{row.path}` | {code} | {row.about.help.replace('|', chr(92) + '|')} |")
         out.append("")
     return "\n".join(out).rstrip()
 

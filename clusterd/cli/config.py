@@ -44,8 +44,8 @@ def as_object(decided: Config) -> str:
 def as_table(decided: Config) -> str:
     """Values as people write them, under the headings of the table."""
     lines = []
-    name_width = max(map(len, TABLE))
-    rows = [(s, n, show(TABLE[n], v) or "-", o) for s, n, v, o in _rows(decided)]
+    name_width = max(len(row.path) for row in TABLE.values())
+    rows = [(s, TABLE[n].path, show(TABLE[n], v) or "-", o) for s, n, v, o in _rows(decided)]
     width = min(30, max(len(value) for _, _, value, _ in rows))
     for section in SECTIONS:
         lines += ["", title(section)]

@@ -43,6 +43,7 @@ class Scope(enum.StrEnum):
     GROUP = "group"  # each group's, whatever it runs
     APP = "app"  # of groups that serve an application
     COMMAND = "command"  # of groups that run a program
+    JOBS = "jobs"  # of jobs; written in tables of their own
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ class About:
     low: float = 0
     high: float = 0  # 0: no upper limit
     shown: str = ""  # the default, where the field's own says little
+    key: str = ""  # in a file, where that is not the name: in a table of its own
 
 
 def setting(default: Any, help: str, kind: Kind, **more: Any) -> Any:
@@ -77,6 +79,11 @@ class Setting:
     @property
     def flag(self) -> str:
         return "--" + self.name.replace("_", "-")
+
+    @property
+    def path(self) -> str:
+        """Return how a file names it: `workers`, or `jobs.workers` in a table of its own."""
+        return f"{self.section}.{self.about.key}" if self.about.key else self.name
 
     @property
     def is_option(self) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from clusterd.config import commands, http2, internal, procfile, scaling, tls, watch
+from clusterd.config import commands, http2, internal, jobs, procfile, scaling, tls, watch
 from clusterd.config.address import Unix, parse_bind
 from clusterd.config.convert import AUTO, convert
 from clusterd.config.cpus import available_cpus
@@ -17,6 +17,7 @@ from clusterd.config.memory import memory_budget
 from clusterd.config.settings import SECTIONS, TABLE, Config, PlaceSettings
 from clusterd.config.sources import (
     Given,
+    Written,
     find_file,
     from_command_line,
     from_environment,
@@ -85,9 +86,37 @@ def load_groups(
             f"the group {MAIN} needs an app or a command",
             f'write app = "module:attribute" or command = "…" into [{MAIN}]',
         )
-    elif main.app.app or not found:
+    run = _job_groups(here, file, told, last)
+    if MAIN not in found and (main.app.app or not (found or run)):
         found = {MAIN: main} | found
-    return in_order(found | internal.groups(main, environ))
+    found = jobs.share(found | run, environ, here)
+    return in_order(found | internal.groups(main, found, environ))
+
+
+def _job_groups(
+    here: Path, file: Written, told: Mapping[str, Given], last: Mapping[str, Given]
+) -> dict[str, Config]:
+    """The groups that run jobs. What is said of the application counts for them, too, where
+    their own table says nothing; what the command line says of jobs is of the group `jobs`."""
+    tables = dict(file.jobs)
+    # A store in the environment is there for scripts, too, and asks for no job workers.
+    typed = [one for name, one in told.items() if TABLE[name].scope is Scope.JOBS]
+    if "jobs" in told or any(one.origin.startswith("--") for one in typed):
+        tables.setdefault(jobs.GROUP, {})
+    shared = {
+        name: one
+        for name, one in {**file.top, **told}.items()
+        if name not in ITS_OWN and TABLE[name].scope is not Scope.JOBS
+    }
+    found = {}
+    for name, own in tables.items():
+        said = {
+            key: one
+            for key, one in told.items()
+            if TABLE[key].scope is Scope.JOBS and (name == jobs.GROUP or key == "jobs_store")
+        }
+        found[name] = jobs.group(_whole(here, shared, own, said, last, start={"bind": ()}))
+    return found
 
 
 def _for(own: Mapping[str, Given], shared: dict[str, Given]) -> dict[str, Given]:

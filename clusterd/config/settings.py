@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from clusterd.config.jobs import JobsSettings
 from clusterd.config.kinds import Kind, Scope, Setting, setting
 from clusterd.config.running import CommandSettings, FleetSettings, LimitSettings, VitalsSettings
 from clusterd.config.serving import (
@@ -166,6 +167,7 @@ class Config:
     proxy: ProxySettings = ProxySettings()
     log: LogSettings = LogSettings()
     command: CommandSettings = CommandSettings()
+    jobs: JobsSettings = JobsSettings()
     dev: DevSettings = DevSettings()
     place: PlaceSettings = PlaceSettings()
     trust: TrustSettings = TrustSettings()
@@ -203,6 +205,7 @@ SECTIONS: dict[str, type[Any]] = {
     "proxy": ProxySettings,
     "log": LogSettings,
     "command": CommandSettings,
+    "jobs": JobsSettings,
     "dev": DevSettings,
     "place": PlaceSettings,
     "trust": TrustSettings,
@@ -214,6 +217,7 @@ SCOPES: dict[str, Scope] = {
     "vitals": Scope.GROUP,
     "limits": Scope.GROUP,
     "command": Scope.COMMAND,
+    "jobs": Scope.JOBS,
     "log": Scope.CLUSTER,
     "dev": Scope.CLUSTER,
     "place": Scope.CLUSTER,

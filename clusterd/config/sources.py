@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from clusterd.config.jobs import GROUP as JOBS
+from clusterd.config.jobs import OF_IMPORTS
 from clusterd.config.kinds import MAIN, Scope, Setting
 from clusterd.config.settings import TABLE
 from clusterd.core.errors import ConfigError
@@ -86,10 +88,11 @@ def find_file(values: Mapping[str, object], environ: Mapping[str, str], cwd: Pat
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a file says: keys at its top, and those in the tables of groups."""
+    """What a file says: keys at its top, and those in the tables of groups and of jobs."""
 
     top: dict[str, Given] = field(default_factory=dict)
     groups: dict[str, dict[str, Given]] = field(default_factory=dict)
+    jobs: dict[str, dict[str, Given]] = field(default_factory=dict)  # by the group's name
 
 
 def from_file(path: Path | None) -> Written:
@@ -102,12 +105,13 @@ def from_file(path: Path | None) -> Written:
         if not isinstance(table, dict):
             raise ConfigError(f"{place}: is no table")
     tables = _tables(table, place)
-    top = {key: value for key, value in table.items() if key not in (MAIN, GROUP)}
+    top = {key: value for key, value in table.items() if key not in (MAIN, GROUP, JOBS)}
     groups = {
         name: _known(found, f"{place} [{_heading(name)}]", _in_a_group(found))
         for name, found in tables.items()
     }
-    return Written(_known(top, place, lambda row: row.is_option), groups)
+    known = _known(top, place, lambda row: row.is_option and not row.about.key)
+    return Written(known, groups, _jobs(table, place, tables))
 
 
 def _tables(table: Mapping[str, Any], place: str) -> dict[str, dict[str, Any]]:
@@ -124,6 +128,52 @@ def _tables(table: Mapping[str, Any], place: str) -> dict[str, dict[str, Any]]:
         if not NAME.fullmatch(name):
             raise ConfigError(f"{place}: {name!r} is no name of a group: letters, digits, - and _")
     return found | tables
+
+
+def _jobs(
+    table: Mapping[str, Any], place: str, groups: Mapping[str, object]
+) -> dict[str, dict[str, Given]]:
+    """`[jobs]`, and `[jobs.NAME]` of further job groups, which have what [jobs] says as well."""
+    own = table.get(JOBS, {})
+    if not isinstance(own, dict):
+        raise ConfigError(f"{place}: {JOBS} is no table: settings of jobs are written in [{JOBS}]")
+    inner = {name: one for name, one in own.items() if isinstance(one, dict)}
+    inner.pop("environment", None)
+    first = {key: value for key, value in own.items() if key not in inner}
+    found = {JOBS: _job_settings(first, f"{place} [{JOBS}]")} if JOBS in table else {}
+    for name, one in inner.items():
+        if not NAME.fullmatch(name):
+            raise ConfigError(f"{place}: {name!r} is no name of a group: letters, digits, - and _")
+        if "store" in one:
+            raise ConfigError(f"{place} [{JOBS}.{name}]: store is for all jobs: write it in [jobs]")
+        found[f"{JOBS}-{name}"] = found[JOBS] | _job_settings(one, f"{place} [{JOBS}.{name}]")
+    for name in found.keys() & groups.keys():
+        raise ConfigError(f"{place}: the group {name} runs jobs, and [{GROUP}.{name}] is another")
+    return found
+
+
+def _job_settings(table: Mapping[str, Any], place: str) -> dict[str, Given]:
+    """The settings of a table of jobs: its own keys, and those of any group."""
+    short = {row.about.key: row.name for row in TABLE.values() if row.scope is Scope.JOBS}
+    found = {
+        short[key]: Given(value, f"{place} {key}") for key, value in table.items() if key in short
+    }
+    rest = {key: value for key, value in table.items() if key not in short}
+    for key in rest:
+        if key not in TABLE:
+            near = difflib.get_close_matches(
+                key.lower().replace("-", "_"), [*short, *TABLE], 1, 0.6
+            )
+            hint = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(short)}"
+            raise ConfigError(f"{place}: {key!r} is no setting of jobs{hint}")
+    return found | _known(rest, place, _fits_jobs)
+
+
+def _fits_jobs(row: Setting) -> bool:
+    """Return whether a setting that is not of jobs may stand in their table."""
+    autoscales = row.name in ("min_workers", "max_workers")
+    environment = row.name == "environment"
+    return row.name in OF_IMPORTS or environment or (row.scope is Scope.GROUP and not autoscales)
 
 
 def _heading(name: str) -> str:
@@ -149,17 +199,19 @@ def _known(
         if name in NOT_IN_A_FILE:
             raise ConfigError(f"{place}: {key} counts only as {TABLE[name].flag} or in a variable")
         if not fits(TABLE[name]):
-            raise ConfigError(f"{place}: {key} {_belongs(TABLE[name])}")
+            runs = "jobs" if fits is _fits_jobs else "a command"
+            raise ConfigError(f"{place}: {key} {_belongs(TABLE[name], runs)}")
         found[name] = Given(value, f"{place} {key}")
     return found
 
 
-def _belongs(row: Setting) -> str:
+def _belongs(row: Setting, runs: str) -> str:
     where = {
         Scope.CLUSTER: "is for all groups: write it at the top of the file",
-        Scope.APP: "is for groups that serve an application, and this one runs a command",
+        Scope.APP: f"is for groups that serve an application, and this one runs {runs}",
         Scope.COMMAND: "is for groups that run a command: write it beside the command",
         Scope.GROUP: "does not belong here",
+        Scope.JOBS: f"is written as {row.about.key} in [{JOBS}]",
     }
     return where[row.scope]
 
@@ -168,7 +220,7 @@ def _unknown(key: str, value: Any) -> str:
     near = difflib.get_close_matches(key.lower().replace("-", "_"), TABLE, 1, 0.6)
     hint = f"; did you mean {near[0]}?" if near else "; 'clusterd config' lists all"
     if isinstance(value, dict):
-        hint = f"; tables are [{MAIN}] and [{GROUP}.NAME], and settings are plain keys"
+        hint = f"; tables are [{MAIN}], [{GROUP}.NAME] and [{JOBS}], and settings are plain keys"
     return f"{key!r} is no setting{hint}"
 
 

@@ -52,9 +52,9 @@ def test_every_part_is_used_and_every_setting_told() -> None:
     for part in generate.PARTS:
         assert f"{generate.BEGIN}{part}" in whole
     for name, row in TABLE.items():
-        assert f"`{name}`" in texts["README.md"]
+        assert f"`{row.path}`" in texts["README.md"]
         in_a_file = name not in NOT_IN_A_FILE
-        assert in_a_file == (f".B {name}\n" in texts["clusterd.toml.5"])
+        assert in_a_file == (f".B {row.path}\n" in texts["clusterd.toml.5"])
         assert name == "app" or not row.is_option or generate.roff(row.flag) in texts["clusterd.1"]
     for name in COMMANDS:
         assert f"clusterd {name}" in texts["README.md"]

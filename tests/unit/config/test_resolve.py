@@ -76,8 +76,8 @@ def test_a_named_file_is_read_instead(tmp_path: Path) -> None:
         ("zzz = 2", "clusterd.toml: 'zzz' is no setting; 'clusterd config' lists all"),
         (
             "[http]\nkeep_alive = 2",
-            "clusterd.toml: 'http' is no setting; tables are [web] and [group.NAME], and settings "
-            "are plain keys",
+            "clusterd.toml: 'http' is no setting; tables are [web], [group.NAME] and [jobs], and "
+            "settings are plain keys",
         ),
         (
             "workers = true",
