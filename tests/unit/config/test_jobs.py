@@ -39,7 +39,7 @@ def variables(config: Config) -> dict[str, str]:
     return dict(pair.split("=", 1) for pair in config.command.environment)
 
 
-def refusal(place: Path, text: str, **cli: object) -> str:
+def refusal(place: Path, text: str, **cli: Any) -> str:
     with pytest.raises(ConfigError) as caught:
         read(place, text, **cli)
     return caught.value.message
