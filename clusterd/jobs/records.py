@@ -148,7 +148,7 @@ class JobInfo:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which jobs are meant. Empty fields match all."""
+    """Which jobs are meant. Empty fields match all. `limit` holds for every method."""
 
     ids: tuple[str, ...] = ()
     states: tuple[State, ...] = ()
@@ -156,7 +156,7 @@ class Filter:
     name: str = ""
     text: str = ""  # in the payload or the error
     owner: str = ""
-    limit: int = 50
+    limit: int = 50  # the newest so many; 0 for all
     before: str = ""  # ids smaller than this one: the next page, newest first
 
 

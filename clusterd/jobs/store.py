@@ -35,6 +35,22 @@ class StoreError(ClusterdError):
     exit = Exit.CONFIG
 
 
+class Bell(Protocol):
+    """Wakes one process at a change in the store. It may ring for nothing, and now and then a ring
+    may be lost: who waits looks into the store every few seconds, too."""
+
+    def fileno(self) -> int:
+        """Return a descriptor that becomes readable at a ring; watch from the first call on.
+
+        Raises OSError where there are none left."""
+
+    def drain(self) -> None:
+        """Wait for the next ring. To be called before the store is asked, not after."""
+
+    def close(self) -> None:
+        """Stop watching."""
+
+
 class Store(Protocol):
     """Where jobs are kept."""
 
@@ -48,11 +64,19 @@ class Store(Protocol):
     async def close(self) -> None:
         """Close this process's connections. The store may be opened again."""
 
+    def available_bell(self) -> Bell:
+        """Return a bell that rings when jobs became available or scheduled, when a running job is
+        to be cancelled, and when a queue goes on. Workers and schedulers watch it."""
+
+    def finished_bell(self) -> Bell:
+        """Return a bell that rings when jobs completed or ended otherwise."""
+
     # --- those who enqueue
 
     async def enqueue(self, jobs: Sequence[NewJob]) -> list[Stored]:
         """Store all of these jobs or none. One whose unique key an unfinished job has is not
-        stored, and that job's id is returned in its place. Then ring the bell."""
+        stored, and that job's id is returned in its place. One whose id is stored already is not
+        stored again. Then ring the bell."""
 
     # --- workers
 
@@ -70,6 +94,8 @@ class Store(Protocol):
         state by now: it was given to another worker. One that finds the job already ended by the
         same token and event is taken: its first commit arrived, though its caller was not told.
         Attempts are counted here: by SUCCEEDED, FAILED and EXHAUSTED, not by RETURNED or CANCEL.
+        A job that was to be cancelled and would run again (FAILED, RETURNED) is cancelled. One that
+        is RETURNED keeps its place in the queue.
         """
 
     async def report(
@@ -96,13 +122,15 @@ class Store(Protocol):
 
     async def release(self, owners: Sequence[str], cause: str) -> list[Released]:
         """Make jobs of owners that are gone available at once; or discard those that have crashed
-        more than MOST_CRASHES times. `cause` goes to their history."""
+        more than MOST_CRASHES times, or cancel those that were to be cancelled. They keep their
+        place in the queue. `cause` goes to their history."""
 
     async def reap(self) -> list[Released]:
         """Release jobs whose lease ran out."""
 
     async def promote(self, limit: int = 1000) -> int:
-        """Make scheduled jobs available whose time has come, and expire what is too late."""
+        """Make scheduled jobs available whose time has come, and expire what is too late. Return
+        how many became available."""
 
     async def next_due(self) -> int:
         """Return when the next scheduled job is due, or 0 for none."""
@@ -126,7 +154,8 @@ class Store(Protocol):
         """Cancel unfinished jobs; running ones are asked to stop (`cancel_requested`). How many."""
 
     async def retry(self, filter: Filter) -> int:
-        """Run finished jobs again, with fresh attempts and crashes. How many."""
+        """Run finished jobs again, with fresh attempts and crashes and no time to expire. Those
+        whose unique key an unfinished job has are left out. How many."""
 
     async def run_now(self, filter: Filter) -> int:
         """Make scheduled jobs available. How many."""

@@ -165,6 +165,17 @@ def parent_of(pid: int) -> int:
         return 0
 
 
+def boot_id() -> str:
+    """Return what the kernel drew at random when it booted: 32 hexadecimal digits (random(4))."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip().replace("-", "")
+
+
+def pid_namespace() -> int:
+    """Return the number of our pid namespace (pid_namespaces(7))."""
+    return os.stat("/proc/self/ns/pid").st_ino
+
+
 def is_alive(pid: int, ticks: int) -> bool:
     """Is this very process still there (a pid may have been given to another)?"""
     return pid > 0 and ticks > 0 and start_ticks(pid) == ticks

@@ -1,0 +1,31 @@
+"""Find the store that a URL names."""
+
+import importlib
+
+from clusterd.jobs.store import Store, StoreError
+
+# scheme → module with a function `create(url) -> Store`, and what to do where it cannot be imported
+_SCHEMES = {
+    "sqlite": ("clusterd.jobs.sqlite", "This Python was built without its module sqlite3."),
+}
+
+
+def open_store(url: str) -> Store:
+    """Return the store of a URL, not yet connected. Raises StoreError.
+
+    Stores are imported when they are needed: the libraries of the others need not be installed.
+    """
+    scheme, separator, _ = url.partition(":")
+    if not separator or scheme not in _SCHEMES:
+        raise StoreError(
+            f"not a valid job store: {scheme + separator}…, expected one of "
+            + ", ".join(f"{known}:…" for known in _SCHEMES),
+            "Write sqlite:/path/to/jobs.sqlite3.",
+        )
+    module, remedy = _SCHEMES[scheme]
+    try:
+        create = importlib.import_module(module).create
+    except ImportError as error:
+        raise StoreError(f"the job store {scheme}: cannot be used: {error}", remedy) from error
+    store: Store = create(url)
+    return store

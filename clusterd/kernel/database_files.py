@@ -1,0 +1,70 @@
+"""The files of an embedded database: make them for us alone, and know what lies where they lie."""
+
+import contextlib
+import ctypes
+import os
+
+FILE_MODE = 0o600  # jobs hold what users sent
+DIRECTORY_MODE = 0o700
+FUSE = "FUSE"
+# f_type of statfs(2), from <linux/magic.h>. On network file systems the shared memory that SQLite's
+# write-ahead log needs is not shared between machines, and their locks are often none.
+_FILE_SYSTEMS = {
+    0x6969: "NFS",
+    0x517B: "SMB",
+    0xFF534D42: "CIFS",
+    0xFE534D42: "SMB2",
+    0x01021997: "9P",
+    0x5346414F: "AFS",
+    0x73757245: "Coda",
+    0x00C36400: "Ceph",
+    0x65735546: FUSE,
+}
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_STATFS_SIZE = 256  # bytes; struct statfs has 120 on 64-bit machines
+
+
+def create(path: str) -> None:
+    """Make the file and its directory where they do not exist. Raises OSError.
+
+    A file that exists is not opened: to close any descriptor of it drops the locks that SQLite
+    holds on it in this process (fcntl(2)).
+    """
+    with contextlib.suppress(FileExistsError):
+        os.makedirs(os.path.dirname(path), DIRECTORY_MODE)
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
+
+
+def identity(path: str) -> tuple[int, int] | None:
+    """Return what tells a file from another at the same path; None for no file."""
+    try:
+        about = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return about.st_dev, about.st_ino
+
+
+def touch(path: str) -> None:
+    """Set the times of a file to now; make it where it does not exist. Raises OSError."""
+    try:
+        os.utime(path)
+    except FileNotFoundError:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, FILE_MODE))
+
+
+def shared_file_system(path: str) -> str:
+    """Return the name of the network file system, or FUSE, that a path is on; else ''."""
+    about = ctypes.create_string_buffer(_STATFS_SIZE)
+    if _LIBC.statfs(os.fsencode(path), about) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), path)
+    return name_of(ctypes.c_long.from_buffer(about).value)
+
+
+def name_of(magic: int) -> str:
+    """Return the name of a file system where it is a network's or FUSE; else ''.
+
+    f_type is signed on some machines, so only its lower 32 bits count.
+    """
+    return _FILE_SYSTEMS.get(magic & 0xFFFFFFFF, "")
