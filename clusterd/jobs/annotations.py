@@ -8,7 +8,7 @@ import json
 import sys
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -68,7 +68,7 @@ def _shape(annotation: Any) -> Shape:
         return _later(lambda: annotation.__value__, str(annotation))
     if isinstance(annotation, typing.TypeVar):
         return ANYTHING if annotation.__bound__ is None else shape_of(annotation.__bound__)
-    cls = origin or annotation
+    cls: Any = origin or annotation
     if not isinstance(cls, type):
         raise Unfit(f"the annotation {annotation!r} is not supported")
     return _of_class(annotation, cls)
@@ -192,9 +192,7 @@ def _collection(annotation: Any, cls: type) -> Shape | None:
     return None
 
 
-def _list(
-    annotation: Any, classes: tuple[type, ...], make: Callable[[list[Any]], Any], item: Shape
-) -> Shape:
+def _list(annotation: Any, classes: Any, make: Callable[[list[Any]], Any], item: Shape) -> Shape:
     name = _name(annotation)
 
     def write(value: Any, depth: int) -> list[Any]:
@@ -217,7 +215,7 @@ def _list(
 def _fixed_tuple(annotation: Any, items: list[Shape]) -> Shape:
     name = _name(annotation)
 
-    def fitting(values: Any) -> Any:
+    def fitting(values: Any) -> Iterable[Any]:
         if len(values) != len(items):
             raise Unfit(f"expected {len(items)} items for {name}, not {len(values)}")
         return zip(items, values, strict=True)

@@ -6,6 +6,7 @@ from types import ModuleType
 
 from clusterd.app.importer import LoadError, interface_of, load
 from clusterd.config.serving import AppSettings
+from clusterd.kernel.loading import loading
 from clusterd.kernel.randomness import Watch
 from clusterd.zygote import identities, inventory, patched
 from clusterd.zygote.draws import Observer
@@ -33,7 +34,7 @@ def build(
     usual = gc.get_threshold()
     gc.set_threshold(SELDOM, *usual[1:])
     try:
-        with Watch(), Observer(settings.app, settings.app_dir, secrets) as observer:
+        with loading(), Watch(), Observer(settings.app, settings.app_dir, secrets) as observer:
             app = load(
                 settings.app,
                 settings.app_dir,

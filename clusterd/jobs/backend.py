@@ -1,0 +1,142 @@
+"""The store of a `Jobs`, opened at its first use; with sync and async twins of what callers need.
+
+Plain functions drive a store's coroutine themselves, since no event loop runs in their thread.
+"""
+
+import importlib
+import os
+import sys
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+from clusterd.jobs.drive import drive
+from clusterd.jobs.records import Filter, JobInfo, NewJob, Stored
+from clusterd.jobs.store import Store, StoreError
+from clusterd.kernel.loading import is_loading
+
+STORE = "CLUSTERD_JOBS_STORE"
+
+
+class Codec(Protocol):
+    """What `Jobs(codec=…)` takes, for encryption or compression of arguments and results."""
+
+    def encode(self, data: bytes) -> bytes: ...
+
+    def decode(self, data: bytes) -> bytes: ...
+
+
+class PlainCodec:
+    """Leaves data as it is."""
+
+    def encode(self, data: bytes) -> bytes:
+        return data
+
+    def decode(self, data: bytes) -> bytes:
+        return data
+
+
+def microseconds() -> int:
+    """Return the time in whole microseconds since the epoch."""
+    return time.time_ns() // 1000
+
+
+def refuse_event_loop(name: str) -> None:
+    """Raise RuntimeError where an event loop runs in this thread, which a plain call would stop."""
+    # Not imported: where no module has imported asyncio, no loop can run.
+    events = sys.modules.get("asyncio.events")
+    if events is not None and events._get_running_loop() is not None:
+        raise RuntimeError(f"{name}() would block the event loop that runs here: await a{name}()")
+
+
+class Backend:
+    """Where the jobs of one `Jobs` are stored."""
+
+    immediate = False  # whether waiting for a job is of no use: in tests of users
+
+    def __init__(self, url: str, codec: Codec) -> None:
+        self.codec = codec
+        self._url = url
+        self._store: Store | None = None
+
+    def now(self) -> int:
+        """Return the time in microseconds since the epoch."""
+        return microseconds()
+
+    # --- the store
+
+    def open(self) -> Store:
+        """Return the store, opened. Raises StoreError, StoreUnavailable."""
+        if self._store is None:
+            store = self._find()
+            drive(store.open())
+            self._store = store
+        return self._store
+
+    async def aopen(self) -> Store:
+        """Return the store, opened. Raises StoreError, StoreUnavailable."""
+        if self._store is None:
+            store = self._find()
+            await store.open()
+            self._store = store
+        return self._store
+
+    def _find(self) -> Store:
+        if is_loading():
+            raise StoreError(
+                "jobs are used while the application is being imported: all workers would share "
+                "what is opened then, and each start and reload would enqueue again",
+                "Enqueue in a request, in a job, or in the application's lifespan.",
+            )
+        open_store = importlib.import_module("clusterd.jobs.stores").open_store
+        store: Store = open_store(find_url(self._url))
+        return store
+
+    # --- what callers need
+
+    def enqueue(self, jobs: Sequence[NewJob]) -> list[Stored]:
+        return drive(self.open().enqueue(jobs))
+
+    async def aenqueue(self, jobs: Sequence[NewJob]) -> list[Stored]:
+        return await (await self.aopen()).enqueue(jobs)
+
+    def get(self, id: str) -> JobInfo | None:
+        return drive(self.open().get(id))
+
+    async def aget(self, id: str) -> JobInfo | None:
+        return await (await self.aopen()).get(id)
+
+    def cancel(self, id: str) -> bool:
+        return drive(self.open().cancel(Filter(ids=(id,)))) > 0
+
+    async def acancel(self, id: str) -> bool:
+        return await (await self.aopen()).cancel(Filter(ids=(id,))) > 0
+
+
+def find_url(given: str) -> str:
+    """Return the URL of the store: the one that `Jobs(…)` was given, else that of the settings.
+
+    Raises StoreError where both are there and differ: web and job workers would miss each other.
+    """
+    told = os.environ.get(STORE, "")
+    if not given:
+        # Imported here, for scripts: the processes of a cluster have the variable.
+        find_store = importlib.import_module("clusterd.jobs.places").find_store
+        return told or str(find_store(os.environ, os.getcwd()))
+    url = absolute(given)
+    if told and absolute(told) != url:
+        raise StoreError(
+            f"Jobs({given!r}) names another store than the settings do, which is {told}",
+            "Write Jobs(), or the same store in both.",
+        )
+    return url
+
+
+def absolute(url: str) -> str:
+    """Return a URL with the path of its file made absolute."""
+    scheme, colon, rest = url.partition(":")
+    if not colon or scheme != "sqlite":
+        return url
+    path, question, options = rest.partition("?")
+    path = "/" + path.lstrip("/") if path.startswith("//") else os.path.expanduser(path)
+    return f"sqlite:{os.path.abspath(path)}{question}{options}"
