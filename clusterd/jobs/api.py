@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import inspect
+import time
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -25,6 +26,8 @@ Lifespan = Callable[[], AbstractAsyncContextManager[Any]] | Callable[[], AsyncIt
 M = TypeVar("M", bound=Middleware)
 D = TypeVar("D", bound=OnDiscarded)
 L = TypeVar("L", bound=Lifespan)
+
+GRACEFUL_TIMEOUT = 25.0  # seconds that jobs may take to end, under a server that does not say
 
 # The overloads below overlap: to a type checker a coroutine function is also a plain function whose
 # result is a coroutine. The first that fits counts, which is what is meant.
@@ -170,8 +173,8 @@ class Jobs:
                     job.signature.shapes()  # what cannot be carried is refused before it is needed
                 await stack.enter_async_context(self.entered())
                 # Here, since a web worker that only enqueues does not need it.
-                make_worker = importlib.import_module("clusterd.jobs.worker").JobWorker
-                worker = make_worker(self, extensions)
+                create = importlib.import_module("clusterd.jobs.worker").create
+                worker = await create(self, extensions)
                 await worker.start()
             except Exception:
                 message = traceback.format_exc()
@@ -179,10 +182,7 @@ class Jobs:
                 return
             await send({"type": "lifespan.startup.complete"})
             await receive()
-            left = (
-                extensions["clusterd.drain"]["left"]() if "clusterd.drain" in extensions else None
-            )
-            await worker.stop(left)
+            await worker.stop(_time_left(extensions))
         await send({"type": "lifespan.shutdown.complete"})
 
     def entered(self) -> AbstractAsyncContextManager[Any]:
@@ -195,6 +195,18 @@ class Jobs:
         made: Any = function()
         manager: AbstractAsyncContextManager[Any] = made
         return manager
+
+
+def _time_left(extensions: dict[str, Any]) -> Callable[[], float]:
+    """Return a function that returns the seconds until this process is ended."""
+    end = time.monotonic() + GRACEFUL_TIMEOUT
+    told = extensions.get("clusterd.drain", {}).get("left", lambda: None)
+
+    def left() -> float:
+        seconds: float | None = told()
+        return end - time.monotonic() if seconds is None else seconds
+
+    return left
 
 
 @overload

@@ -55,6 +55,8 @@ from clusterd.worker.preamble import expecting_header
 from clusterd.worker.pulse import Pulse
 from clusterd.worker.server import Server
 from clusterd.worker.tls import Handshake
+from clusterd.worker.work import NAME as WORK
+from clusterd.worker.work import Work
 from clusterd.worker.wsgi import Watch, equip, no_lifespan
 
 logger = get_logger("clusterd.worker")
@@ -114,6 +116,8 @@ class Life:
         recycle.attend(self.pulse, self.row, birth.config.vitals, self._say)
         self.interface = birth.interface
         self.lifespan = Lifespan(app if self.interface == "asgi" else no_lifespan)
+        self.work = Work(birth.group, birth.slot, birth.generation, self._ask_to_be_replaced)
+        self.lifespan.extensions[WORK] = self.work.extension
         self.handover = Handover(birth.handover) if birth.handover is not None else None
         self.server: Server = self._make_server(app)
         self.pulse.every.append(self.server.memory.look)
@@ -422,6 +426,11 @@ class Life:
             self._asked_to_leave = True
             self._say(Leaving("TERM"), keep=True)
 
+    def _ask_to_be_replaced(self, reason: str) -> None:
+        """The application wants a worker in our place: a job is stuck in a thread, say."""
+        if not self._alone:
+            self._say(Leaving(reason), keep=True)
+
     def _on_usr2(self, _number: int, frame: FrameType | None) -> None:
         """From the handler itself, so that a loop stuck in Python code shows where."""
         try:
@@ -459,10 +468,11 @@ class Life:
         row[Cell.HELD_BACK] = self.acceptor.held_back
         row[Cell.HANDED_OVER] = self._drain.handed_over if self._drain is not None else 0
         self.server.publish()
+        self.work.publish(row)
 
     def _publish_if_any(self) -> None:
         """At each beat. An idle worker has nothing new, and every line run in the cold costs."""
-        if self.server.open or self.server.is_dirty:
+        if self.server.open or self.server.is_dirty or self.work.is_new:
             self.publish()
         if self.watch is not None:
             self.watch.look()

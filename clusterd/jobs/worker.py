@@ -1,0 +1,378 @@
+"""The job worker: claims as many jobs as it has free places, runs them, and tells the store.
+
+One task, `_serve`, is all that speaks to the store in a worker's usual life: it ends attempts and
+claims new jobs in one transaction, and then waits for a bell, a job that ended, or the order to
+leave. Jobs that are coroutines run in the event loop, plain functions in threads.
+"""
+
+import asyncio
+import contextlib
+import contextvars
+import functools
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from clusterd.core.log import fields, get_logger
+from clusterd.jobs.api import Jobs
+from clusterd.jobs.attempt import Ended, ended_by, run_attempt, tell_discarded
+from clusterd.jobs.current import CurrentJob
+from clusterd.jobs.errors import JobLost, JobTimeout
+from clusterd.jobs.job import Job
+from clusterd.jobs.node import owner as this_process
+from clusterd.jobs.records import Claim, Claimed, Outcome, Owner
+from clusterd.jobs.states import Event
+from clusterd.jobs.store import Store, StoreUnavailable
+
+logger = get_logger("clusterd.jobs")
+
+QUEUES = "CLUSTERD_JOBS_QUEUES"  # variables: see `config.jobs`
+CONCURRENCY = "CLUSTERD_JOBS_CONCURRENCY"
+DEFAULT_CONCURRENCY = 10
+LEASE = 30.0  # seconds that a job is ours without being renewed
+RENEW = 10.0  # seconds between two renewals by ourselves, as the scheduler does it for all
+TEND = 1.0  # seconds between two looks at running jobs: reports, cancellations, leases
+LOOK = 5.0  # seconds without a bell after which we look for jobs that no bell told of
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds between two tries of a store that is away
+STUBBORN = 5.0  # seconds that a cancelled job may take to end
+LONGEST_REASON = 500  # characters of an error in a log line; all of it is in the store
+LAST = 1.0  # seconds before the end of a drain that are left to hand jobs back
+
+
+@dataclass(slots=True, eq=False)
+class Running:
+    """A job in our hands."""
+
+    claimed: Claimed
+    job: Job[Any, Any]
+    current: CurrentJob
+    began: float  # monotonic
+    task: "asyncio.Task[None] | None" = None
+    why: BaseException | Event | None = None  # why its task was cancelled
+    thread: "Future[Any] | None" = None  # of a plain function
+    deadline: asyncio.TimerHandle | None = None
+
+
+async def create(jobs: Jobs, extensions: Mapping[str, Any]) -> "JobWorker":
+    """Return the job worker of this process, as its settings want it.
+
+    `extensions` are those of the lifespan scope; a server that is not clusterd has none of ours.
+    """
+    here = extensions.get("clusterd.worker", {})
+    queues = tuple(filter(None, os.environ.get(QUEUES, "").split(",")))
+    return JobWorker(
+        jobs,
+        await jobs.backend.aopen(),
+        this_process(here.get("group", ""), here.get("slot", -1), here.get("generation", 0)),
+        concurrency=int(os.environ.get(CONCURRENCY) or DEFAULT_CONCURRENCY),
+        queues=queues or queues_of(jobs),
+        report=here.get("report", lambda *_: None),
+        leave=here.get("leave", lambda _reason: None),
+    )
+
+
+def queues_of(jobs: Jobs) -> tuple[str, ...]:
+    """Return the queues that jobs name, `default` first."""
+    named = sorted({job.declared.queue for job in jobs.registry.values()} - {"default"})
+    return ("default", *named)
+
+
+class JobWorker:
+    """The jobs of one process. `leave` has this worker replaced, and is told why."""
+
+    def __init__(
+        self,
+        jobs: Jobs,
+        store: Store,
+        owner: Owner,
+        *,
+        concurrency: int = 10,
+        queues: tuple[str, ...] = ("default",),
+        report: Callable[[int, int, int, float], None] = lambda *_: None,
+        leave: Callable[[str], None] = lambda _reason: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.jobs = jobs
+        self.store = store
+        self.owner = owner
+        self.concurrency = concurrency
+        self.running: dict[str, Running] = {}
+        self.done = 0
+        self.failed = 0
+        self._queues = queues
+        self._report = report
+        self._leave = leave
+        self._clock = clock
+        self._bell = store.available_bell()
+        self._outcomes: list[Outcome] = []  # of attempts that ended, not yet stored
+        self._wake = asyncio.Event()
+        self._leaving = False
+        self._is_away = False  # the store, when last asked
+        self._leased = 0.0  # when the leases of our jobs were last known to be renewed
+        self._pool = ThreadPoolExecutor(concurrency, "job")
+        self._hooks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Task[None] | None = None
+        self._tender: asyncio.Task[None] | None = None
+
+    # --- life
+
+    async def start(self) -> None:
+        """Begin to claim. The store is open."""
+        loop = asyncio.get_running_loop()
+        try:
+            loop.add_reader(self._bell.fileno(), self._on_bell)
+        except OSError as error:
+            logger.warning(
+                "new jobs are looked for every %g s only: %s", LOOK, error.strerror or error
+            )
+        self._server = loop.create_task(self._serve(), name="job worker")
+        self._tender = loop.create_task(self._tend(), name="job worker: looks at its jobs")
+        for task in (self._server, self._tender):
+            task.add_done_callback(self._on_end)
+
+    def _on_end(self, task: "asyncio.Task[None]") -> None:
+        """Have this worker replaced where a task of ours failed: it would claim nothing more."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("the job worker failed: this is a bug in clusterd", exc_info=error)
+            self._leave("a bug in its job worker")
+
+    async def stop(self, left: Callable[[], float]) -> None:
+        """Claim no more, finish what runs, hand back what does not end in time.
+
+        `left` tells the seconds until this process is ended.
+        """
+        self._leaving = True
+        self._wake.set()
+        while self.running and left() > LAST:
+            tasks = [one.task for one in self.running.values() if one.task is not None]
+            await asyncio.wait(tasks, timeout=left() - LAST, return_when=asyncio.FIRST_COMPLETED)
+        for one in list(self.running.values()):
+            self._cancel(one, Event.RETURNED)
+        if self.running:
+            tasks = [one.task for one in self.running.values() if one.task is not None]
+            await asyncio.wait(tasks, timeout=max(0.0, min(LAST / 2, left())))
+        for one in list(self.running.values()):  # in threads, or deaf to their cancellation
+            self._hand_back(one)
+        await self._end_tasks(left)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        await self.store.close()
+
+    async def _end_tasks(self, left: Callable[[], float]) -> None:
+        assert self._server is not None
+        assert self._tender is not None
+        self._wake.set()
+        await asyncio.wait({self._server}, timeout=max(0.1, left()))
+        for task in (self._server, self._tender):
+            task.cancel()
+        await asyncio.gather(self._server, self._tender, return_exceptions=True)
+        with contextlib.suppress(OSError):  # there is no bell
+            asyncio.get_running_loop().remove_reader(self._bell.fileno())
+        self._bell.close()
+        if self._hooks:
+            await asyncio.wait(self._hooks, timeout=max(0.0, left()))
+
+    # --- the store
+
+    def _on_bell(self) -> None:
+        self._bell.drain()
+        self._wake.set()
+
+    async def _serve(self) -> None:
+        pause = FIRST_PAUSE
+        while True:
+            self._wake.clear()
+            outcomes, self._outcomes = self._outcomes, []
+            room = 0 if self._leaving else self.concurrency - len(self.running)
+            try:
+                claimed = await self._exchange(outcomes, room)
+            except StoreUnavailable as error:
+                self._outcomes = outcomes + self._outcomes
+                self._say_away(error)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+                continue
+            pause = FIRST_PAUSE
+            if self._is_away:
+                self._is_away = False
+                logger.info("the job store is back")
+            for one in claimed:
+                self._begin(one)
+            if self._outcomes:
+                continue
+            if self._leaving and not self.running:
+                return
+            await self._wait()
+
+    async def _wait(self) -> None:
+        """Wait for something to do, but never for long: a bell may have been missed."""
+        handle = asyncio.get_running_loop().call_later(LOOK, self._wake.set)
+        try:
+            await self._wake.wait()
+        finally:
+            handle.cancel()
+
+    async def _exchange(self, outcomes: list[Outcome], room: int) -> list[Claimed]:
+        """End attempts and claim jobs in one transaction."""
+        names = tuple(self.jobs.registry)
+        claim = Claim(self.owner, names, self._queues, room, LEASE) if room and names else None
+        if not self.running:
+            self._leased = self._clock()
+        if outcomes:
+            taken, claimed = await self.store.finish(outcomes, claim)
+            for outcome, was_taken in zip(outcomes, taken, strict=True):
+                if not was_taken:
+                    logger.warning(
+                        "the end of job %s was not stored: it was given to another worker",
+                        outcome.id,
+                        extra=fields(job=outcome.id, outcome=str(outcome.event)),
+                    )
+            return claimed
+        return [] if claim is None else await self.store.claim(claim)
+
+    def _say_away(self, error: StoreUnavailable) -> None:
+        if not self._is_away:
+            self._is_away = True
+            logger.error("the job store is away, and is tried again: %s", error.message)
+
+    # --- attempts
+
+    def _begin(self, claimed: Claimed) -> None:
+        job = self.jobs.registry[claimed.name]
+        loop = asyncio.get_running_loop()
+        now = self._clock()
+        current = CurrentJob(claimed, now + claimed.timeout)
+        one = Running(claimed, job, current, now)
+        self.running[claimed.id] = one
+        one.task = loop.create_task(self._attempt(one), name=f"job {claimed.name} {claimed.id}")
+        timeout = JobTimeout(f"the attempt took longer than {claimed.timeout:g} s")
+        one.deadline = loop.call_later(claimed.timeout, self._cancel, one, timeout)
+        self._tell()
+
+    async def _attempt(self, one: Running) -> None:
+        """Run one attempt to its outcome. Never raises."""
+        run_plain = functools.partial(self._in_a_thread, one)
+        outcome: Outcome | None
+        try:
+            ended = await run_attempt(self.jobs, one.job, one.claimed, one.current, run_plain)
+            outcome = self._tell_of(one, ended)
+        except BaseException as error:  # also what would end the loop: it is the job's
+            outcome = self._stopped(one, error)
+        self._end(one, outcome)
+
+    async def _in_a_thread(self, one: Running, call: Callable[[], Any]) -> Any:
+        context = contextvars.copy_context()
+        one.thread = self._pool.submit(context.run, call)
+        return await asyncio.wrap_future(one.thread)
+
+    def _stopped(self, one: Running, error: BaseException) -> Outcome | None:
+        """Return the outcome of an attempt that we cancelled; None where the store wants none."""
+        claimed, why = one.claimed, one.why
+        if isinstance(why, Event):
+            return Outcome(claimed.id, claimed.token, why)
+        if isinstance(why, JobLost):
+            return None
+        now = self.jobs.backend.now()
+        return self._tell_of(one, ended_by(why or error, one.job.declared, claimed, now))
+
+    def _tell_of(self, one: Running, ended: Ended) -> Outcome:
+        claimed, outcome, error = one.claimed, ended.outcome, ended.error
+        if error is not None:
+            is_last = outcome.event is Event.EXHAUSTED
+            logger.log(
+                logging.WARNING if is_last else logging.INFO,
+                "job %s %s: %s",
+                claimed.name,
+                "is discarded" if is_last else f"failed in attempt {claimed.attempt}",
+                outcome.error.strip().rpartition("\n")[2][:LONGEST_REASON],
+                extra=fields(job=claimed.id, attempt=claimed.attempt, queue=claimed.queue),
+            )
+            if is_last:
+                self._call_hook(one.current, error)
+        return outcome
+
+    def _call_hook(self, current: CurrentJob, error: BaseException) -> None:
+        task = asyncio.get_running_loop().create_task(tell_discarded(self.jobs, current, error))
+        self._hooks.add(task)
+        task.add_done_callback(self._hooks.discard)
+
+    def _end(self, one: Running, outcome: Outcome | None) -> None:
+        """Make room, and have the outcome stored. Once for each attempt."""
+        if self.running.get(one.claimed.id) is not one:
+            return  # it was handed back already
+        del self.running[one.claimed.id]
+        if one.deadline is not None:
+            one.deadline.cancel()
+        if outcome is not None:
+            self._outcomes.append(outcome)
+            self.done += outcome.event is not Event.RETURNED
+            self.failed += outcome.event in (Event.FAILED, Event.EXHAUSTED)
+        self._tell()
+        self._wake.set()
+
+    def _cancel(self, one: Running, why: BaseException | Event) -> None:
+        """Have an attempt end. A function in a thread cannot be stopped: where a user or a drain
+        wants it to end it is only told, and at a timeout it is no longer waited for."""
+        if one.why is not None or one.task is None:
+            return
+        one.current.cancelled = True
+        if one.thread is not None and isinstance(why, Event):
+            return
+        one.why = why
+        one.task.cancel()
+        asyncio.get_running_loop().call_later(STUBBORN, self._give_up, one)
+
+    def _give_up(self, one: Running) -> None:
+        """Have this worker replaced if something runs on in it that cannot be stopped."""
+        is_deaf = self.running.get(one.claimed.id) is one
+        if is_deaf or (one.thread is not None and not one.thread.done()):
+            self._leave(f"job {one.claimed.name} does not end when it is cancelled")
+
+    def _hand_back(self, one: Running) -> None:
+        self._end(one, Outcome(one.claimed.id, one.claimed.token, Event.RETURNED))
+
+    def _tell(self) -> None:
+        oldest = next(iter(self.running.values())).began if self.running else 0.0
+        self._report(len(self.running), self.done, self.failed, oldest)
+
+    # --- looking at what runs
+
+    async def _tend(self) -> None:
+        while True:
+            await asyncio.sleep(TEND)
+            if not self.running:
+                continue
+            try:
+                await self._look()
+            except StoreUnavailable as error:
+                self._say_away(error)
+                self._lose_late()
+
+    async def _look(self) -> None:
+        now = self._clock()
+        if now - self._leased >= RENEW:
+            await self.store.renew([self.owner.key], LEASE)
+            self._leased = now
+        for one in list(self.running.values()):
+            if (said := one.current.take_report()) is not None:
+                kept = await self.store.report(
+                    one.claimed.id,
+                    one.claimed.token,
+                    progress=said.progress,
+                    data=said.data,
+                    lines=said.lines,
+                )
+                if not kept:
+                    self._cancel(one, JobLost("it was given to another worker"))
+        for id, token in await self.store.cancel_requested(self.owner.key):
+            if (found := self.running.get(id)) is not None and found.claimed.token == token:
+                self._cancel(found, Event.CANCEL)
+
+    def _lose_late(self) -> None:
+        """Cancel what others may run by now: its lease was not renewed in time."""
+        if self._clock() - self._leased > LEASE:
+            for one in list(self.running.values()):
+                self._cancel(one, JobLost("its lease ran out while the store was away"))
