@@ -1,7 +1,6 @@
 """A store in memory, of one process: for tests, and the model that the other stores must match."""
 
 import os
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,17 +26,12 @@ from clusterd.jobs.records import (
 )
 from clusterd.jobs.states import FINISHED, NEXT, UNFINISHED, Event, State, sources
 from clusterd.jobs.text import start, tail
+from clusterd.jobs.times import MICROSECONDS, now
 
-MICROSECONDS = 1_000_000
 _COUNTED = (Event.SUCCEEDED, Event.FAILED, Event.EXHAUSTED)
 _AGAIN = (Event.FAILED, Event.RETURNED, Event.LOST)  # after these a job would run again
 _NO_OWNER = Owner("", 0, 0)
 T = TypeVar("T")
-
-
-def now() -> int:
-    """Return microseconds since the epoch."""
-    return time.time_ns() // 1000
 
 
 class EventBell:
@@ -351,12 +345,13 @@ class MemoryStore:
             for job in self._jobs.values()
             if job.state in sources(Event.EXPIRE) and 0 < job.expires_at <= at
         ]
+        late.sort(key=lambda job: job.expires_at)
         for job in late[:limit]:
             self._finish_idle(job, State.EXPIRED, Event.EXPIRE)
         due = [
             job for job in self._jobs.values() if job.state is State.SCHEDULED and job.run_at <= at
         ]
-        due.sort(key=lambda job: (job.run_at, job.new.id))
+        due.sort(key=lambda job: job.run_at)
         for job in due[:limit]:
             self._make_available(job)
         return self._rung(min(len(due), limit))
