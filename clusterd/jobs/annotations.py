@@ -42,12 +42,11 @@ _made: dict[Any, Shape] = {}
 
 def shape_of(annotation: Any) -> Shape:
     """Return the shape of an annotation. Raises Unfit where it is not supported."""
-    try:
-        if (shape := _made.get(annotation)) is None:
-            shape = _made[annotation] = _shape(annotation)
-        return shape
-    except TypeError:  # not hashable, as a Literal or an Annotated with a list
-        return _shape(annotation)
+    if get_origin(annotation) is typing.Annotated:  # whose parts may not be hashable
+        return shape_of(get_args(annotation)[0])
+    if (shape := _made.get(annotation)) is None:
+        shape = _made[annotation] = _shape(annotation)
+    return shape
 
 
 def _shape(annotation: Any) -> Shape:
@@ -58,8 +57,6 @@ def _shape(annotation: Any) -> Shape:
     origin = get_origin(annotation)
     if origin in (Union, types.UnionType):
         return _union(annotation)
-    if origin in (typing.Annotated, typing.Required, typing.NotRequired, typing.Final):
-        return shape_of(get_args(annotation)[0])
     if origin is typing.Literal:
         return _literal(annotation)
     if hasattr(annotation, "__supertype__"):  # a NewType
@@ -132,7 +129,11 @@ def _timedelta() -> Shape:
         if not isinstance(value, timedelta):
             raise expected("timedelta", value)
         seconds = value.total_seconds()
-        if timedelta(seconds=seconds) != value:  # beyond 270 years a float has no microseconds
+        try:
+            is_exact = timedelta(seconds=seconds) == value
+        except OverflowError:
+            is_exact = False
+        if not is_exact:  # beyond 270 years a float has no microseconds
             raise Unfit(f"{value} has more digits than a number of seconds can carry", ValueError)
         return seconds
 
@@ -301,6 +302,8 @@ def _union(annotation: Any) -> Shape:
         distinct = distinct and not seen & member.kinds
         seen |= member.kinds
     names = {member.name: member for member in members}
+    if not distinct and len(names) < len(members):
+        raise Unfit(f"two types of {_name(annotation)} have the same name")
 
     def of_value(value: Any) -> Shape:
         for member in members:

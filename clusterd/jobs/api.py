@@ -7,8 +7,9 @@ import time
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
+from datetime import datetime
 from types import ModuleType
-from typing import Any, Protocol, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, Unpack, overload
 
 from clusterd.jobs.backend import Backend, Codec, PlainCodec, refuse_event_loop
 from clusterd.jobs.current import CurrentJob
@@ -16,6 +17,9 @@ from clusterd.jobs.handle import Handle
 from clusterd.jobs.job import AsyncJob, Call, Job, P, PlainJob, R, make_job
 from clusterd.jobs.options import Declared
 from clusterd.jobs.records import NewJob
+
+if TYPE_CHECKING:
+    from clusterd.jobs.testing import Testing
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -99,7 +103,7 @@ class Jobs:
         if isinstance(module, str):
             module = importlib.import_module(module)
         found = [one for one in vars(module).values() if isinstance(one, Job)]
-        for job in dict.fromkeys(found):
+        for job in dict.fromkeys(one for one in found if one.is_shared):
             if job.home is None:
                 self._register(job)
                 job.home = self
@@ -158,6 +162,18 @@ class Jobs:
             if call.job.home is not self:
                 raise ValueError(f"the job {call.job.name} does not belong to these Jobs")
         return [call.new(self.backend) for call in calls]
+
+    # --- tests of applications
+
+    def testing(self, *, inline: bool = False, now: datetime | None = None) -> "Testing":
+        """Return a context manager in which jobs are kept in memory and need no worker.
+
+        They run at its `drain()`, or with `inline` where they are enqueued. Its clock begins at
+        `now` and stands still until `move("10m")`. Use `async with` where an event loop runs.
+        """
+        # Here, since only tests need it: it imports asyncio.
+        made: Testing = importlib.import_module("clusterd.jobs.testing").Testing(self, inline, now)
+        return made
 
     # --- the job worker's application
 

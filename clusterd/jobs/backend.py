@@ -41,12 +41,13 @@ def microseconds() -> int:
     return time.time_ns() // 1000
 
 
-def refuse_event_loop(name: str) -> None:
+def refuse_event_loop(name: str, instead: str = "") -> None:
     """Raise RuntimeError where an event loop runs in this thread, which a plain call would stop."""
     # Not imported: where no module has imported asyncio, no loop can run.
     events = sys.modules.get("asyncio.events")
     if events is not None and events._get_running_loop() is not None:
-        raise RuntimeError(f"{name}() would block the event loop that runs here: await a{name}()")
+        instead = instead or f"await a{name}()"
+        raise RuntimeError(f"{name}() would block the event loop that runs here: {instead}")
 
 
 class Backend:
@@ -54,10 +55,11 @@ class Backend:
 
     immediate = False  # whether waiting for a job is of no use: in tests of users
 
-    def __init__(self, url: str, codec: Codec) -> None:
+    def __init__(self, url: str, codec: Codec, store: Store | None = None) -> None:
+        """`store`: one that is open, in tests."""
         self.codec = codec
         self._url = url
-        self._store: Store | None = None
+        self._store = store
 
     def now(self) -> int:
         """Return the time in microseconds since the epoch."""

@@ -7,7 +7,7 @@ from contextvars import ContextVar, Token
 from typing import NamedTuple
 
 from clusterd.jobs.records import MOST_LOG_LINE, MOST_LOG_LINES, MOST_PROGRESS, Claimed
-from clusterd.jobs.shapes import dump_json, write_json
+from clusterd.jobs.shapes import Unfit, dump_json, write_json
 
 
 class Report(NamedTuple):
@@ -53,7 +53,10 @@ class CurrentJob:
         """
         if not 0.0 <= part <= 1.0:
             raise ValueError(f"progress is from 0 to 1, not {part}")
-        encoded = b"" if data is None else dump_json(write_json(data))
+        try:
+            encoded = b"" if data is None else dump_json(write_json(data))
+        except Unfit as unfit:
+            raise unfit.raised("the data of a progress report") from None
         if len(encoded) > MOST_PROGRESS:
             raise ValueError(f"the data of a progress report has at most {MOST_PROGRESS} bytes")
         self._progress = (float(part), encoded)

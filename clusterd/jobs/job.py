@@ -101,6 +101,7 @@ class Job(Enqueues[P, R]):
         self.signature = Signature(self.name, function)
         self.is_async = inspect.iscoroutinefunction(function)
         self.home = home
+        self.is_shared = home is None  # it belongs to the Jobs that includes its module
         self.__wrapped__ = function  # inspect.signature, help and doctest look there
         self.__doc__ = function.__doc__
         self.__module__ = function.__module__

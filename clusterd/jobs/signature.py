@@ -59,21 +59,21 @@ class Signature:
             bound = self._signature.bind(*args, **kwargs)
         except TypeError as error:
             raise TypeError(f"{self._name}: {error}") from None
-        shapes, parts, size = self.shapes(), [], 2
+        shapes, parts, size = self.shapes(), [], 1
         for name, value in bound.arguments.items():
             try:
                 data = dump_json(self._write(name, shapes[name], value))
+                parts.append(dump_json(name) + b":" + data)
             except Unfit as unfit:
                 raise unfit.raised(self._called(name)) from None
             except RecursionError:
                 raise ValueError(f"{self._called(name)}: it is nested too deeply") from None
-            size += len(name) + len(data) + 4
+            size += len(parts[-1]) + 1  # with its comma or brace
             if size > MOST_PAYLOAD:
                 raise ValueError(
                     f"{self._called(name)}: the arguments have more than {MOST_PAYLOAD} bytes as "
                     "JSON: store the data elsewhere and pass its key"
                 )
-            parts.append(dump_json(name) + b":" + data)
         return b"{" + b",".join(parts) + b"}"
 
     def _write(self, name: str, shape: Shape, value: Any) -> Any:
@@ -84,26 +84,33 @@ class Signature:
                 return {key: shape.write(one, MOST_DEPTH) for key, one in value.items()}
         return shape.write(value, MOST_DEPTH)
 
-    def decode(self, payload: bytes) -> tuple[list[Any], dict[str, Any]]:
-        """Return the arguments of a call: those by position, and those by name.
+    def arguments(self, payload: bytes) -> dict[str, Any]:
+        """Return the arguments of a call by the parameters' names, without defaults.
 
         Raises TypeError or ValueError where they do not fit the function as it is now.
         """
         plain = json.loads(payload or b"{}")
         if not isinstance(plain, dict):
             raise TypeError(f"{self._name}: the arguments are not a JSON object of names")
-        parameters, shapes = self._signature.parameters, self.shapes()
+        shapes = self.shapes()
+        if unknown := plain.keys() - self._signature.parameters.keys():
+            raise TypeError(f"{self._name}: there is no argument {min(unknown)!r}")
+        return {name: self._read(name, shapes[name], value) for name, value in plain.items()}
+
+    def decode(self, payload: bytes) -> tuple[list[Any], dict[str, Any]]:
+        """Return the arguments of a call: those by position, and those by name.
+
+        Raises TypeError or ValueError where they do not fit the function as it is now.
+        """
         args: list[Any] = []
         kwargs: dict[str, Any] = {}
-        if unknown := plain.keys() - parameters.keys():
-            raise TypeError(f"{self._name}: there is no argument {min(unknown)!r}")
-        by_position = True
-        for name, parameter in parameters.items():
-            if name not in plain:
+        values, by_position = self.arguments(payload), True
+        for name, parameter in self._signature.parameters.items():
+            if name not in values:
                 # Those after it are passed by name, so that it takes its default.
                 by_position = by_position and parameter.kind in VARIABLE
                 continue
-            value = self._read(name, shapes[name], plain[name])
+            value = values[name]
             match parameter.kind:
                 case inspect.Parameter.VAR_POSITIONAL:
                     args.extend(value)

@@ -12,6 +12,7 @@ from clusterd.jobs.states import FINISHED
 from clusterd.jobs.store import Bell, Store
 
 LOOK = 5.0  # s between looks into the store where a bell rings: a ring may be lost
+LOOK_AT_ONE = 60.0  # s until each waiting coroutine looks whether its job was deleted
 LOOK_WITHOUT_BELL = 0.25  # s; where the user has too many inotify instances (inotify(7): 128)
 
 
@@ -58,7 +59,7 @@ async def await_(
             return info
         if now >= deadline:
             raise TimeoutError(f"the job {id} is {info.state.label} yet")
-        await finished.wait(id, min(LOOK, deadline - now, until - now))
+        await finished.wait(id, min(LOOK_AT_ONE, deadline - now, until - now))
 
 
 class Finished:
