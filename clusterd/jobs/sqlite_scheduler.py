@@ -13,6 +13,8 @@ _LOST = "SELECT key, id, name, owner, crashes FROM job INDEXED BY"
 
 def renew(transaction: Transaction, owners: Sequence[str], lease: int) -> int:
     """Extend leases; see `Store.renew`."""
+    if not owners:
+        return 0
     return transaction.execute(
         "UPDATE job INDEXED BY owners SET lease_until = ? WHERE state = 3"
         f" AND owner IN ({marks(len(owners))})",
@@ -32,6 +34,8 @@ def owners(connection: Connection, node: str) -> list[str]:
 
 def release(transaction: Transaction, owners: Sequence[str], cause: str) -> list[Released]:
     """Release the jobs of owners that are gone; see `Store.release`."""
+    if not owners:
+        return []
     query = f"{_LOST} owners WHERE state = 3 AND owner IN ({marks(len(owners))}) ORDER BY place"
     return _release(transaction, transaction.execute(query, tuple(owners)).fetchall(), cause)
 

@@ -84,6 +84,8 @@ def _in_its_place(transaction: Transaction, job: NewJob) -> str:
 
 def claim(transaction: Transaction, claim: Claim) -> list[Claimed]:
     """Take available jobs; see `Store.claim`."""
+    if not claim.names:
+        return []
     paused = {queue for (queue,) in transaction.execute("SELECT queue FROM paused").fetchall()}
     claimed: list[Claimed] = []
     for queue in claim.queues:
