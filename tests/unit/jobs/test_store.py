@@ -1,5 +1,7 @@
 """What every store promises to those who enqueue and to workers: the contract in `Store`."""
 
+from typing import Any
+
 import pytest
 
 from clusterd.jobs.records import (
@@ -401,7 +403,7 @@ def test_a_job_to_be_cancelled_may_complete_before(desk: Desk) -> None:
 
 def reach(desk: Desk, state: State) -> tuple[str, int]:
     """Return id and token of a job in this state. It is due in 1 s, and expires in 2 s."""
-    options = {"expires_at": desk.clock.now + 2 * SECOND}
+    options: dict[str, Any] = {"expires_at": desk.clock.now + 2 * SECOND}
     if state is State.SCHEDULED:
         return desk.add(run_at=desk.clock.now + SECOND, **options), 0
     id = desk.add(**options)

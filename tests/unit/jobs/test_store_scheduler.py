@@ -1,5 +1,7 @@
 """What every store promises to the scheduler: leases, lost jobs, due jobs, old jobs."""
 
+from typing import Any
+
 import pytest
 
 from clusterd.jobs.records import MOST_CRASHES, Attempt, Released
@@ -164,7 +166,7 @@ def test_the_next_due_job_is_the_earliest_scheduled_one(desk: Desk) -> None:
     [(Event.SUCCEEDED, 10), (Event.EXHAUSTED, 20), (Event.CANCEL, 20), (Event.EXPIRE, 20)],
 )
 def test_finished_jobs_are_kept_for_their_time(desk: Desk, event: Event, seconds: int) -> None:
-    keep = {"keep_completed": 10.0, "keep_failed": 20.0}
+    keep: dict[str, Any] = {"keep_completed": 10.0, "keep_failed": 20.0}
     id = desk.add(expires_at=desk.clock.now + SECOND, **keep)
     if event is Event.EXPIRE:
         desk.clock.move(1)
