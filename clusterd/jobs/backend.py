@@ -6,13 +6,13 @@ Plain functions drive a store's coroutine themselves, since no event loop runs i
 import importlib
 import os
 import sys
-import time
 from collections.abc import Sequence
 from typing import Protocol
 
 from clusterd.jobs.drive import drive
 from clusterd.jobs.records import Filter, JobInfo, NewJob, Stored
 from clusterd.jobs.store import Store, StoreError
+from clusterd.jobs.times import now
 from clusterd.kernel.loading import is_loading
 
 STORE = "CLUSTERD_JOBS_STORE"
@@ -34,11 +34,6 @@ class PlainCodec:
 
     def decode(self, data: bytes) -> bytes:
         return data
-
-
-def microseconds() -> int:
-    """Return the time in whole microseconds since the epoch."""
-    return time.time_ns() // 1000
 
 
 def refuse_event_loop(name: str, instead: str = "") -> None:
@@ -63,7 +58,7 @@ class Backend:
 
     def now(self) -> int:
         """Return the time in microseconds since the epoch."""
-        return microseconds()
+        return now()
 
     # --- the store
 

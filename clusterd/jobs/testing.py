@@ -17,9 +17,10 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any
 
+from clusterd.jobs import times
 from clusterd.jobs.api import Jobs
 from clusterd.jobs.attempt import RunPlain, run_attempt, tell_discarded
-from clusterd.jobs.backend import Backend, Codec, microseconds, refuse_event_loop
+from clusterd.jobs.backend import Backend, Codec, refuse_event_loop
 from clusterd.jobs.current import CurrentJob
 from clusterd.jobs.drive import drive
 from clusterd.jobs.job import Job
@@ -40,7 +41,7 @@ class Testing:
 
     def __init__(self, jobs: Jobs, inline: bool, now: datetime | None) -> None:
         self._jobs = jobs
-        self._now = microseconds() if now is None else (now - EPOCH) // timedelta(microseconds=1)
+        self._now = times.now() if now is None else (now - EPOCH) // timedelta(microseconds=1)
         self._store = MemoryStore(lambda: self._now)
         self._backend = TestingBackend(self, jobs.backend.codec, self._store, inline)
         self._usual = jobs.backend
