@@ -80,10 +80,11 @@ class Backend:
 
     def _find(self) -> Store:
         if is_loading():
+            # One line, since that is what the log shows of an import that failed.
             raise StoreError(
-                "jobs are used while the application is being imported: all workers would share "
-                "what is opened then, and each start and reload would enqueue again",
-                "Enqueue in a request, in a job, or in the application's lifespan.",
+                "jobs cannot be enqueued while the application is being imported, as each start "
+                "and reload would enqueue again and all workers would share an open store: enqueue "
+                "in a request, in a job, or in the application's lifespan"
             )
         open_store = importlib.import_module("clusterd.jobs.stores").open_store
         store: Store = open_store(find_url(self._url))
