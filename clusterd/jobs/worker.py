@@ -20,7 +20,7 @@ from typing import Any
 from clusterd.core.log import fields, get_logger
 from clusterd.jobs.api import Jobs
 from clusterd.jobs.attempt import Ended, ended_by, run_attempt, tell_discarded
-from clusterd.jobs.current import CurrentJob
+from clusterd.jobs.current import CurrentJob, Report
 from clusterd.jobs.errors import JobLost, JobTimeout
 from clusterd.jobs.job import Job
 from clusterd.jobs.node import owner as this_process
@@ -109,6 +109,7 @@ class JobWorker:
         self._clock = clock
         self._bell = store.available_bell()
         self._outcomes: list[Outcome] = []  # of attempts that ended, not yet stored
+        self._last_reports: list[tuple[Claimed, Report]] = []  # of the same attempts
         self._wake = asyncio.Event()
         self._leaving = False
         self._is_away = False  # the store, when last asked
@@ -188,6 +189,7 @@ class JobWorker:
             outcomes, self._outcomes = self._outcomes, []
             room = 0 if self._leaving else self.concurrency - len(self.running)
             try:
+                await self._store_last_reports()
                 claimed = await self._exchange(outcomes, room)
             except StoreUnavailable as error:
                 self._outcomes = outcomes + self._outcomes
@@ -232,6 +234,17 @@ class JobWorker:
                     )
             return claimed
         return [] if claim is None else await self.store.claim(claim)
+
+    async def _store_last_reports(self) -> None:
+        """Store what attempts reported since the last look: it is refused once they have ended."""
+        while self._last_reports:
+            await self._store_report(*self._last_reports[0])
+            del self._last_reports[0]
+
+    async def _store_report(self, claimed: Claimed, said: Report) -> bool:
+        return await self.store.report(
+            claimed.id, claimed.token, progress=said.progress, data=said.data, lines=said.lines
+        )
 
     def _say_away(self, error: StoreUnavailable) -> None:
         if not self._is_away:
@@ -307,6 +320,8 @@ class JobWorker:
         if one.deadline is not None:
             one.deadline.cancel()
         if outcome is not None:
+            if (said := one.current.take_report()) is not None:
+                self._last_reports.append((one.claimed, said))
             self._outcomes.append(outcome)
             self.done += outcome.event is not Event.RETURNED
             self.failed += outcome.event in (Event.FAILED, Event.EXHAUSTED)
@@ -357,16 +372,9 @@ class JobWorker:
             await self.store.renew([self.owner.key], LEASE)
             self._leased = now
         for one in list(self.running.values()):
-            if (said := one.current.take_report()) is not None:
-                kept = await self.store.report(
-                    one.claimed.id,
-                    one.claimed.token,
-                    progress=said.progress,
-                    data=said.data,
-                    lines=said.lines,
-                )
-                if not kept:
-                    self._cancel(one, JobLost("it was given to another worker"))
+            said = one.current.take_report()
+            if said is not None and not await self._store_report(one.claimed, said):
+                self._cancel(one, JobLost("it was given to another worker"))
         for id, token in await self.store.cancel_requested(self.owner.key):
             if (found := self.running.get(id)) is not None and found.claimed.token == token:
                 self._cancel(found, Event.CANCEL)

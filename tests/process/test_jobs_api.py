@@ -102,7 +102,7 @@ def test_requests_and_scripts_enqueue_and_wait_for_results(tmp_path: Path) -> No
             timeout=LIMIT,
             check=False,
         )
-        assert done.stdout.splitlines()[:1] == [order.format(10)], done.stderr
+        assert done.stdout.splitlines() == [order.format(10), "['printing 5']"], done.stderr
         assert server.stop() == 0, server.history()
 
 

@@ -249,6 +249,22 @@ def test_what_users_cancel_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     run(main())
 
 
+def test_what_a_job_reports_right_before_its_end_is_stored() -> None:
+    async def quick() -> None:
+        current_job().progress(1.0)
+        current_job().log("done")
+
+    async def main() -> None:
+        rig = Rig(quick)
+        id = await rig.enqueue("quick")
+        async with rig.running():
+            info = await rig.until(id, State.COMPLETED)
+        assert info.progress == 1.0
+        assert [one.text for one in info.history if one.event == "log"] == ["done"]
+
+    run(main())
+
+
 def test_progress_and_log_lines_are_stored_while_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "TEND", 0.0)
 
