@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "resume": (STEERING, "steer:resume", "Start the workers again after a pause."),
     "reopen": (STEERING, "steer:reopen", "Reopen the log file, after rotating it."),
     "stop": (STEERING, "steer:stop", "Finish what is in hand, then end."),
+    "jobs": (WATCHING, "jobs:jobs", "Look at background jobs, and steer them."),
     "status": (WATCHING, "watch:status", "Show the workers and what they do."),
     "top": (WATCHING, "top:top", "Watch the workers live, at a terminal."),
     "why": (WATCHING, "why:why", "Tell why workers died and rollouts failed, the latest first."),
