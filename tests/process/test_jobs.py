@@ -20,6 +20,7 @@ from tests.support.server import APPS, LIMIT, ROOT, Server, running
 
 CODE = APPS / "jobs"
 WORKERS = 2
+SHORT = ("--graceful-timeout", "1.2")  # a second of it is left to hand jobs back
 
 
 class Work:
@@ -136,7 +137,7 @@ def test_the_jobs_of_a_killed_worker_run_again_at_once(work: Work) -> None:
 
 
 def test_nothing_is_lost_where_the_master_is_killed(work: Work) -> None:
-    with cluster(work) as server:
+    with cluster(work, *SHORT) as server:
         handle = work.module.gated.enqueue(str(work.gate))
         started(work, handle)
         family = server.family()
@@ -151,7 +152,7 @@ def test_nothing_is_lost_where_the_master_is_killed(work: Work) -> None:
 
 
 def test_a_reload_under_load_loses_no_job_and_runs_none_twice(work: Work) -> None:
-    with cluster(work) as server:
+    with cluster(work, *SHORT) as server:
         handles = []
         for number in range(3):
             calls = [work.module.note.call(100 * number + n) for n in range(100)]
@@ -170,7 +171,7 @@ def test_a_reload_under_load_loses_no_job_and_runs_none_twice(work: Work) -> Non
 
 
 def test_a_worker_that_leaves_hands_back_what_does_not_end(work: Work) -> None:
-    with cluster(work, "--graceful-timeout", "2") as server:
+    with cluster(work, *SHORT) as server:
         handle = work.module.gated.enqueue(str(work.gate))
         first = started(work, handle)
         assert server.ask("reload")["ok"]
