@@ -18,7 +18,6 @@ from clusterd.core.errors import ClusterdError, ConfigError
 from clusterd.core.exits import Exit
 from clusterd.core.terminal import clean_lines
 from clusterd.jobs.api import Jobs
-from clusterd.jobs.backend import microseconds
 from clusterd.jobs.drive import drive
 from clusterd.jobs.options import Given, read_seconds
 from clusterd.jobs.places import find_store, in_settings
@@ -26,6 +25,7 @@ from clusterd.jobs.records import Filter, JobInfo
 from clusterd.jobs.states import State
 from clusterd.jobs.store import Store
 from clusterd.jobs.stores import open_store
+from clusterd.jobs.times import now as microseconds
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 STATES = [state.label for state in State]
