@@ -31,6 +31,8 @@ class Work:
         self.gate = place / "gate"
         self.place = place
         self.diary.touch()
+        os.mkfifo(self.gate)
+        self._pipe = os.open(self.gate, os.O_RDWR | os.O_NONBLOCK)  # kept open: what is in it stays
         spec = importlib.util.spec_from_file_location(app, CODE / f"{app}.py")
         assert spec is not None
         assert spec.loader is not None
@@ -42,14 +44,19 @@ class Work:
 
     def open(self) -> None:
         """Let jobs end that wait at the gate."""
-        self.gate.touch()
+        os.write(self._pipe, b"x")
+
+    def close(self) -> None:
+        os.close(self._pipe)
 
 
 @pytest.fixture
-def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Work:
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Work]:
     monkeypatch.setenv("CLUSTERD_JOBS_STORE", f"sqlite:{tmp_path}/jobs.db")
     monkeypatch.setenv("DIARY", str(tmp_path / "diary"))
-    return Work(tmp_path)
+    made = Work(tmp_path)
+    yield made
+    made.close()
 
 
 @contextmanager

@@ -27,12 +27,17 @@ def note(number: int) -> int:
 
 
 @jobs.job
-async def gated(path: str) -> int:
-    """Runs until there is a file."""
+async def gated(pipe: str) -> int:
+    """Runs until something is written into a named pipe, where it stays."""
+    opened = asyncio.Event()
+    fd = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    asyncio.get_running_loop().add_reader(fd, opened.set)
     tell(f"start {current_job().id}")
-    while not os.access(path, os.F_OK):
-        await asyncio.sleep(0.01)
-    tell(f"end {current_job().id}")
+    try:
+        await opened.wait()
+    finally:
+        asyncio.get_running_loop().remove_reader(fd)
+        os.close(fd)
     return os.getpid()
 
 
