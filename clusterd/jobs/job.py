@@ -1,5 +1,6 @@
 """A function that can be enqueued, and what is decided for one enqueue of it."""
 
+import functools
 import inspect
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
@@ -94,6 +95,9 @@ class Job(Enqueues[P, R]):
     def __init__(
         self, function: Callable[..., Any], options: Declared, home: Home | None = None
     ) -> None:
+        # Its name, documentation and signature are those of the function, for help and frameworks.
+        wrapper: Any = self  # to the type checker only a subclass can be called
+        functools.update_wrapper(wrapper, function, updated=())
         self.function = function
         self.name = _name_of(function, options.get("name"))
         self.aliases = _aliases(options.get("aliases", ()))
@@ -102,9 +106,6 @@ class Job(Enqueues[P, R]):
         self.is_async = inspect.iscoroutinefunction(function)
         self.home = home
         self.is_shared = home is None  # it belongs to the Jobs that includes its module
-        self.__wrapped__ = function  # inspect.signature, help and doctest look there
-        self.__doc__ = function.__doc__
-        self.__module__ = function.__module__
 
     def __repr__(self) -> str:
         return f"<Job {self.name}>"
@@ -121,6 +122,10 @@ class Job(Enqueues[P, R]):
 
     def call(self, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
         return Call(self, self.signature.encode(args, kwargs), {})
+
+    def handle(self, id: str) -> Handle[R]:
+        """Return the handle of a job of this function that was enqueued earlier, by its `id`."""
+        return Handle(id, self.name, self.backend, self.signature, created=False)
 
     def options(self, **options: Unpack[Given]) -> "JobWithOptions[P, R]":
         """Return this job with options for what is enqueued through it.

@@ -4,14 +4,16 @@ import asyncio
 import contextvars
 import inspect
 import json
+import os
 import types
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import clusterd.jobs
-from clusterd.jobs import Handle, Jobs, State, StoreError
+from clusterd.jobs import Handle, JobNotFound, Jobs, State, StoreError
 from clusterd.jobs.backend import Backend, PlainCodec, absolute
 from clusterd.jobs.drive import drive
 from clusterd.jobs.memory import MemoryStore
@@ -65,7 +67,7 @@ def test_a_job_is_still_its_function(jobs: Jobs) -> None:
     assert job(1, b=3) == 4
     assert asyncio.run(jobs.job(greet)("x")) == "hello x"
     assert inspect.signature(job) == inspect.signature(add)
-    assert job.__doc__ == "Add two numbers."
+    assert (job.__doc__, job.__name__) == ("Add two numbers.", "add")  # type: ignore[attr-defined]
 
 
 def test_a_job_is_known_by_its_name_and_its_aliases(jobs: Jobs) -> None:
@@ -253,7 +255,36 @@ def test_a_codec_has_arguments_and_results_in_its_hands() -> None:
         assert test.arguments(test.jobs()[0]) == {"name": "x"}
 
 
+def test_a_handle_is_had_again_by_its_id(jobs: Jobs) -> None:
+    job = jobs.job(greet)
+    with jobs.testing() as test:
+        id = job.enqueue("x").id
+        test.drain()
+        assert job.handle(id).result() == "hello x"
+        with pytest.raises(JobNotFound):
+            job.handle("0" * 32).info()
+
+
 # --- the store
+
+
+def test_a_child_that_is_forked_after_an_enqueue_enqueues_as_well(tmp_path: Path) -> None:
+    """As gunicorn's or multiprocessing's; the parent's connection is not used there."""
+    jobs = Jobs(f"sqlite:{tmp_path}/jobs.sqlite3")
+    job = jobs.job(add)
+    ids = [job.enqueue(1).id]
+    reader, writer = os.pipe()
+    if (pid := os.fork()) == 0:
+        try:
+            os.write(writer, job.enqueue(2).id.encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with open(reader) as pipe:
+        ids.append(pipe.read())
+    os.waitpid(pid, 0)
+    ids.append(job.enqueue(3).id)
+    assert [json.loads(job.handle(id).info().payload)["a"] for id in ids] == [1, 2, 3]
 
 
 def test_a_store_is_not_opened_while_the_application_is_imported() -> None:

@@ -72,6 +72,7 @@ def plain() -> None:
     assert_type(add.enqueue(1, b=3), Handle[int])
     assert_type(add.enqueue(1).result(timeout=5), int)
     assert_type(add.enqueue(1).info(), JobInfo)
+    assert_type(add.handle("id").result(), int)
     assert_type(add.options(delay="10m", priority=-5, unique="x").enqueue(1), Handle[int])
     assert_type(add.options(at=datetime(2030, 1, 1, tzinfo=UTC)).enqueue(1), Handle[int])
     assert_type(jobs.enqueue_many([add.call(1), add.options(delay=1).call(2)]), list[Handle[int]])
