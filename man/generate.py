@@ -161,6 +161,11 @@ def safely() -> str:
     return _page("running-safely.md")
 
 
+def jobs() -> str:
+    """The text of clusterd-jobs(7)."""
+    return _page("jobs.md")
+
+
 def _page(name: str) -> str:
     """Return a file of docs/ as a manual page has it."""
     out: list[str] = []
@@ -253,6 +258,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "causes": causes,
     "importing": importing,
     "safely": safely,
+    "jobs": jobs,
     "settings": settings,
     "figures": figures,
     "cluster": cluster,
