@@ -126,6 +126,20 @@ def app(facts: Facts) -> Iterator[Finding]:
             )
 
 
+def jobs(facts: Facts) -> Iterator[Finding]:
+    """Whether job workers, as their user, can use the store."""
+    for name, config in _apps(facts):
+        told = facts.probes.get(name, {}).get("jobs")
+        if not told:
+            continue
+        if "error" in told:
+            yield Finding("jobs", FAIL, told["error"] + _of(facts, name), told.get("remedy", ""))
+        else:
+            count = told["jobs"]
+            text = f"{count} job{'s' * (count != 1)}, stored in {config.jobs.jobs_store}"
+            yield Finding("jobs", OK, text + _of(facts, name))
+
+
 def preload(facts: Facts) -> Iterator[Finding]:
     """Report what the import left that must not cross a fork, as a start would."""
     for name, config in _apps(facts):
@@ -222,7 +236,7 @@ def addresses(facts: Facts) -> Iterator[Finding]:
 
 
 def backlog(facts: Facts) -> Iterator[Finding]:
-    for name, config in _apps(facts):
+    for name, config in _serving(facts):
         wanted = config.listen.backlog
         if wanted > facts.somaxconn:
             yield Finding(
@@ -240,7 +254,7 @@ def backlog(facts: Facts) -> Iterator[Finding]:
 
 
 def descriptors(facts: Facts) -> Iterator[Finding]:
-    for name, config in _apps(facts):
+    for name, config in _serving(facts):
         most, limit = config.http.max_connections, config.limits.limit_nofile or facts.descriptors
         text = f"{limit} a worker, for {most} connections{_of(facts, name)}"
         if limit < most + SPARE:
@@ -350,7 +364,7 @@ def vitals(facts: Facts) -> Iterator[Finding]:
 
 
 def keep_alive(facts: Facts) -> Iterator[Finding]:
-    for name, config in _apps(facts):
+    for name, config in _serving(facts):
         kept = config.http.keep_alive
         text = f"{show_seconds(kept)} for idle connections{_of(facts, name)}"
         if kept <= PROXY_IDLE:
@@ -438,6 +452,7 @@ def tls(facts: Facts) -> Iterator[Finding]:
 CHECKS: dict[str, Check] = {
     "settings": settings,
     "app": app,
+    "jobs": jobs,
     "preload": preload,
     "later": later,
     "command": command,
@@ -460,6 +475,11 @@ CHECKS: dict[str, Check] = {
 
 def _apps(facts: Facts) -> Iterator[tuple[str, Config]]:
     return ((name, config) for name, config in facts.groups.items() if config.app.app)
+
+
+def _serving(facts: Facts) -> Iterator[tuple[str, Config]]:
+    """The applications that serve an address: jobs do not."""
+    return ((name, config) for name, config in _apps(facts) if config.listen.bind)
 
 
 def _of(facts: Facts, name: str) -> str:

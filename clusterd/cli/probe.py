@@ -20,6 +20,7 @@ from clusterd.kernel import limited, resources
 from clusterd.master import certificates
 from clusterd.worker.keyring import Keyring
 from clusterd.zygote import inventory
+from clusterd.zygote.image import Image
 from clusterd.zygote.importing import build
 from clusterd.zygote.trail import Trail, roots
 
@@ -37,7 +38,11 @@ def main() -> None:
         except ClusterdError as error:
             told["limits"] = {"error": error.message, "remedy": error.remedy}
         else:
-            told["app"] = _app(config)
+            for name, _, value in (pair.partition("=") for pair in config.command.environment):
+                os.environ[name] = value
+            told["app"], image = _app(config)
+            if image is not None and config.jobs.jobs and config.listen.bind == ():
+                told["jobs"] = _jobs(config, image.app)
         json.dump(told, pipe)
     os._exit(0)  # threads that the import started are not waited for
 
@@ -56,28 +61,45 @@ def _tls(config: Config) -> Told:
     return {"names": found.names, "expires": found.expires, "warnings": found.warnings}
 
 
-def _app(config: Config) -> Told:
+def _jobs(config: Config, app: object) -> Told:
+    """Use the store as a job worker would."""
+    # Here, since what is loaded before the application hides that it loads it later.
+    from clusterd.jobs.api import Jobs
+    from clusterd.jobs.drive import drive
+    from clusterd.jobs.stores import open_store
+
+    if not isinstance(app, Jobs):
+        return {}  # the scheduler
+    try:
+        drive(open_store(config.jobs.jobs_store).open())
+    except ClusterdError as error:
+        return {"error": error.message, "remedy": error.remedy}
+    return {"jobs": len({id(job) for job in app.registry.values()})}
+
+
+def _app(config: Config) -> tuple[Told, Image | None]:
     """Import the application as a zygote does; return how long that took, what it is, and what
     the import left that must not cross a fork."""
     app = config.app
     if not app.app:
-        return {}
+        return {}, None
     earlier, trail = resources.read(), Trail(roots(app.app, app.app_dir))
     try:
         with trail:
             image = build(app, secrets)
     except LoadError as error:
-        return {"error": error.message, "remedy": error.remedy, "traceback": error.traceback}
+        told = {"error": error.message, "remedy": error.remedy, "traceback": error.traceback}
+        return told, None
     left = inventory.take(earlier, image.identities, trail.where)
-    told = {"reason": left.reason, "advice": left.advice}
     shared = [one.what for one in left.left if one.kind.name == "shared draws"]
-    return {
+    found = {
         "seconds": image.seconds,
         "interface": image.interface,
-        "left": told,
+        "left": {"reason": left.reason, "advice": left.advice},
         "shared": shared,
         "later": later_imports(OwnCode(app.app, app.app_dir)),
     }
+    return found, image
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ def group(jobs: Config, environ: Mapping[str, str]) -> Config:
             after=(),
             min_ready=0.0,
             graceful_timeout=5.0,
+            stream_grace=0.0,
             rollback_keep=0.0,  # it is of clusterd's code, which a rollback does not bring back
         ),
         vitals=VitalsSettings(hang_timeout=HANG_TIMEOUT, stall_timeout=0.0),

@@ -277,3 +277,40 @@ def test_people_get_a_table_and_what_fails_is_exit_1(
     assert out[0].split() == ["fail", "settings", "clusterd.toml:", "'worker'", "is", "no",
                               "setting;", "did", "you", "mean", "workers?"]  # fmt: skip
     assert out[-1].startswith("1 failed, ")
+
+
+def test_whether_jobs_can_be_stored_is_judged_and_what_serves_no_address_is_not() -> None:
+    of_jobs = {"jobs": "shop:jobs", "jobs_store": "sqlite:/srv/jobs.db"}
+    group = config(app={"app": "shop:jobs"}, listen={"bind": ()}, jobs=of_jobs)
+
+    def judge(told: dict[str, Any]) -> Facts:
+        probes = {"jobs": {"app": IMPORTED, "jobs": told}}
+        return facts(groups={"jobs": group}, probes=probes, binds={}, somaxconn=1)
+
+    (finding,) = said(judge({"jobs": 3}), "jobs")
+    assert (finding.level, finding.text) == (OK, "3 jobs, stored in sqlite:/srv/jobs.db")
+    (finding,) = said(judge({"error": "it is not an SQLite database", "remedy": "x"}), "jobs")
+    assert (finding.level, finding.text) == (FAIL, "it is not an SQLite database")
+    for check in ("backlog", "descriptors", "keep_alive"):
+        assert said(judge({"jobs": 3}), check) == []
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_probe_opens_the_store_of_jobs_as_a_worker_would(
+    broken: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "shop_jobs.py").write_text(
+        "from clusterd.jobs import Jobs\njobs = Jobs()\n@jobs.job\ndef f() -> None: ...\n"
+    )
+    store = tmp_path / "jobs.db"
+    if broken:
+        store.write_text("no database" * 1000)
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
+    told = {"jobs": "shop_jobs:jobs", "app_dir": str(tmp_path), "jobs_store": f"sqlite:{store}"}
+    found = gathering.gather(told, tmp_path)
+    assert "error" not in found.probes["@scheduler"]["app"]
+    if broken:
+        assert "not an SQLite database" in found.probes["jobs"]["jobs"]["error"]
+    else:
+        assert found.probes["jobs"]["jobs"] == {"jobs": 1}
+    assert not found.probes["@scheduler"].get("jobs")
