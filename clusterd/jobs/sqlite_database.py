@@ -134,8 +134,8 @@ class Database:
     def _attempt(self, action: Callable[[Connection], T], begin: str) -> T:
         with self._lock:
             connection = self._connected()
-            connection.execute(begin)
             try:
+                connection.execute(begin)
                 result = action(connection)
                 connection.execute("COMMIT")
             except BaseException:
