@@ -18,8 +18,8 @@ def open_store(url: str) -> Store:
     scheme, separator, _ = url.partition(":")
     if not separator or scheme not in _SCHEMES:
         raise StoreError(
-            f"not a valid job store: {scheme + separator}…, expected one of "
-            + ", ".join(f"{known}:…" for known in _SCHEMES),
+            f"not a valid job store: {scheme + separator}…, expected "
+            + " or ".join(f"{known}:…" for known in _SCHEMES),
             "Write sqlite:/path/to/jobs.sqlite3.",
         )
     module, remedy = _SCHEMES[scheme]
