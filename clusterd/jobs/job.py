@@ -48,7 +48,7 @@ class Call(Generic[R]):
             payload=backend.codec.encode(self.payload),
             queue=given.get("queue", declared.queue),
             priority=given.get("priority", declared.priority),
-            run_at=run_at if run_at > now else 0,
+            run_at=run_at,
             expires_at=now + round(expires * 1e6) if expires else 0,
             timeout=given.get("timeout", declared.timeout),
             max_attempts=given.get("attempts", declared.attempts),

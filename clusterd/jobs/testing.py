@@ -154,8 +154,7 @@ class Testing:
             try:
                 value = context.run(function)
             except KeyboardInterrupt:
-                drained.cancel()  # with it the job
-                raise
+                raise  # the job is cancelled at the end of the block
             except BaseException as error:
                 done.set_exception(error)
             else:

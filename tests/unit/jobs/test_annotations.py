@@ -60,6 +60,11 @@ class Leaf:
 
 
 @dataclass
+class Larger(Leaf):
+    size: int = 0
+
+
+@dataclass
 class Tree:
     leaf: Leaf
     children: "list[Tree]" = field(default_factory=list)
@@ -183,6 +188,8 @@ def test_a_value_comes_back_as_it_was(annotation: Any, value: Any) -> None:
         (dict[str, int], {1: 1}, "[1]: expected str"),
         (UUID | int, "x", "expected uuid.UUID | int, not str 'x'"),
         (Literal["a"], "b", "expected Literal['a']"),
+        (Literal["a", 1], True, "expected Literal['a', 1], not bool True"),
+        (Leaf, Larger("x"), "expected Leaf, not Larger"),
         (Tree, Tree(Leaf(5)), ".leaf.name: expected str, not int 5"),  # type: ignore[arg-type]
         (Options, {}, "the key 'size' of Options is missing"),
         (Options, {"size": 1, "x": 2}, "Options has no key 'x'"),

@@ -186,6 +186,16 @@ def test_a_job_that_is_cancelled_from_outside_ends_by_that() -> None:
     asyncio.run(main())
 
 
+def test_the_caller_of_an_attempt_is_in_no_job_afterwards() -> None:
+    async def main() -> None:
+        for function in (lambda: None, raising(OSError())):
+            await Attempt(function).arun()
+            with pytest.raises(RuntimeError, match="no job runs here"):
+                current_job()
+
+    asyncio.run(main())
+
+
 def test_handlers_of_discarded_jobs_are_called_and_may_fail() -> None:
     seen: list[Any] = []
     attempt = Attempt(raising(OSError("x")))

@@ -20,7 +20,8 @@ def write(directory: Path, text: str, name: str = "clusterd.toml") -> None:
 
 def test_the_variable_counts_first(tmp_path: Path) -> None:
     write(tmp_path, '[jobs]\napp = "m:jobs"\nstore = "sqlite:file.sqlite3"\n')
-    assert find_store({VARIABLE: "sqlite:/a/b"}, tmp_path) == "sqlite:/a/b"
+    for directory in (tmp_path, Path("/proc")):  # with a file and without
+        assert find_store({VARIABLE: "sqlite:/a/b"}, directory) == "sqlite:/a/b"
 
 
 def test_a_file_in_a_directory_above_is_found_and_its_path_is_meant_from_there(
