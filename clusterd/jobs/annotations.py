@@ -18,12 +18,14 @@ from uuid import UUID
 
 from clusterd.jobs.shapes import (
     ANYTHING,
+    EVERY_KIND,
     LIST,
     NULL,
     NUMBER,
     OBJECT,
     PLAIN,
     TEXT,
+    WHOLE,
     Shape,
     Unfit,
     deeper,
@@ -240,7 +242,7 @@ def _fixed_tuple(annotation: Any, items: list[Shape]) -> Shape:
 
 def _mapping(annotation: Any, of_key: Any, of_value: Any) -> Shape:
     name, key, item = _name(annotation), shape_of(of_key), shape_of(of_value)
-    whole = key.kinds == {NUMBER} and of_key is not float  # JSON's keys are texts
+    whole = key.kinds == {WHOLE}  # JSON's keys are texts
     if key is not ANYTHING and key.kinds != {TEXT} and not whole:
         raise Unfit(f"the keys of {name} are neither texts nor whole numbers")
     if key is ANYTHING:
@@ -296,6 +298,12 @@ def _union(annotation: Any) -> Shape:
     list of the member's name and the value, or `UUID | str` would make a UUID of some texts.
     """
     members = [shape_of(arg) for arg in get_args(annotation)]
+    if ANYTHING in members:
+        return ANYTHING
+    # The members that take subclasses come last: an IntEnum is an int as well. And float, which
+    # takes whole numbers, too (PEP 484), comes after int.
+    plain = list(PLAIN.values())
+    members.sort(key=lambda member: (member in plain, member is PLAIN[float]))
     seen: set[str] = set()
     distinct = True
     for member in members:
@@ -319,10 +327,11 @@ def _union(annotation: Any) -> Shape:
 
     def read(plain: Any) -> Any:
         if distinct or plain is None:
-            kind = kind_of(plain)
-            for member in members:
-                if kind in member.kinds:
-                    return member.read(plain)
+            kinds = (kind_of(plain), NUMBER) if type(plain) is int else (kind_of(plain),)
+            for kind in kinds:
+                for member in members:
+                    if kind in member.kinds:
+                        return member.read(plain)
         elif isinstance(plain, list) and len(plain) == 2 and plain[0] in names:
             return names[plain[0]].read(plain[1])
         raise expected(_name(annotation), plain)
@@ -471,7 +480,9 @@ def _pydantic(cls: Any) -> Shape:
         except ValueError as error:
             raise Unfit(str(error), ValueError) from None
 
-    return Shape(cls.__qualname__, write, read, lambda value: type(value) is cls)
+    is_root = getattr(cls, "__pydantic_root_model__", False)  # any JSON value, not an object
+    kinds = EVERY_KIND if is_root else frozenset({OBJECT})
+    return Shape(cls.__qualname__, write, read, lambda value: type(value) is cls, kinds)
 
 
 def _msgspec(cls: Any) -> Shape:
@@ -491,4 +502,5 @@ def _msgspec(cls: Any) -> Shape:
         except ValueError as error:  # its ValidationError is one
             raise Unfit(str(error), ValueError) from None
 
-    return Shape(cls.__qualname__, write, read, lambda value: type(value) is cls)
+    kinds = frozenset({LIST if cls.__struct_config__.array_like else OBJECT})
+    return Shape(cls.__qualname__, write, read, lambda value: type(value) is cls, kinds)

@@ -15,8 +15,9 @@ from typing import Any
 MOST_DEPTH = 100  # of nested lists and objects; the JSON parser itself gives up at about 1,000
 
 # What JSON values are called, as annotations see them.
-TEXT, NUMBER, TRUTH, NULL, LIST, OBJECT = "text", "number", "truth", "null", "list", "object"
-EVERY_KIND = frozenset({TEXT, NUMBER, TRUTH, NULL, LIST, OBJECT})
+TEXT, WHOLE, NUMBER, TRUTH, NULL = "text", "whole number", "number", "truth", "null"
+LIST, OBJECT = "list", "object"
+EVERY_KIND = frozenset({TEXT, WHOLE, NUMBER, TRUTH, NULL, LIST, OBJECT})
 
 
 class Unfit(Exception):
@@ -58,7 +59,7 @@ def kind_of(plain: Any) -> str:
     if isinstance(plain, str):
         return TEXT
     if isinstance(plain, (int, float)):
-        return NUMBER
+        return WHOLE if isinstance(plain, int) else NUMBER
     return LIST if isinstance(plain, list) else OBJECT
 
 
@@ -186,7 +187,7 @@ def _float(value: Any) -> float:
 # Subclasses are written as their base: a text that Django marks as safe is a text.
 PLAIN: dict[Any, Shape] = {
     str: plain_shape("str", (str,), str.__str__, TEXT),
-    int: plain_shape("int", (int,), int.__int__, NUMBER),
+    int: plain_shape("int", (int,), int.__int__, WHOLE),
     float: plain_shape("float", (float, int), _float, NUMBER),
     bool: plain_shape("bool", (bool,), _same, TRUTH),
     type(None): plain_shape("None", (type(None),), _same, NULL),

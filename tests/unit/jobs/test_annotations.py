@@ -82,6 +82,14 @@ class Struct(msgspec.Struct):
     tags: set[str] = set()
 
 
+class Root(pydantic.RootModel[list[int]]):
+    """A model that is not an object."""
+
+
+class Listed(msgspec.Struct, array_like=True):
+    x: int
+
+
 UserId = NewType("UserId", int)
 
 CASES: list[tuple[Any, Any]] = [
@@ -126,6 +134,17 @@ CASES: list[tuple[Any, Any]] = [
     (UUID | None, SOME_ID),
     (int | str, "5"),
     (int | str, 5),
+    (int | float, 5),
+    (int | float, 5.0),
+    (float | int, 5),
+    (float | None, 5.5),
+    (int | timedelta, timedelta(seconds=5)),
+    (int | Level, Level.LOW),
+    (Any | None, [1]),
+    (Model | None, None),
+    (Root, Root([1])),
+    (Root | None, Root([1])),
+    (Listed | Struct, Listed(1)),
     (UUID | str, str(SOME_ID)),  # a text that looks as the other does
     (str | UUID, SOME_ID),
     (date | datetime | None, datetime(2026, 1, 1)),
@@ -243,6 +262,20 @@ def test_a_type_that_is_not_supported_is_refused(annotation: Any) -> None:
         return
     with pytest.raises(Unfit):
         shape_of(annotation)
+
+
+def test_values_of_a_union_are_written_plainly_where_their_kind_tells_them_apart() -> None:
+    def written(annotation: Any, value: Any) -> bytes:
+        return dump_json(shape_of(annotation).write(value, MOST_DEPTH))
+
+    assert written(float | None, 5) == b"5.0"
+    assert written(int | float, 5) == b"5"
+    assert written(Listed | None, Listed(1)) == b"[1]"
+    assert written(Leaf | None, Leaf("x")).startswith(b'{"name"')
+    model = Model.model_validate({"when": datetime(2026, 1, 1), "amountDue": Decimal(1)})
+    assert written(Model | str, model).startswith(b'{"when"')
+    assert written(UUID | str, SOME_ID) == f'["UUID","{SOME_ID}"]'.encode()
+    assert shape_of(float | None).read(5) == 5.0  # as a command writes it
 
 
 def test_nesting_has_a_limit() -> None:
