@@ -240,9 +240,10 @@ class MemoryStore:
         if job.state is not State.RUNNING:
             return job.ended is outcome.event
         job.attempts += outcome.event in _COUNTED
+        error = outcome.error
         if outcome.event is Event.SUCCEEDED:
-            job.result, job.error = outcome.result, ""
-        self._end(job, outcome.event, outcome.error, outcome.run_at)
+            job.result, job.error, error = outcome.result, "", ""
+        self._end(job, outcome.event, error, outcome.run_at)
         return True
 
     def _end(self, job: _Job, event: Event, error: str, run_at: int = 0) -> None:
@@ -330,7 +331,7 @@ class MemoryStore:
 
     def _release(self, lost: Iterable[_Job], cause: str) -> list[Released]:
         released = []
-        for job in sorted(lost, key=lambda job: job.place):
+        for job in sorted(lost, key=lambda job: (job.new.queue, job.place)):
             job.crashes += 1
             poisoned = job.crashes > MOST_CRASHES
             owner = job.owner.key

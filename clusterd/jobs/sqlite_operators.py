@@ -100,7 +100,7 @@ def stats(connection: Connection) -> list[QueueStats]:
     paused = {queue for (queue,) in connection.execute("SELECT queue FROM paused").fetchall()}
     counts: dict[str, dict[State, int]] = {queue: {} for queue in paused}
     for queue, state, jobs in connection.execute(
-        "SELECT queue, state, jobs FROM tally WHERE jobs > 0"
+        "SELECT queue, state, jobs FROM tally WHERE jobs > 0 AND state >= 0"
     ).fetchall():
         counts.setdefault(queue, {})[State(state)] = jobs
     return [
@@ -169,7 +169,7 @@ def _run_again(transaction: Transaction, key: int, queue: str, state: int) -> bo
         "UPDATE job SET state = 2, place = ?, available = ?, run_at = ?, expires_at = 0,"
         " attempts = 0, crashes = 0, started = 0, finished = 0, kept_until = 0, progress = 0,"
         " progress_data = x'', error = '', result = x'' WHERE key = ?",
-        (transaction.places(1), now, now, key),
+        (transaction.place(queue), now, now, key),
     )
     transaction.moved(queue, State(state), State.AVAILABLE)
     return True

@@ -8,7 +8,7 @@ from clusterd.jobs.sqlite_transaction import Transaction, marks
 from clusterd.jobs.sqlite_workers import end
 from clusterd.jobs.states import Event, State
 
-_LOST = "SELECT key, id, name, owner, crashes FROM job INDEXED BY"
+_LOST = "SELECT key, id, name, owner, crashes FROM job INDEXED BY owners WHERE state = 3 AND"
 
 
 def renew(transaction: Transaction, owners: Sequence[str], lease: int) -> int:
@@ -36,13 +36,13 @@ def release(transaction: Transaction, owners: Sequence[str], cause: str) -> list
     """Release the jobs of owners that are gone; see `Store.release`."""
     if not owners:
         return []
-    query = f"{_LOST} owners WHERE state = 3 AND owner IN ({marks(len(owners))}) ORDER BY place"
+    query = f"{_LOST} owner IN ({marks(len(owners))}) ORDER BY queue, place"
     return _release(transaction, transaction.execute(query, tuple(owners)).fetchall(), cause)
 
 
 def reap(transaction: Transaction) -> list[Released]:
     """Release jobs whose lease ran out; see `Store.reap`."""
-    query = f"{_LOST} leases WHERE state = 3 AND lease_until <= ? ORDER BY place"
+    query = f"{_LOST} lease_until <= ? ORDER BY queue, place"
     rows = transaction.execute(query, (transaction.now,)).fetchall()
     return _release(transaction, rows, "its lease ran out")
 
@@ -78,12 +78,9 @@ def promote(transaction: Transaction, limit: int) -> int:
 
 def make_available(transaction: Transaction, scheduled: Sequence[tuple[int, str]]) -> None:
     """Make scheduled jobs, given by row and queue, available in this order."""
-    if not scheduled:
-        return
-    first = transaction.places(len(scheduled))
     transaction.connection.executemany(
         "UPDATE job SET state = 2, place = ?, available = ? WHERE key = ?",
-        [(first + n, transaction.now, key) for n, (key, _) in enumerate(scheduled)],
+        [(transaction.place(queue), transaction.now, key) for key, queue in scheduled],
     )
     for _, queue in scheduled:
         transaction.moved(queue, State.SCHEDULED, State.AVAILABLE)

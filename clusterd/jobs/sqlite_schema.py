@@ -2,7 +2,8 @@
 
 Indexes are partial: the one that claims walk along holds available jobs only, in the order in which
 they are claimed, and all that a claim asks of a job. So a claim costs the same with a million of
-scheduled, finished or waiting jobs.
+scheduled, finished or waiting jobs. Each index that a transaction changes costs it two write(2) a
+page, so there is none by lease: the jobs that run are few, and their owners' index lists them.
 """
 
 import sqlite3
@@ -24,7 +25,7 @@ CREATE TABLE job (
     queue TEXT NOT NULL,
     name TEXT NOT NULL,
     priority INTEGER NOT NULL,
-    place INTEGER NOT NULL,                     -- in the order in which jobs became available
+    place INTEGER NOT NULL,                     -- in its queue, by the time of becoming available
     available INTEGER NOT NULL,                 -- since when
     run_at INTEGER NOT NULL,
     expires_at INTEGER NOT NULL,
@@ -54,9 +55,8 @@ CREATE TABLE job (
     result BLOB NOT NULL DEFAULT x'',
     payload BLOB NOT NULL
 );
-CREATE INDEX ready ON job (queue, priority DESC, place, name, expires_at) WHERE state = 2;
+CREATE INDEX ready ON job (queue, priority DESC, place, name, expires_at, state) WHERE state = 2;
 CREATE INDEX owners ON job (owner) WHERE state = 3;
-CREATE INDEX leases ON job (lease_until) WHERE state = 3;
 CREATE INDEX due ON job (run_at) WHERE state = 0;
 CREATE INDEX expiring ON job (expires_at) WHERE state <= 2 AND expires_at > 0;
 CREATE INDEX finished ON job (state, id) WHERE state >= 4;
@@ -79,7 +79,7 @@ CREATE TABLE event (
 ) WITHOUT ROWID;
 CREATE TABLE tally (                            -- to count a million of jobs takes too long
     queue TEXT NOT NULL,
-    state INTEGER NOT NULL,
+    state INTEGER NOT NULL,                     -- −1 for the last place that was given
     jobs INTEGER NOT NULL,
     PRIMARY KEY (queue, state)
 ) WITHOUT ROWID;
@@ -118,7 +118,7 @@ def _create(connection: sqlite3.Connection, path: str, application: str) -> None
     for statement in _TABLES.split(";\n"):
         if statement.strip():
             connection.execute(statement)
-    rows = (("schema", SCHEMA), ("application", application), ("place", 0))
+    rows = (("schema", SCHEMA), ("application", application))
     connection.executemany("INSERT INTO meta VALUES (?, ?)", rows)
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
 

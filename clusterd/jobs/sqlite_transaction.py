@@ -17,6 +17,7 @@ class Transaction:
         self.has_work = False  # ring the bell of workers and schedulers
         self.has_finished = False  # ring the bell of those that wait for results
         self._moved: Counter[tuple[str, int]] = Counter()
+        self._places: dict[str, int] = {}
 
     def moved(self, queue: str, before: State | None, after: State | None, jobs: int = 1) -> None:
         """Count jobs of a queue that changed their state; None: they were not there, or are not."""
@@ -30,7 +31,7 @@ class Transaction:
                 self.has_finished = True
 
     def count(self) -> None:
-        """Write how many jobs each queue has in each state by now."""
+        """Write how many jobs each queue has in each state by now, and its last place."""
         for (queue, state), jobs in self._moved.items():
             if jobs:
                 self.execute(
@@ -38,14 +39,18 @@ class Transaction:
                     " SET jobs = jobs + excluded.jobs",
                     (queue, state, jobs),
                 )
+        for queue, place in self._places.items():
+            self.execute("REPLACE INTO tally VALUES (?, -1, ?)", (queue, place))
 
-    def places(self, jobs: int) -> int:
-        """Return the first of so many places in the order of availability."""
-        rows = self.execute(
-            "UPDATE meta SET value = value + ? WHERE key = 'place' RETURNING value", (jobs,)
-        ).fetchall()
-        last: int = rows[0][0]
-        return last - jobs + 1
+    def place(self, queue: str) -> int:
+        """Return the next place of a queue, in the order in which its jobs become available."""
+        if queue not in self._places:
+            row = self.execute(
+                "SELECT jobs FROM tally WHERE queue = ? AND state = -1", (queue,)
+            ).fetchone()
+            self._places[queue] = row[0] if row else 0
+        self._places[queue] += 1
+        return self._places[queue]
 
     def record(self, key: int, event: Attempt) -> None:
         """Add a line to the history of the job in this row."""

@@ -32,12 +32,11 @@ _INSERT = (
 
 def enqueue(transaction: Transaction, jobs: Sequence[NewJob]) -> list[Stored]:
     """Store jobs; see `Store.enqueue`."""
-    place = transaction.places(len(jobs)) if jobs else 0
     moved: Counter[tuple[str, State]] = Counter()
     stored = []
-    for index, job in enumerate(jobs):
+    for job in jobs:
         state = State.AVAILABLE if job.run_at <= transaction.now else State.SCHEDULED
-        if _insert(transaction, job, state, place + index):
+        if _insert(transaction, job, state):
             moved[job.queue, state] += 1
             stored.append(Stored(job.id, True))
         else:
@@ -47,8 +46,9 @@ def enqueue(transaction: Transaction, jobs: Sequence[NewJob]) -> list[Stored]:
     return stored
 
 
-def _insert(transaction: Transaction, job: NewJob, state: State, place: int) -> bool:
+def _insert(transaction: Transaction, job: NewJob, state: State) -> bool:
     now = transaction.now
+    available = state is State.AVAILABLE
     cursor = transaction.execute(
         _INSERT,
         (
@@ -57,8 +57,8 @@ def _insert(transaction: Transaction, job: NewJob, state: State, place: int) -> 
             job.queue,
             job.name,
             job.priority,
-            place,
-            now if state is State.AVAILABLE else 0,
+            transaction.place(job.queue) if available else 0,
+            now if available else 0,
             job.run_at,
             job.expires_at,
             job.timeout,

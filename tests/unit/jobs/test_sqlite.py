@@ -14,12 +14,12 @@ import pytest
 
 from clusterd.jobs import sqlite_database
 from clusterd.jobs.drive import drive
-from clusterd.jobs.records import Filter, NewJob, Outcome
+from clusterd.jobs.records import Claim, Filter, NewJob, Outcome
 from clusterd.jobs.sqlite import SqliteStore, create
 from clusterd.jobs.sqlite_schema import NEWEST
 from clusterd.jobs.states import Event, State
 from clusterd.jobs.store import StoreError, StoreUnavailable
-from tests.support.job_stores import SECOND, Clock, Desk
+from tests.support.job_stores import OWNER, SECOND, Clock, Desk
 
 Connection = sqlite3.Connection
 
@@ -363,6 +363,16 @@ def test_a_fuse_file_system_is_warned_of(
     assert "is on a FUSE file system" in caplog.text
 
 
+def test_a_connection_of_before_a_fork_is_neither_used_nor_closed(store: SqliteStore) -> None:
+    """Python's hooks close it before. Here is what remains for a fork behind their back."""
+    before = connection_of(store)
+    store._database._pid += 1  # as in the child
+    drive(store.enqueue([job(1)]))
+    assert connection_of(store) is not before
+    assert before.execute("SELECT count(*) FROM job").fetchall() == [(1,)]
+    before.close()
+
+
 # --- threads
 
 
@@ -383,6 +393,18 @@ def test_a_store_is_used_in_one_event_loop_after_the_other(store: SqliteStore) -
     for number in range(2):
         asyncio.run(store.enqueue([job(number)]))
     assert ids(store) == [0, 1]
+
+
+def test_a_claim_is_decided_by_its_index_alone(store: SqliteStore) -> None:
+    """Jobs of unknown names and expired ones cost no look at their rows, and nothing is sorted."""
+    statements: list[str] = []
+    connection_of(store).set_trace_callback(statements.append)
+    drive(store.claim(Claim(OWNER, ("mail", "video"), ("default",), 5, 30.0)))
+    (claim,) = (each for each in statements if each.startswith("UPDATE job"))
+    plan = connection_of(store).execute(f"EXPLAIN QUERY PLAN {claim}").fetchall()
+    steps = [step for *_, step in plan]
+    assert [step for step in steps if "USING COVERING INDEX ready (queue=?" in step]
+    assert not [step for step in steps if "TEMP B-TREE" in step]
 
 
 # --- cost: what a statement does must not grow with the jobs that it does not concern
@@ -407,6 +429,7 @@ def instructions(store: SqliteStore, action: object) -> int:
 def fill(desk: Desk, jobs: int) -> None:
     """Store so many jobs in each state."""
     store, now = desk.store, desk.clock.now
+    desk.add("video", queue="other")
     for event in (Event.SUCCEEDED, Event.EXHAUSTED, Event.RETURNED):
         desk.run(store.enqueue([desk.new() for _ in range(jobs)]))
         claimed = desk.claim(jobs)
@@ -431,7 +454,7 @@ def test_no_call_costs_more_with_many_jobs(tmp_path: Path) -> None:
             calls = {
                 "enqueue": store.enqueue([desk.new(unique_key="k")]),
                 "claim": store.claim(desk.claims(3)),
-                "claim nothing": store.claim(desk.claims(3, queues=("other",))),
+                "claim nothing": store.claim(desk.claims(3, queues=("none",))),
                 "finish": store.finish([outcome, failed], desk.claims(2)),
                 "cancel_requested": store.cancel_requested("x"),
                 "renew": store.renew(["x"], 1.0),
@@ -444,7 +467,7 @@ def test_no_call_costs_more_with_many_jobs(tmp_path: Path) -> None:
                 "stats": store.stats(),
                 "get": store.get(claimed[0].id),
                 "find": store.find(newest),
-                "find by name": store.find(Filter(name="mail", limit=2)),
+                "find by name": store.find(Filter(name="video", limit=2)),
                 "find failed": store.find(Filter(states=(State.DISCARDED,), limit=2)),
                 "find by id": store.find(Filter(ids=(claimed[0].id,))),
             }

@@ -196,7 +196,7 @@ def test_a_success_is_kept_with_its_result(desk: Desk) -> None:
     job = desk.one()
     started = desk.clock.now
     desk.clock.move(2)
-    assert desk.finish(job, Event.SUCCEEDED, result=b'"x"')
+    assert desk.finish(job, Event.SUCCEEDED, result=b'"x"', error="not of a success")
     info = desk.info(id)
     assert (info.state, info.result, info.attempts) == (State.COMPLETED, b'"x"', 1)
     assert (info.started, info.finished) == (started, desk.clock.now)

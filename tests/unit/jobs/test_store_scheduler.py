@@ -1,5 +1,6 @@
 """What every store promises to the scheduler: leases, lost jobs, due jobs, old jobs."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -34,6 +35,9 @@ def test_the_owners_of_a_node_are_those_that_hold_jobs(desk: Desk) -> None:
     assert desk.run(desk.store.owners("node")) == [OWNER.key, OTHER.key]
     assert desk.run(desk.store.owners("elsewhere")) == [AWAY.key]
     assert desk.run(desk.store.owners("nod")) == []
+    desk.add()
+    desk.claim(1, replace(OWNER, node="node1"))
+    assert desk.run(desk.store.owners("node")) == [OWNER.key, OTHER.key]
     assert desk.run(desk.store.owners("%")) == []
     desk.run(desk.store.release([OWNER.key], "killed"))
     assert desk.run(desk.store.owners("node")) == [OTHER.key]
