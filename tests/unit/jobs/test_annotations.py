@@ -145,6 +145,7 @@ CASES: list[tuple[Any, Any]] = [
     (Root, Root([1])),
     (Root | None, Root([1])),
     (Listed | Struct, Listed(1)),
+    (Listed | None, Listed(1)),
     (UUID | str, str(SOME_ID)),  # a text that looks as the other does
     (str | UUID, SOME_ID),
     (date | datetime | None, datetime(2026, 1, 1)),
@@ -271,6 +272,7 @@ def test_values_of_a_union_are_written_plainly_where_their_kind_tells_them_apart
     assert written(float | None, 5) == b"5.0"
     assert written(int | float, 5) == b"5"
     assert written(Listed | None, Listed(1)) == b"[1]"
+    assert written(Any | None, {"x": 1}) == b'{"x":1}'
     assert written(Leaf | None, Leaf("x")).startswith(b'{"name"')
     model = Model.model_validate({"when": datetime(2026, 1, 1), "amountDue": Decimal(1)})
     assert written(Model | str, model).startswith(b'{"when"')
