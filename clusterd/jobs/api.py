@@ -11,6 +11,7 @@ from datetime import datetime
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, Unpack, overload
 
+from clusterd.jobs.awaited import MustBeAwaited
 from clusterd.jobs.backend import Backend, Codec, PlainCodec, refuse_event_loop
 from clusterd.jobs.current import CurrentJob
 from clusterd.jobs.handle import Handle
@@ -151,8 +152,11 @@ class Jobs:
         stored = self.backend.enqueue(new) if new else []
         return [call.handle(one, self.backend) for call, one in zip(calls, stored, strict=True)]
 
-    async def aenqueue_many(self, calls: Sequence[Call[R]]) -> list[Handle[R]]:
+    def aenqueue_many(self, calls: Sequence[Call[R]]) -> Coroutine[Any, Any, list[Handle[R]]]:
         """Store all of these calls in one transaction, or none: `job.call(…)` makes one."""
+        return MustBeAwaited(self._aenqueue_many(calls), f"{len(calls)} jobs")
+
+    async def _aenqueue_many(self, calls: Sequence[Call[R]]) -> list[Handle[R]]:
         new = self._new(calls)
         stored = await self.backend.aenqueue(new) if new else []
         return [call.handle(one, self.backend) for call, one in zip(calls, stored, strict=True)]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, Unpack
 
+from clusterd.jobs.awaited import MustBeAwaited
 from clusterd.jobs.backend import Backend, refuse_event_loop
 from clusterd.jobs.handle import Handle
 from clusterd.jobs.ids import new_id
@@ -66,6 +67,8 @@ class Call(Generic[R]):
 class Enqueues(Generic[P, R]):
     """What can be enqueued with a function's own arguments."""
 
+    _shown: str  # what it is, in errors
+
     def call(self, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
         """Return a call for `Jobs.enqueue_many`. Raises TypeError or ValueError that names the
         argument that does not fit."""
@@ -82,8 +85,14 @@ class Enqueues(Generic[P, R]):
         backend = call.job.backend
         return call.handle(backend.enqueue([call.new(backend)])[0], backend)
 
-    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> Handle[R]:
-        """Store a call of the function with these arguments, and return its handle."""
+    def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, Handle[R]]:
+        """Store a call of the function with these arguments, and return its handle.
+
+        Raises what `enqueue` raises. A coroutine that is not awaited is logged as an ERROR.
+        """
+        return MustBeAwaited(self._aenqueue(*args, **kwargs), self._shown)
+
+    async def _aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> Handle[R]:
         call = self.call(*args, **kwargs)
         backend = call.job.backend
         return call.handle((await backend.aenqueue([call.new(backend)]))[0], backend)
@@ -100,6 +109,7 @@ class Job(Enqueues[P, R]):
         functools.update_wrapper(wrapper, function, updated=())
         self.function = function
         self.name = _name_of(function, options.get("name"))
+        self._shown = f"the job {self.name}"
         self.aliases = _aliases(options.get("aliases", ()))
         self.declared: JobOptions = read_declared(options)
         self.signature = Signature(self.name, function)
@@ -158,6 +168,7 @@ class JobWithOptions(Enqueues[P, R]):
     def __init__(self, job: Job[P, R], given: dict[str, Any]) -> None:
         self._job = job
         self._given = given
+        self._shown = job._shown
 
     def call(self, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
         return Call(self._job, self._job.signature.encode(args, kwargs), self._given)
