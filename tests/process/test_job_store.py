@@ -47,9 +47,20 @@ def go_on(*processes: Process) -> None:
 
 def rest(process: Process) -> list[str]:
     """Return the lines until the end of a process, which must be a good one."""
-    output, _ = process.communicate()
+    lines = remaining(process)
     assert process.returncode == 0
-    return output.splitlines()
+    return lines
+
+
+def remaining(process: Process) -> list[str]:
+    """Return the lines until the end of a process. `communicate` would miss what is buffered."""
+    assert process.stdout is not None
+    assert process.stdin is not None
+    lines = process.stdout.read().splitlines()
+    process.stdin.close()
+    process.stdout.close()
+    process.wait()
+    return lines
 
 
 @contextlib.contextmanager
@@ -70,8 +81,7 @@ def test_what_a_killed_process_has_stored_is_there(path: str) -> None:
     process = start("enqueue_for_ever", path)
     acknowledged = [int(line(process)) for _ in range(50)]
     process.kill()
-    output, _ = process.communicate()
-    acknowledged += [int(number) for number in output.split("\n")[:-1]]
+    acknowledged += [int(number) for number in remaining(process)]
     found = stored(path)
     assert set(acknowledged) <= set(found)
     assert len(found) - len(acknowledged) in (0, 1)  # one was stored, and not reported yet
@@ -110,9 +120,7 @@ def test_a_forked_child_has_locks_of_its_own(path: str) -> None:
     process.wait()  # the parent
     assert rest(start("one", path, 7)) == []
     go_on(process)
-    assert line(process) == "stored"
-    assert line(process) == ""
-    process.communicate()
+    assert remaining(process) == ["stored"]
     assert stored(path) == [1, 2, 3, 7]
 
 
