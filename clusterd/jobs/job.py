@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, Unpack
@@ -16,6 +17,8 @@ from clusterd.jobs.signature import Signature
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+MAIN = "__main__"
 
 
 class Home(Protocol):
@@ -122,13 +125,20 @@ class Job(Enqueues[P, R]):
 
     @property
     def backend(self) -> Backend:
-        """Return where the job is enqueued. Raises RuntimeError where no `Jobs` includes it."""
+        """Return where the job is enqueued. Raises RuntimeError where no `Jobs` includes it, or
+        where job workers cannot know it."""
         if self.home is None:
             raise RuntimeError(
                 f"the job {self.name} belongs to no Jobs yet: call "
                 f"jobs.include({self.function.__module__!r}) where your Jobs is made"
             )
-        return self.home.backend
+        backend = self.home.backend
+        if self.name.startswith(f"{MAIN}.") and not backend.immediate:
+            raise RuntimeError(
+                f"the job {self.name} is defined in the script that runs, so that no job worker "
+                "knows it: define it in a module, or say name="
+            )
+        return backend
 
     def call(self, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
         return Call(self, self.signature.encode(args, kwargs), {})
@@ -196,7 +206,16 @@ def _name_of(function: Callable[..., Any], name: str | None) -> str:
             f"{qualname} is inside of a function, so that nothing tells it from others: define it "
             "in a module, or say name="
         )
-    return f"{function.__module__}.{qualname}"
+    return f"{_module_of(function)}.{qualname}"
+
+
+def _module_of(function: Callable[..., Any]) -> str:
+    """Return the module that job workers import the function from."""
+    if function.__module__ != MAIN:
+        return function.__module__
+    # `python -m shop.jobs` runs the module by another name than job workers know it by.
+    spec = getattr(sys.modules[MAIN], "__spec__", None)
+    return MAIN if spec is None else str(spec.name)
 
 
 def _aliases(aliases: Sequence[str]) -> tuple[str, ...]:

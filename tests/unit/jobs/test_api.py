@@ -5,6 +5,8 @@ import contextvars
 import inspect
 import json
 import os
+import subprocess
+import sys
 import types
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +23,7 @@ from clusterd.jobs.records import Filter, JobInfo
 from clusterd.kernel.loading import loading
 from tests.unit.jobs import typed_usage
 
+ROOT = Path(__file__).parents[3]
 NOW = 2_000_000_000_000_000
 
 
@@ -137,6 +140,41 @@ def test_a_shared_job_of_another_is_refused(jobs: Jobs) -> None:
     Jobs().include(module)
     with pytest.raises(ValueError, match="belongs to another Jobs"):
         jobs.include(module)
+
+
+SCRIPT = """
+from clusterd.jobs import Jobs
+jobs = Jobs("sqlite:jobs.sqlite3")
+
+@jobs.job
+def task() -> None: ...
+
+if __name__ == "__main__":
+    print(task.name)
+    print(task.enqueue().info().name)
+"""
+
+
+def test_a_job_of_a_module_that_runs_as_a_script_has_the_name_that_workers_know(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "shop.py").write_text(SCRIPT)
+
+    def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, *arguments],
+            cwd=tmp_path,
+            env={"PYTHONPATH": str(ROOT), "PATH": ""},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    done = run("-m", "shop")
+    assert done.stdout.split() == ["shop.task", "shop.task"], done.stderr
+    done = run("shop.py")  # by its path: nothing tells how workers import it
+    assert done.stdout.split() == ["__main__.task"]
+    assert "define it in a module, or say name=" in done.stderr
 
 
 # --- enqueueing
