@@ -112,6 +112,10 @@ class SqliteStore:
     # --- workers
 
     async def claim(self, claim: Claim) -> list[Claimed]:
+        if not await self._database.read(
+            lambda connection: workers.has_work(connection, claim, self._clock())
+        ):
+            return []
         return await self._write(lambda transaction: workers.claim(transaction, claim))
 
     async def finish(

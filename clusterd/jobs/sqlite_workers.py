@@ -82,6 +82,24 @@ def _in_its_place(transaction: Transaction, job: NewJob) -> str:
     return row[0] if row else job.id
 
 
+def has_work(connection: Connection, claim: Claim, now: int) -> bool:
+    """Return whether a claim may find a job. Most workers that a bell wakes come too late for it,
+    and shall not wait for the write lock to find that out."""
+    query = f"SELECT EXISTS (SELECT 1 {_ready(claim)})"
+    return bool(claim.names) and any(
+        connection.execute(query, (queue, *claim.names, now)).fetchone()[0]
+        for queue in claim.queues
+    )
+
+
+def _ready(claim: Claim) -> str:
+    """Return the clauses that find jobs for a claim: of a queue, these names, not expired."""
+    return (
+        "FROM job INDEXED BY ready WHERE state = 2 AND queue = ? AND name IN"
+        f" ({marks(len(claim.names))}) AND (expires_at = 0 OR expires_at > ?)"
+    )
+
+
 def claim(transaction: Transaction, claim: Claim) -> list[Claimed]:
     """Take available jobs; see `Store.claim`."""
     if not claim.names:
@@ -102,9 +120,8 @@ def _claim_from(transaction: Transaction, claim: Claim, queue: str, limit: int) 
     rows = transaction.execute(
         'UPDATE job SET state = 3, token = token + 1, owner = ?, "group" = ?, slot = ?,'
         " generation = ?, started = ?, lease_until = ?, ended = '', progress = 0,"
-        " progress_data = x'' WHERE key IN (SELECT key FROM job INDEXED BY ready WHERE state = 2"
-        f" AND queue = ? AND name IN ({marks(len(claim.names))})"
-        " AND (expires_at = 0 OR expires_at > ?) ORDER BY priority DESC, place LIMIT ?)"
+        f" progress_data = x'' WHERE key IN (SELECT key {_ready(claim)}"
+        " ORDER BY priority DESC, place LIMIT ?)"
         " RETURNING place, id, name, payload, priority, token, attempts, max_attempts, crashes,"
         " timeout, created, available, trace",
         (

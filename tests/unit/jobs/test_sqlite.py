@@ -320,6 +320,16 @@ def test_a_lock_that_is_kept_too_long_is_an_error(path: str) -> None:
     drive(store.close())
 
 
+def test_a_claim_that_finds_nothing_does_not_wait_for_the_lock(path: str) -> None:
+    """A bell wakes all workers, and most of them come too late for the job."""
+    store = SqliteStore(path, locked_for=0.0)
+    drive(store.enqueue([job(1, run_at=1 << 60)]))
+    with outside(path) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        assert drive(store.claim(Claim(OWNER, ("mail",), ("default",), 5, 30.0))) == []
+    drive(store.close())
+
+
 def test_the_event_loop_goes_on_while_another_process_has_the_lock(
     path: str, store: SqliteStore
 ) -> None:
@@ -399,7 +409,7 @@ def test_a_claim_is_decided_by_its_index_alone(store: SqliteStore) -> None:
     """Jobs of unknown names and expired ones cost no look at their rows, and nothing is sorted."""
     statements: list[str] = []
     connection_of(store).set_trace_callback(statements.append)
-    drive(store.claim(Claim(OWNER, ("mail", "video"), ("default",), 5, 30.0)))
+    drive(store.finish([], Claim(OWNER, ("mail", "video"), ("default",), 5, 30.0)))
     (claim,) = (each for each in statements if each.startswith("UPDATE job"))
     plan = connection_of(store).execute(f"EXPLAIN QUERY PLAN {claim}").fetchall()
     steps = [step for *_, step in plan]
