@@ -332,8 +332,10 @@ def _union(annotation: Any) -> Shape:
                 for member in members:
                     if kind in member.kinds:
                         return member.read(plain)
-        elif isinstance(plain, list) and len(plain) == 2 and plain[0] in names:
-            return names[plain[0]].read(plain[1])
+        elif isinstance(plain, list) and len(plain) == 2:
+            tag, content = plain
+            if isinstance(tag, str) and tag in names:
+                return names[tag].read(content)
         raise expected(_name(annotation), plain)
 
     def accepts(value: Any) -> bool:

@@ -89,7 +89,10 @@ class Signature:
 
         Raises TypeError or ValueError where they do not fit the function as it is now.
         """
-        plain = json.loads(payload or b"{}")
+        try:
+            plain = json.loads(payload or b"{}")
+        except RecursionError:
+            raise ValueError(f"{self._name}: the arguments are nested too deeply") from None
         if not isinstance(plain, dict):
             raise TypeError(f"{self._name}: the arguments are not a JSON object of names")
         shapes = self.shapes()

@@ -14,6 +14,8 @@ from uuid import UUID
 import msgspec
 import pydantic
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from clusterd.jobs.annotations import shape_of
 from clusterd.jobs.shapes import MOST_DEPTH, Unfit, dump_json
@@ -243,6 +245,7 @@ def test_a_value_that_does_not_fit_is_refused(annotation: Any, value: Any, says:
         (tuple[int, int], [1, 2, 3], "expected 2 items"),
         (dict[int, int], {"x": 1}, "the key 'x' is not a whole number"),
         (UUID | str, "x", "expected"),
+        (UUID | str, [[], "x"], "expected"),
         (Leaf, {"name": "x", "size": 1}, "Leaf has no field 'size'"),
         (Leaf, {}, "missing 1 required positional argument: 'name'"),
         (Options, {"size": "x"}, "['size']: expected int"),
@@ -281,6 +284,35 @@ def test_values_of_a_union_are_written_plainly_where_their_kind_tells_them_apart
     assert written(Model | str, model).startswith(b'{"when"')
     assert written(UUID | str, SOME_ID) == f'["UUID","{SOME_ID}"]'.encode()
     assert shape_of(float | None).read(5) == 5.0  # as a command writes it
+
+
+PLAIN_JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=20,
+)
+ANNOTATIONS = list({str(annotation): annotation for annotation, _ in CASES}.values())
+
+
+@given(PLAIN_JSON)
+def test_any_json_value_comes_back_without_an_annotation(value: Any) -> None:
+    back = json.loads(dump_json(shape_of(Any).write(value, MOST_DEPTH)))
+    assert repr(back) == repr(value)  # types, and the sign of zero
+
+
+@given(st.sampled_from(ANNOTATIONS), PLAIN_JSON)
+def test_whatever_was_stored_is_read_or_refused(annotation: Any, plain: Any) -> None:
+    """And what is read can be written again."""
+    shape = shape_of(annotation)
+    try:
+        value = shape.read(plain)
+    except Unfit:
+        return
+    assert shape.read(json.loads(dump_json(shape.write(value, MOST_DEPTH)))) == value
 
 
 def test_nesting_has_a_limit() -> None:

@@ -99,6 +99,12 @@ def test_a_payload_that_does_not_fit_the_function_is_refused(payload: bytes, say
     assert says in str(caught.value)
 
 
+@pytest.mark.parametrize("payload", [b"{", b"\xff", b'{"a":' + b"[" * 100_000])
+def test_a_payload_that_is_not_json_is_refused(payload: bytes) -> None:
+    with pytest.raises(ValueError, match=r"^(Expecting|.* codec|j: the arguments)"):
+        Signature("j", unannotated).decode(payload)
+
+
 def test_a_payload_without_an_argument_that_has_no_default_is_refused() -> None:
     with pytest.raises(TypeError, match="missing a required argument: 'x'"):
         Signature("j", unannotated).decode(b'{"y": 1}')
