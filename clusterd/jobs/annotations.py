@@ -309,7 +309,7 @@ def _union(annotation: Any) -> Shape:
     for member in members:
         distinct = distinct and not seen & member.kinds
         seen |= member.kinds
-    names = {member.name: member for member in members}
+    names, nothing = {member.name: member for member in members}, PLAIN[type(None)]
     if not distinct and len(names) < len(members):
         raise Unfit(f"two types of {_name(annotation)} have the same name")
 
@@ -321,12 +321,14 @@ def _union(annotation: Any) -> Shape:
 
     def write(value: Any, depth: int) -> Any:
         member = of_value(value)
-        if distinct or (value is None and NULL in member.kinds):
+        if distinct or member is nothing:
             return member.write(value, depth)
         return [member.name, member.write(value, deeper(depth))]
 
     def read(plain: Any) -> Any:
-        if distinct or plain is None:
+        if plain is None and nothing in members:
+            return None
+        if distinct:
             kinds = (kind_of(plain), NUMBER) if type(plain) is int else (kind_of(plain),)
             for kind in kinds:
                 for member in members:
@@ -351,7 +353,7 @@ def _literal(annotation: Any) -> Shape:
         raise Unfit(f"the annotation {annotation!r} has values that are not JSON's")
 
     def accepts(value: Any) -> bool:
-        return any(value == one and type(value) is type(one) for one in values)
+        return any(type(value) is type(one) and value == one for one in values)
 
     def same(value: Any, _depth: int = 0) -> Any:
         if not accepts(value):

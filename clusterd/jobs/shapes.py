@@ -1,8 +1,8 @@
 """From values to what JSON can carry and back, by type annotations.
 
 `shape_of(annotation)` returns the two functions for it. They are made once, at the first use, since
-an annotation may name what is defined later. A value that does not fit its annotation raises Unfit,
-never becomes another value.
+an annotation may name what is defined later. A value that does not fit its annotation raises Unfit.
+One of a subclass of str, int, float or tuple, or another Sequence than a list, becomes its base.
 """
 
 import json
