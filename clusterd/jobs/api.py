@@ -26,9 +26,10 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 CallNext = Callable[[], Awaitable[Any]]
 Middleware = Callable[[CurrentJob, CallNext], Awaitable[Any]]
+PlainMiddleware = Callable[[CurrentJob, Callable[[], Any]], Any]
 OnDiscarded = Callable[[CurrentJob, BaseException], Any]
 Lifespan = Callable[[], AbstractAsyncContextManager[Any]] | Callable[[], AsyncIterator[Any]]
-M = TypeVar("M", bound=Middleware)
+M = TypeVar("M", bound=Middleware | PlainMiddleware)
 D = TypeVar("D", bound=OnDiscarded)
 L = TypeVar("L", bound=Lifespan)
 
@@ -65,6 +66,7 @@ class Jobs:
         self.registry: dict[str, Job[Any, Any]] = {}  # by name and alias
         self.backend = Backend(store, codec or PlainCodec())
         self.middlewares: list[Middleware] = []  # the first is the outermost
+        self.plain_middlewares: list[PlainMiddleware] = []
         self.discarded_handlers: list[OnDiscarded] = []
         self._lifespan: Lifespan | None = None
 
@@ -131,11 +133,17 @@ class Jobs:
         return function
 
     def middleware(self, function: M, /) -> M:
-        """Have this coroutine function run around each job: `async def mw(job, call_next)`.
+        """Have this run around each job: `async def mw(job, call_next)`.
 
         `await call_next()` runs the job and returns its result. The first one is the outermost.
+
+        A plain function runs around the jobs that are plain functions, in the job's thread, inside
+        of the coroutine functions: for what belongs to a thread, as Django's connections do.
         """
-        self.middlewares.append(function)
+        middlewares: list[Any] = self.plain_middlewares
+        if inspect.iscoroutinefunction(function):
+            middlewares = self.middlewares
+        middlewares.append(function)
         return function
 
     def on_discarded(self, function: D, /) -> D:

@@ -5,7 +5,7 @@ import contextlib
 import functools
 import inspect
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from clusterd.jobs.options import DEFAULT_BACKOFF, JobOptions, read_seconds
 from clusterd.jobs.records import MOST_ERROR, Claimed, Outcome
 from clusterd.jobs.states import Event
 from clusterd.jobs.text import tail
+from clusterd.kernel.fork import ending_children
 
 logger = get_logger("clusterd.jobs")
 
@@ -48,7 +49,11 @@ async def run_attempt(
     try:
         payload = jobs.backend.codec.decode(claimed.payload)
         args, kwargs = job.signature.decode(payload)
-        value = await _around(jobs, current, _call(job, args, kwargs, run_plain))
+        function = functools.partial(job.function, *args, **kwargs)
+        if not job.is_async:
+            function = functools.partial(_around, jobs.plain_middlewares, current, function)
+        call = _call(job, function, run_plain)
+        value = await _around(jobs.middlewares, current, call)
         result = _encoded(jobs, job, value)
     except (KeyboardInterrupt, GeneratorExit):
         raise
@@ -84,6 +89,15 @@ def describe_error(error: BaseException) -> str:
     return tail("".join(traceback.format_exception(error)), MOST_ERROR)
 
 
+def summary(error: BaseException) -> str:
+    """Return the error in one line: its type and the first line of its message."""
+    if isinstance(error, Retry | Discard):
+        return describe_error(error).strip().rpartition("\n")[2]
+    lines = "".join(traceback.format_exception_only(error)).splitlines()
+    # Those of a SyntaxError begin with the place, which is indented; notes come last.
+    return next((line for line in lines if line and not line[0].isspace()), type(error).__name__)
+
+
 async def tell_discarded(jobs: Jobs, current: CurrentJob, error: BaseException) -> None:
     """Call the handlers of `on_discarded`. Their errors are logged."""
     for handler in jobs.discarded_handlers:
@@ -96,15 +110,33 @@ async def tell_discarded(jobs: Jobs, current: CurrentJob, error: BaseException) 
 
 
 def _call(
-    job: Job[Any, Any], args: list[Any], kwargs: dict[str, Any], run_plain: RunPlain
+    job: Job[Any, Any], function: Callable[[], Any], run_plain: RunPlain
 ) -> Callable[[], Awaitable[Any]]:
-    function = functools.partial(job.function, *args, **kwargs)
-    return function if job.is_async else lambda: run_plain(function)
+    """Return a coroutine function that calls a job's function."""
+    tell = functools.partial(_tell_of_child, job.name)
+
+    async def run() -> Any:
+        with ending_children(tell):
+            return await function()
+
+    def run_here() -> Any:  # in a thread, which is the only one in a child
+        with ending_children(tell):
+            return function()
+
+    return run if job.is_async else functools.partial(run_plain, run_here)
 
 
-def _around(jobs: Jobs, current: CurrentJob, run: Callable[[], Awaitable[Any]]) -> Awaitable[Any]:
-    """Put the middlewares around a job: the first is the outermost."""
-    for middleware in reversed(jobs.middlewares):
+def _tell_of_child(name: str, pid: int) -> None:
+    logger.warning(
+        "job %s forked, and the child %d came out of the job's function: it is ended", name, pid
+    )
+
+
+def _around(
+    middlewares: Sequence[Callable[..., Any]], current: CurrentJob, run: Callable[[], Any]
+) -> Any:
+    """Call a function with middlewares around it: the first is the outermost."""
+    for middleware in reversed(middlewares):
         run = functools.partial(middleware, current, run)
     return run()
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from clusterd.core.log import fields, get_logger
 from clusterd.jobs.api import Jobs
-from clusterd.jobs.attempt import Ended, ended_by, run_attempt, tell_discarded
+from clusterd.jobs.attempt import Ended, ended_by, run_attempt, summary, tell_discarded
 from clusterd.jobs.current import CurrentJob, Report
 from clusterd.jobs.errors import JobLost, JobTimeout
 from clusterd.jobs.job import Job
@@ -137,7 +137,10 @@ class JobWorker:
 
     def _on_end(self, task: "asyncio.Task[None]") -> None:
         """Have this worker replaced where a task of ours failed: it would claim nothing more."""
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if task.cancelled():
+            if not self._leaving:  # by a job that cancels all tasks of the event loop
+                self._leave("a job cancelled the job worker's tasks")
+        elif (error := task.exception()) is not None:
             logger.error("the job worker failed: this is a bug in clusterd", exc_info=error)
             self._leave("a bug in its job worker")
 
@@ -300,7 +303,7 @@ class JobWorker:
                 "job %s %s: %s",
                 claimed.name,
                 "is discarded" if is_last else f"failed in attempt {claimed.attempt}",
-                outcome.error.strip().rpartition("\n")[2][:LONGEST_REASON],
+                summary(error)[:LONGEST_REASON],
                 extra=fields(job=claimed.id, attempt=claimed.attempt, queue=claimed.queue),
             )
             if is_last:
@@ -341,13 +344,20 @@ class JobWorker:
         asyncio.get_running_loop().call_later(STUBBORN, self._give_up, one)
 
     def _give_up(self, one: Running) -> None:
-        """Have this worker replaced if something runs on in it that cannot be stopped."""
+        """Have this worker replaced if something runs on in it that cannot be stopped.
+
+        The attempt ends here: handed back it would count as nothing, and run for ever.
+        """
         is_deaf = self.running.get(one.claimed.id) is one
+        if is_deaf:
+            self._end(one, self._stopped(one, asyncio.CancelledError()))
         if is_deaf or (one.thread is not None and not one.thread.done()):
             self._leave(f"job {one.claimed.name} does not end when it is cancelled")
 
     def _hand_back(self, one: Running) -> None:
-        self._end(one, Outcome(one.claimed.id, one.claimed.token, Event.RETURNED))
+        """End an attempt that does not end by itself; one whose timeout is over has failed."""
+        one.why = one.why or Event.RETURNED
+        self._end(one, self._stopped(one, asyncio.CancelledError()))
 
     def _tell(self) -> None:
         oldest = next(iter(self.running.values())).began if self.running else 0.0

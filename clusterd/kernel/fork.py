@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 from clusterd.core.exits import Exit
@@ -111,3 +111,24 @@ def _await_adoption(intermediate: int) -> None:
     set_parent_death_signal(0)
     signal.sigtimedwait({_ORPHANED}, 0)  # it may have come between the question and now
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {_ORPHANED})
+
+
+@contextlib.contextmanager
+def ending_children(on_end: Callable[[int], None]) -> Iterator[None]:
+    """End a child that the block forked and that comes out of the block, as its parent does.
+
+    The child would go on as the parent, whose descriptors it has. It ends as a program would: with
+    the status of a SystemExit, else with an error's. `on_end` is called first, with its pid.
+    """
+    parent, code = os.getpid(), int(Exit.BUG)
+    try:
+        yield
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+        raise
+    finally:
+        if (pid := os.getpid()) != parent:
+            with contextlib.suppress(Exception):
+                on_end(pid)
+            flush_streams()
+            os._exit(code)

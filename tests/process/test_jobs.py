@@ -60,9 +60,11 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Work]:
 
 
 @contextmanager
-def cluster(work: Work, *options: str, app: str = "", code: Path = CODE) -> Iterator[Server]:
+def cluster(
+    work: Work, *options: str, app: str = "", code: Path = CODE, jobs: str = "work"
+) -> Iterator[Server]:
     """A cluster with job workers that are ready."""
-    told = ("--jobs", "work:jobs", "--jobs-workers", str(WORKERS), "--app-dir", str(code))
+    told = ("--jobs", f"{jobs}:jobs", "--jobs-workers", str(WORKERS), "--app-dir", str(code))
     with running(work.place, app, *told, "--min-ready", "0", *options) as server:
         server.ready()
         if not server.find("readied", group="@scheduler"):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from clusterd.jobs import CurrentJob, Discard, Job, Jobs, Retry, current_job
-from clusterd.jobs.attempt import Ended, run_attempt, tell_discarded
+from clusterd.jobs.attempt import Ended, run_attempt, summary, tell_discarded
 from clusterd.jobs.options import Declared
 from clusterd.jobs.records import MOST_ERROR, Claimed
 from clusterd.jobs.states import Event
@@ -156,6 +156,59 @@ def test_middlewares_are_around_the_job_the_first_outermost() -> None:
 
     assert attempt.run().outcome.result == b"12"
     assert seen == [("outer", "job"), "inner", "job", 11]
+
+
+def test_a_plain_middleware_is_around_plain_jobs_where_they_run() -> None:
+    seen: list[str] = []
+
+    def plain() -> int:
+        seen.append("job")
+        return 1
+
+    async def coroutine() -> int:
+        return 2
+
+    for function in (plain, coroutine):
+        attempt = Attempt(function)
+
+        @attempt.jobs.middleware
+        def inner(job: CurrentJob, call_next: Callable[[], Any]) -> Any:
+            assert current_job() is job
+            seen.append("inner")
+            return call_next() + 10
+
+        @attempt.jobs.middleware
+        async def outer(job: CurrentJob, call_next: Callable[[], Awaitable[Any]]) -> Any:
+            seen.append("outer")
+            return await call_next()
+
+        expected = b"11" if function is plain else b"2"
+        assert attempt.run().outcome.result == expected
+    assert seen == ["outer", "inner", "job", "outer"]
+
+
+def noted() -> Exception:
+    error = ValueError("first\nsecond")
+    error.add_note("a note")
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("no such user"), "ValueError: no such user"),
+        (noted(), "ValueError: first"),
+        (ValueError(), "ValueError"),
+        (SyntaxError("bad", ("x.py", 1, 1, "x=", 1, 2)), "SyntaxError: bad"),
+        (
+            ExceptionGroup("both", [ValueError(), KeyError()]),
+            "ExceptionGroup: both (2 sub-exceptions)",
+        ),
+        (Discard("no such user"), "Discard: no such user"),
+    ],
+)
+def test_an_error_is_summed_up_in_a_line(error: Exception, line: str) -> None:
+    assert summary(error) == line
 
 
 def test_the_error_of_a_middleware_is_the_jobs() -> None:

@@ -478,6 +478,7 @@ def test_no_call_costs_more_with_many_jobs(tmp_path: Path) -> None:
                 "get": store.get(claimed[0].id),
                 "find": store.find(newest),
                 "find by name": store.find(Filter(name="video", limit=2)),
+                "find running": store.find(Filter(states=(State.RUNNING,), limit=2)),
                 "find failed": store.find(Filter(states=(State.DISCARDED,), limit=2)),
                 "find by id": store.find(Filter(ids=(claimed[0].id,))),
             }

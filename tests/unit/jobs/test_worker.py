@@ -369,6 +369,56 @@ def test_a_job_that_is_deaf_to_its_cancellation_is_handed_back_too() -> None:
     run(main())
 
 
+@pytest.mark.parametrize("is_leaving", [False, True])
+def test_a_job_that_is_deaf_to_its_timeout_has_used_an_attempt(
+    is_leaving: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Handed back, it would be run again for ever, and cost a worker each time."""
+    monkeypatch.setattr(module, "STUBBORN", 60.0 if is_leaving else 0.0)
+
+    async def main() -> None:
+        told, over = asyncio.Event(), asyncio.Event()
+
+        async def deaf() -> None:
+            while not over.is_set():
+                try:
+                    await over.wait()
+                except asyncio.CancelledError:
+                    told.set()
+
+        rig = Rig(deaf)
+        id = await rig.enqueue("deaf", timeout=0.01, attempts=1)
+        async with rig.running(left=module.LAST + 0.1):
+            await told.wait()
+            if not is_leaving:
+                await rig.until(id, State.DISCARDED)
+                assert rig.left == ["job deaf does not end when it is cancelled"]
+        info = await rig.info(id)
+        assert (info.state, info.attempts, info.crashes) == (State.DISCARDED, 1, 0)
+        assert "JobTimeout" in info.error
+        over.set()
+
+    run(main())
+
+
+def test_a_worker_whose_tasks_a_job_cancelled_is_replaced() -> None:
+    async def main() -> None:
+        async def cancel() -> None:
+            for task in asyncio.all_tasks():
+                if task.get_name().startswith("job worker"):
+                    task.cancel()
+
+        rig = Rig(cancel)
+        await rig.enqueue("cancel")
+        async with rig.running():
+            async with asyncio.timeout(30):
+                while not rig.left:
+                    await asyncio.sleep(0)
+        assert set(rig.left) == {"a job cancelled the job worker's tasks"}
+
+    run(main())
+
+
 class Away(MemoryStore):
     """A store that cannot be reached for a while."""
 

@@ -198,3 +198,21 @@ def test_a_child_of_the_application_loses_our_descriptors(limit: int, left: str)
         os.fstat(ours)
     """)
     assert told == left
+
+
+@pytest.mark.parametrize(("ending", "status"), [("pass", 70), ("sys.exit(3)", 3), ("1 / 0", 70)])
+def test_a_child_that_comes_out_of_a_block_ends_there(ending: str, status: int) -> None:
+    """However it comes out; its parent goes on."""
+    script = f"""
+        import os, sys
+        from clusterd.kernel.fork import ending_children
+
+        with ending_children(lambda pid: os.write(1, b"child,")):
+            if not (pid := os.fork()):
+                {ending}
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"child,{status}\n"
