@@ -61,7 +61,7 @@ class JobsSettings:
         Kind.WORDS,
         metavar="URL",
         shown=f"sqlite:{FILE} in $STATE_DIRECTORY, else in clusterd/NAME in $XDG_STATE_HOME or "
-        "~/.local/state",
+        "~/.local/state; without a name, the module of jobs.app is in its place",
         key="store",
     )
 
@@ -159,4 +159,8 @@ def _default_path(config: "Config", environ: Mapping[str, str]) -> Path:
             "unit of systemd",
         )
     base = environ.get("XDG_STATE_HOME") or str(Path(environ.get("HOME") or "/") / ".local/state")
-    return Path(base) / "clusterd" / config.place.name / FILE
+    name = config.place.name
+    if config.origins.get("name", DEFAULT) == DEFAULT:
+        # All applications without a name have the same one: they would run each other's jobs.
+        name = config.jobs.jobs.partition(":")[0]
+    return Path(base) / "clusterd" / name / FILE

@@ -32,8 +32,26 @@ def create(path: str) -> None:
     """
     with contextlib.suppress(FileExistsError):
         os.makedirs(os.path.dirname(path), DIRECTORY_MODE)
-    with contextlib.suppress(FileExistsError):
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
+    _create_file(path)
+
+
+def _create_file(path: str) -> None:
+    """Make a file where there is none. Raises OSError.
+
+    One that the superuser makes, by a command on a store that no worker has opened yet, belongs to
+    the directory's owner: workers of that user could not open it otherwise. SQLite gives the
+    database's owner to the files that it makes beside it, in the same way.
+    """
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+    except FileExistsError:
+        return
+    try:
+        if os.geteuid() == 0:
+            directory = os.stat(os.path.dirname(path))
+            os.fchown(fd, directory.st_uid, directory.st_gid)
+    finally:
+        os.close(fd)
 
 
 def identity(path: str) -> tuple[int, int] | None:
@@ -50,7 +68,7 @@ def touch(path: str) -> None:
     try:
         os.utime(path)
     except FileNotFoundError:
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, FILE_MODE))
+        _create_file(path)
 
 
 def shared_file_system(path: str) -> str:

@@ -89,8 +89,8 @@ def test_a_factory_may_make_the_jobs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("env", "url"),
     [
-        ({}, "/home/ann/.local/state/clusterd/clusterd/jobs.sqlite3"),
-        ({"XDG_STATE_HOME": "/state"}, "/state/clusterd/clusterd/jobs.sqlite3"),
+        ({}, "/home/ann/.local/state/clusterd/shop/jobs.sqlite3"),
+        ({"XDG_STATE_HOME": "/state"}, "/state/clusterd/shop/jobs.sqlite3"),
         ({"STATE_DIRECTORY": "/var/lib/shop:/var/lib/b"}, "/var/lib/shop/jobs.sqlite3"),
         ({"CLUSTERD_JOBS_STORE": "sqlite:///data/j.db?synchronous=full"}, None),
     ],
@@ -101,6 +101,21 @@ def test_the_store_has_a_place_where_none_is_named(
     jobs = read(tmp_path, "", HOME | env, jobs="shop:jobs")["jobs"]
     wanted = f"sqlite:{url}" if url else "sqlite:/data/j.db?synchronous=full"
     assert jobs.jobs.jobs_store == wanted
+
+
+def test_applications_share_no_store_that_they_do_not_name(tmp_path: Path) -> None:
+    """Neither without a name, nor where the same module is in both: the name tells them apart."""
+    stores = [
+        read(tmp_path, settings, HOME, jobs=jobs)["jobs"].jobs.jobs_store
+        for settings, jobs in (
+            ("", "shop:jobs"),
+            ("", "blog.jobs:jobs"),
+            ('name = "a"', "shop:jobs"),
+            ('name = "b"', "shop:jobs"),
+        )
+    ]
+    below = "sqlite:/home/ann/.local/state/clusterd"
+    assert stores == [f"{below}/{name}/jobs.sqlite3" for name in ("shop", "blog.jobs", "a", "b")]
 
 
 def test_a_store_in_the_environment_asks_for_no_job_workers(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import builtins
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -89,6 +90,23 @@ def test_the_owner_key_names_node_pid_and_start_of_this_process() -> None:
 )
 def test_network_file_systems_are_known_by_their_number(magic: int, name: str) -> None:
     assert database_files.name_of(magic) == name
+
+
+def test_what_the_superuser_makes_belongs_to_the_directorys_owner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command of root's on a store that no worker has opened yet must not lock them out."""
+    given: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "fchown", lambda _, user, group: given.append((user, group)))
+    about = tmp_path.stat()
+    for make in (database_files.create, database_files.touch):
+        make(str(tmp_path / make.__name__))
+        make(str(tmp_path / make.__name__))
+    assert given == [(about.st_uid, about.st_gid)] * 2
+    monkeypatch.setattr(os, "geteuid", lambda: 1)
+    database_files.create(str(tmp_path / "mine"))
+    assert len(given) == 2
 
 
 def test_the_file_system_of_a_path_is_asked_for() -> None:
