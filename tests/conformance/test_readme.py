@@ -11,7 +11,8 @@ from tests.conformance.serving import REPOSITORY, serving
 
 def test_the_stream_of_the_readme(tmp_path: Path) -> None:
     """It ends by itself, long before its grace is over, and its client can ask for the rest."""
-    (code,) = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
+    (code,) = (block for block in blocks if "text/event-stream" in block)
     (tmp_path / "numbered.py").write_text(code)
     options = ("--app-dir", str(tmp_path), "--min-ready", "0", "--graceful-timeout", "1h")
     with (
