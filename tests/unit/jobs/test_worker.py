@@ -388,15 +388,17 @@ def test_a_job_that_is_deaf_to_its_timeout_has_used_an_attempt(
 
         rig = Rig(deaf)
         id = await rig.enqueue("deaf", timeout=0.01, attempts=1)
-        async with rig.running(left=module.LAST + 0.1):
-            await told.wait()
-            if not is_leaving:
-                await rig.until(id, State.DISCARDED)
-                assert rig.left == ["job deaf does not end when it is cancelled"]
+        try:
+            async with rig.running(left=module.LAST + 0.1):
+                await told.wait()
+                if not is_leaving:
+                    await rig.until(id, State.DISCARDED)
+                    assert rig.left == ["job deaf does not end when it is cancelled"]
+        finally:
+            over.set()
         info = await rig.info(id)
         assert (info.state, info.attempts, info.crashes) == (State.DISCARDED, 1, 0)
         assert "JobTimeout" in info.error
-        over.set()
 
     run(main())
 
