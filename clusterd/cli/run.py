@@ -122,9 +122,10 @@ def open_log(path: str, groups: Mapping[str, Config]) -> int:
 def greet(groups: dict[str, Config]) -> None:
     """What a person at a terminal wants to know before the import is through."""
     what = [
-        f"importing {config.app.app} for {counted(config)} on {', '.join(config.listen.bind)}"
-        for config in groups.values()
-        if config.app.app
+        f"importing {config.app.app} for {counted(config)}"
+        + (f" on {', '.join(config.listen.bind)}" if config.listen.bind else "")
+        for name, config in groups.items()
+        if config.app.app and name not in internal.NAMES
     ]
     what += [
         f"{name} runs {counted(config)}"

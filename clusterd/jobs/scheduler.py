@@ -63,6 +63,7 @@ class Scheduler:
         self._clock = clock
         self._wall = wall
         self._causes: dict[int, str] = {}  # pid → how it ended, as the journal told it
+        self._reasons: dict[int, str] = {}  # pid → why it is to end, as the journal told it
         self._has_news = True  # a process ended, or the journal may have been missed
         self._look_at = 0.0
         self._prune_at = clock() + PRUNE
@@ -71,12 +72,20 @@ class Scheduler:
 
     def hear(self, event: dict[str, Any]) -> None:
         """Take an event of the master's journal; an empty one means that some were missed."""
-        if event and event.get("kind") != Kind.EXITED:
+        kind = event.get("kind")
+        if kind in (Kind.LEAVING, Kind.KILLED):
+            if len(self._reasons) >= MOST_CAUSES:
+                self._reasons.clear()
+            # The first counts: a worker is killed since it does not leave, for some reason.
+            self._reasons.setdefault(int(event["pid"]), str(event.get("reason", "")))
+        if event and kind != Kind.EXITED:
             return
         if event:
             if len(self._causes) >= MOST_CAUSES:
                 self._causes.clear()
-            self._causes[int(event["pid"])] = str(event.get("cause", "its process ended"))
+            pid, cause = int(event["pid"]), str(event.get("cause", "its process ended"))
+            reason = self._reasons.pop(pid, "")
+            self._causes[pid] = f"{cause}: {reason}" if reason else cause
         self._has_news = True
         self.wake.set()
 

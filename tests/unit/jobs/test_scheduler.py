@@ -150,6 +150,28 @@ def test_old_jobs_are_deleted() -> None:
     run(main)
 
 
+def test_a_job_knows_why_its_worker_was_killed() -> None:
+    """A worker that leaves is killed where it does not end: the reason is why it was to leave."""
+
+    async def main() -> None:
+        rig = Rig()
+        id = await rig.enqueue()
+        await rig.claim(1)
+        rig.alive = set()
+        for kind, more in (
+            ("leaving", {"reason": "blocked for 8 s (hang_timeout)"}),
+            ("killed", {"reason": "it is blocked"}),
+            ("exited", {"cause": "SIGKILL"}),
+        ):
+            rig.scheduler.hear({"kind": kind, "pid": 1, **more})
+        await rig.turn()
+        info = await rig.store.get(id)
+        assert info is not None
+        assert info.history[-1].text == "SIGKILL: blocked for 8 s (hang_timeout)"
+
+    run(main)
+
+
 def test_a_job_that_ends_its_workers_is_discarded(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         rig = Rig()
