@@ -13,7 +13,7 @@ def test_groups_without_an_address_name_none_and_ours_are_not_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     environ = {"HOME": str(tmp_path)}
-    groups = load_groups({"app": "shop:app", "jobs": "shop:jobs"}, environ, tmp_path)
+    groups = load_groups({"app": "shop:app", "jobs": "shop:jobs", "workers": 1}, environ, tmp_path)
     main = next(iter(groups.values()))
     greet(groups | internal.groups(main, groups, environ))
     said = capsys.readouterr().err
