@@ -325,9 +325,9 @@ def test_a_child_that_is_forked_after_an_enqueue_enqueues_as_well(tmp_path: Path
     assert [json.loads(job.handle(id).info().payload)["a"] for id in ids] == [1, 2, 3]
 
 
-def test_a_store_is_not_opened_while_the_application_is_imported() -> None:
+def test_a_store_is_not_opened_while_the_application_is_imported(tmp_path: Path) -> None:
     """Workers are forked from the process that imports, and would share what is open."""
-    jobs = Jobs("sqlite:/nowhere/jobs.sqlite3")
+    jobs = Jobs(f"sqlite:{tmp_path}/jobs.sqlite3")
     job = jobs.job(add)
     with loading(), pytest.raises(StoreError, match="while the application is being imported"):
         job.enqueue(1)
