@@ -13,7 +13,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,7 @@ from clusterd.jobs.node import owner as this_process
 from clusterd.jobs.records import Claim, Claimed, Outcome, Owner
 from clusterd.jobs.states import Event
 from clusterd.jobs.store import Store, StoreUnavailable
+from clusterd.jobs.threads import Threads
 
 logger = get_logger("clusterd.jobs")
 
@@ -114,7 +115,7 @@ class JobWorker:
         self._leaving = False
         self._is_away = False  # the store, when last asked
         self._leased = 0.0  # when the leases of our jobs were last known to be renewed
-        self._pool = ThreadPoolExecutor(concurrency, "job")
+        self._threads = Threads()
         self._hooks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Task[None] | None = None
         self._tender: asyncio.Task[None] | None = None
@@ -162,7 +163,7 @@ class JobWorker:
         for one in list(self.running.values()):  # in threads, or deaf to their cancellation
             self._hand_back(one)
         await self._end_tasks(left)
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
         await self.store.close()
 
     async def _end_tasks(self, left: Callable[[], float]) -> None:
@@ -281,7 +282,7 @@ class JobWorker:
 
     async def _in_a_thread(self, one: Running, call: Callable[[], Any]) -> Any:
         context = contextvars.copy_context()
-        one.thread = self._pool.submit(context.run, call)
+        one.thread = self._threads.submit(functools.partial(context.run, call))
         return await asyncio.wrap_future(one.thread)
 
     def _stopped(self, one: Running, error: BaseException) -> Outcome | None:

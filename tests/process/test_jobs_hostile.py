@@ -43,3 +43,14 @@ def test_a_child_that_a_job_forked_does_not_go_on_as_its_worker(name: str, work:
         while child in server.family():
             pass  # it ends
         assert not server.find("exited", group="jobs")
+
+
+def test_a_job_that_is_stuck_in_a_thread_is_handed_back_and_keeps_no_worker(work: Work) -> None:
+    with cluster(work, "--graceful-timeout", "1.2", jobs="hostile") as server:
+        handle = work.module.stuck.enqueue()
+        until(handle, State.RUNNING)
+        assert server.stop() == 0
+        assert "exit handlers did not end" not in server.log()
+        assert not server.find("killed")
+    info = handle.info()
+    assert (info.state, info.attempts, info.crashes) == (State.AVAILABLE, 0, 0)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 
 from clusterd.jobs import Jobs
 
@@ -27,6 +28,12 @@ async def fork() -> int:
 @jobs.job
 def fork_in_thread() -> int:
     return os.fork()
+
+
+@jobs.job
+def stuck() -> None:
+    """Does not end, in a thread."""
+    threading.Event().wait()
 
 
 @jobs.job
