@@ -140,7 +140,7 @@ def test_dump_shows_each_workers_stack(master: Master, capsys: pytest.CaptureFix
 
 
 # These speak to no cluster, or need an argument to.
-OTHERS = {"bench", "run", "check", "config", "completion", "restart", "scale", "systemd"}
+OTHERS = {"bench", "run", "check", "config", "completion", "jobs", "restart", "scale", "systemd"}
 
 
 @pytest.mark.parametrize("name", sorted(set(COMMANDS) - OTHERS - {"why"}))
