@@ -76,6 +76,15 @@ async def create(jobs: Jobs, extensions: Mapping[str, Any]) -> "JobWorker":
     )
 
 
+def without_stop_iteration(call: Callable[[], Any]) -> Any:
+    """Call a plain function. A StopIteration that it raises becomes a RuntimeError, as in a
+    coroutine: a future cannot carry one, and until Python 3.12 would never be done."""
+    try:
+        return call()
+    except StopIteration as error:
+        raise RuntimeError("the job raised StopIteration") from error
+
+
 def queues_of(jobs: Jobs) -> tuple[str, ...]:
     """Return the queues that jobs name, `default` first."""
     named = sorted({job.declared.queue for job in jobs.registry.values()} - {"default"})
@@ -205,8 +214,11 @@ class JobWorker:
             if self._is_away:
                 self._is_away = False
                 logger.info("the job store is back")
-            for one in claimed:
-                self._begin(one)
+            if self._leaving:  # since the store was asked
+                self._outcomes += [Outcome(one.id, one.token, Event.RETURNED) for one in claimed]
+            else:
+                for one in claimed:
+                    self._begin(one)
             if self._outcomes:
                 continue
             if self._leaving and not self.running:
@@ -272,28 +284,36 @@ class JobWorker:
     async def _attempt(self, one: Running) -> None:
         """Run one attempt to its outcome. Never raises."""
         run_plain = functools.partial(self._in_a_thread, one)
-        outcome: Outcome | None
+        ended: Ended | BaseException
         try:
             ended = await run_attempt(self.jobs, one.job, one.claimed, one.current, run_plain)
-            outcome = self._tell_of(one, ended)
         except BaseException as error:  # also what would end the loop: it is the job's
-            outcome = self._stopped(one, error)
-        self._end(one, outcome)
+            ended = error
+        if self.running.get(one.claimed.id) is one:  # else it was handed back already
+            self._end(one, self._outcome(one, ended))
 
     async def _in_a_thread(self, one: Running, call: Callable[[], Any]) -> Any:
         context = contextvars.copy_context()
-        one.thread = self._threads.submit(functools.partial(context.run, call))
+        one.thread = self._threads.submit(
+            functools.partial(context.run, without_stop_iteration, call)
+        )
         return await asyncio.wrap_future(one.thread)
 
-    def _stopped(self, one: Running, error: BaseException) -> Outcome | None:
-        """Return the outcome of an attempt that we cancelled; None where the store wants none."""
-        claimed, why = one.claimed, one.why
+    def _outcome(self, one: Running, ended: Ended | BaseException) -> Outcome | None:
+        """Return the outcome of an attempt; None where the store wants none."""
+        claimed, why, text = one.claimed, one.why, ""
+        if isinstance(ended, Ended):
+            if ended.error is None or not isinstance(why, Event):
+                return self._tell_of(one, ended)
+            # It made another error of its cancellation, which is not to cost it an attempt.
+            text = ended.outcome.error
         if isinstance(why, Event):
-            return Outcome(claimed.id, claimed.token, why)
+            return Outcome(claimed.id, claimed.token, why, error=text)
         if isinstance(why, JobLost):
             return None
+        assert isinstance(ended, BaseException)
         now = self.jobs.backend.now()
-        return self._tell_of(one, ended_by(why or error, one.job.declared, claimed, now))
+        return self._tell_of(one, ended_by(why or ended, one.job.declared, claimed, now))
 
     def _tell_of(self, one: Running, ended: Ended) -> Outcome:
         claimed, outcome, error = one.claimed, ended.outcome, ended.error
@@ -351,14 +371,14 @@ class JobWorker:
         """
         is_deaf = self.running.get(one.claimed.id) is one
         if is_deaf:
-            self._end(one, self._stopped(one, asyncio.CancelledError()))
+            self._end(one, self._outcome(one, asyncio.CancelledError()))
         if is_deaf or (one.thread is not None and not one.thread.done()):
             self._leave(f"job {one.claimed.name} does not end when it is cancelled")
 
     def _hand_back(self, one: Running) -> None:
         """End an attempt that does not end by itself; one whose timeout is over has failed."""
         one.why = one.why or Event.RETURNED
-        self._end(one, self._stopped(one, asyncio.CancelledError()))
+        self._end(one, self._outcome(one, asyncio.CancelledError()))
 
     def _tell(self) -> None:
         oldest = next(iter(self.running.values())).began if self.running else 0.0

@@ -421,6 +421,97 @@ def test_a_worker_whose_tasks_a_job_cancelled_is_replaced() -> None:
     run(main())
 
 
+def test_an_error_that_a_job_makes_of_its_cancellation_costs_no_attempt() -> None:
+    async def main() -> None:
+        async def convert() -> None:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                raise RuntimeError("the connection is closed") from None
+
+        rig = Rig(convert)
+        id = await rig.enqueue("convert", attempts=1)
+        async with rig.running(left=module.LAST + 0.1):
+            await rig.until(id, State.RUNNING)
+        info = await rig.info(id)
+        assert (info.state, info.attempts) == (State.AVAILABLE, 0)
+        assert "the connection is closed" in info.history[-1].text
+        assert not rig.gone
+
+    run(main())
+
+
+def test_a_job_that_was_handed_back_is_not_discarded_when_its_process_ends() -> None:
+    async def main() -> None:
+        gate = threading.Event()
+
+        def block() -> None:
+            gate.wait()
+
+        rig = Rig(block)
+        id = await rig.enqueue("block", attempts=1)
+        async with rig.running(left=module.LAST + 0.1):
+            await rig.until(id, State.RUNNING)
+        for _ in range(2):  # as workers do at their end; the second time what the first began
+            strays = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in strays:
+                task.cancel()
+            await asyncio.gather(*strays, return_exceptions=True)
+        assert (await rig.info(id)).state is State.AVAILABLE
+        assert not rig.gone
+        gate.set()
+
+    run(main())
+
+
+def test_a_plain_function_may_raise_stop_iteration() -> None:
+    """A future cannot carry it: until Python 3.12 the attempt would last until its timeout."""
+
+    async def main() -> None:
+        def first() -> int:
+            empty: list[int] = []
+            return next(iter(empty))
+
+        rig = Rig(first)
+        id = await rig.enqueue("first", attempts=1)
+        async with rig.running():
+            info = await rig.until(id, State.DISCARDED)
+        assert info.error.endswith("RuntimeError: the job raised StopIteration\n")
+
+    run(main())
+
+
+class Slow(MemoryStore):
+    """A store that gives out jobs, and takes its time to say so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_asked, self.gate = asyncio.Event(), asyncio.Event()
+
+    async def claim(self, claim: Claim) -> list[Claimed]:
+        claimed = await super().claim(claim)
+        self.is_asked.set()
+        await self.gate.wait()
+        return claimed
+
+
+def test_what_is_claimed_while_the_order_to_leave_comes_is_handed_back() -> None:
+    async def main() -> None:
+        store = Slow()
+        rig = Rig(double, store=store)
+        id = await rig.enqueue("double", 1)
+        await rig.worker.start()
+        await store.is_asked.wait()
+        leaving = asyncio.create_task(rig.worker.stop(lambda: 20.0))
+        await asyncio.sleep(0)
+        store.gate.set()
+        await leaving
+        info = await rig.info(id)
+        assert (info.state, info.attempts, info.crashes) == (State.AVAILABLE, 0, 0)
+
+    run(main())
+
+
 class Away(MemoryStore):
     """A store that cannot be reached for a while."""
 
