@@ -225,9 +225,12 @@ def _watching(store: Store, scheduler: Scheduler) -> Iterator[None]:
         yield
         return
 
+    pause: asyncio.TimerHandle | None = None
+
     def rung() -> None:
+        nonlocal pause
         loop.remove_reader(fd)
-        loop.call_later(COALESCE, look)
+        pause = loop.call_later(COALESCE, look)
 
     def look() -> None:
         bell.drain()
@@ -238,6 +241,8 @@ def _watching(store: Store, scheduler: Scheduler) -> Iterator[None]:
     try:
         yield
     finally:
+        if pause is not None:  # or it would watch a descriptor that is closed, or another's
+            pause.cancel()
         loop.remove_reader(fd)
         bell.close()
 

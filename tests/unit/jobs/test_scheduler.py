@@ -287,3 +287,43 @@ def test_a_journal_of_another_user_is_not_believed(
 
     run(main)
     os.unlink(path)
+
+
+class RungBell:
+    """A bell that has rung."""
+
+    def __init__(self) -> None:
+        self._ours, self._theirs = socket.socketpair()
+        self._theirs.send(b".")
+
+    def fileno(self) -> int:
+        return self._ours.fileno()
+
+    def drain(self) -> None:
+        assert self.fileno() >= 0, "it is closed"
+
+    def close(self) -> None:
+        self._ours.close()
+        self._theirs.close()
+
+
+def test_a_bell_that_has_just_rung_is_not_watched_again_after_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "COALESCE", 0.0)
+
+    async def main() -> None:
+        rig = Rig()
+        failed: list[dict[str, Any]] = []
+        monkeypatch.setattr(rig.store, "available_bell", RungBell)
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _loop, context: failed.append(context))
+        with module._watching(rig.store, rig.scheduler):
+            for _ in range(2):  # the bell is heard at the end of the first
+                await asyncio.sleep(0)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert not failed
+        assert not rig.scheduler.wake.is_set()
+
+    run(main)
