@@ -19,6 +19,8 @@ LINGER = 2.0  # seconds in which a client may take our last answer while it is s
 LINGER_ROOM = 1024 * 1024  # bytes thrown away meanwhile
 BODY_ROOM = 64 * 1024  # bytes of body that wait for the app before reading is paused
 
+NOTHING = memoryview(b"")
+
 
 class Ending(Reader, Link):
     """The part of a connection that is about its end. `Connection` is the whole."""
@@ -32,6 +34,7 @@ class Ending(Reader, Link):
         "_is_lingering",
         "_is_serving",
         "_is_stopped",
+        "_late",
         "_peer_ended",
         "_requests_left",
         "exchange",
@@ -42,6 +45,7 @@ class Ending(Reader, Link):
         Link.__init__(self, server, origin)
         self.exchange: Exchange | None = None  # being answered, or its body still being read
         self._held = b""  # read, not parsed
+        self._late = NOTHING  # the same of a chunked body, of which others' turn came first
         self._requests_left = 0 if server.draining else server.requests_each
         self._is_serving = False
         self._is_stopped = False  # reading is paused, by us
@@ -121,6 +125,8 @@ class Ending(Reader, Link):
 
     def measure(self) -> int:
         size = super().measure() + len(self._head) + len(self._held)
+        if self._late:  # all of what came is kept until its last piece is read
+            size += memoryview(self._late.obj).nbytes
         exchange = self.exchange
         if exchange is not None:
             size += exchange.waiting + size_of(exchange.scope["headers"])
@@ -195,7 +201,7 @@ class Ending(Reader, Link):
     def _linger(self) -> None:
         """The client is still sending: let it have our answer before the connection goes."""
         self._is_lingering = True
-        self._held = b""
+        self._held, self._late = b"", NOTHING
         self._head = bytearray()
         if self._transport.can_write_eof():
             self._transport.write_eof()
@@ -241,6 +247,7 @@ class Ending(Reader, Link):
         self._transport.pause_reading()
 
     def _go_on_reading(self) -> None:
-        if self._is_stopped and not self._peer_ended and self not in self.server.memory.stopped:
+        is_held_up = self._peer_ended or bool(self._late) or self in self.server.memory.stopped
+        if self._is_stopped and not is_held_up:
             self._is_stopped = False
             self._transport.resume_reading()

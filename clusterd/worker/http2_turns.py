@@ -1,4 +1,6 @@
-"""The time that HTTP/2 connections take of one turn of a worker's event loop, shared fairly.
+"""The time that connections take of one turn of a worker's event loop, shared fairly.
+
+It is for what costs far more than its bytes: frames of HTTP/2, and chunked bodies of HTTP/1.
 
 The loop reads up to 256 KiB of each connection in one turn, and a thousand connections may bring
 that at once: seconds of work, in which no other client is served. So what comes is worked off in

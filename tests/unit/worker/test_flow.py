@@ -3,11 +3,14 @@
 from typing import Any
 
 from clusterd.worker import ending as module
+from clusterd.worker.connection import PIECE
+from clusterd.worker.http2_turns import SLICE
 from tests.unit.worker.fakes import (
     CHUNKED,
     POST,
     Bench,
     Held,
+    echo,
     get,
     hello,
     run,
@@ -236,5 +239,46 @@ def test_a_body_goes_on_where_only_a_part_of_its_framing_was_held() -> None:
         assert await bench.talk(b"0\r\n%b\r\n0\r\n\r\n" % (b"y" * 16)) == (
             b"10\r\n%b\r\n0\r\n\r\n" % (b"y" * 16)
         )
+
+    run(test)
+
+
+def test_a_body_in_chunks_of_one_byte_leaves_turns_to_others() -> None:
+    """What does not fit into this turn of the loop waits, and is read in its order."""
+
+    async def test() -> None:
+        bench = Bench(echo)
+        await bench.talk(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        bench.server.turns.is_used_up(bench.now)
+        bench.now += SLICE  # other connections have used up this turn
+        body = bytes(range(97, 123)) * 1700
+        data = b"".join([b"1\r\n%c\r\n" % byte for byte in body]) + b"0\r\n\r\n" + get("/next")
+        assert len(data) > 4 * PIECE
+        bench.feed(data)
+        assert bench.transport.paused
+        assert bench.connection.measure() >= len(data)
+        assert bench.connection.advance()
+        bench.connection.body_taken()  # by the application
+        assert bench.connection.measure() >= len(data)
+        assert bench.transport.paused
+        answers = await bench.talk()
+        assert statuses(answers) == [200, 200]
+        assert b"POST / " + body in answers
+        assert not bench.transport.paused
+
+    run(test)
+
+
+def test_a_client_that_is_refused_in_its_turn_is_read_to_its_end() -> None:
+    async def test() -> None:
+        bench = Bench(echo)
+        await bench.talk(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        bench.server.turns.is_used_up(bench.now)
+        bench.now += SLICE
+        bench.feed(b"zz\r\n" + b"1\r\nx\r\n" * 30000)
+        assert bench.transport.paused
+        assert statuses(await bench.talk()) == [400]
+        assert not bench.transport.paused
+        assert bench.transport.ended
 
     run(test)

@@ -367,6 +367,7 @@ def test_bodies_on_disk_that_make_no_progress_make_room_for_others(
         for _ in range(20):
             bench.now += GRACE
             connection.data_received(chunk(60 * KIB))
+            await asyncio.sleep(0)  # the turn of the loop ends
         assert crowd.answers == [413, 0, 0, 0]
         assert crowd.clients[0][0].ended
         spools = bench.server.spools
