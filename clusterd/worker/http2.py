@@ -166,7 +166,8 @@ class Http2Connection(Http2Ending):
             self.close()
         self._rest()
         self._uncounted += len(data)
-        if self._uncounted > ALLOWANCE and not self.is_closing:
+        # So each piece that waited counts (`PIECE`): hundreds of connections may have one at once.
+        if self._uncounted >= ALLOWANCE and not self.is_closing:
             self._uncounted = 0
             self.server.memory.count(self)
 

@@ -7,6 +7,7 @@ from hpack import Encoder
 
 from clusterd.config.serving import HttpSettings
 from clusterd.worker.http2_stream import STREAM
+from clusterd.worker.http2_turns import PIECE
 from clusterd.worker.memory_budget import GRACE, LOOK, PAIR
 from tests.support import http2 as frames
 from tests.support.http2 import Reading, get, post
@@ -78,6 +79,21 @@ def test_heads_bodies_and_what_is_torn_are_counted() -> None:
         for _, link in crowd.clients:
             link.connection_lost(None)
         assert held.held == 0
+
+    run(test)
+
+
+def test_each_piece_of_what_came_at_once_counts() -> None:
+    """A thousand connections may each be a piece further than was counted."""
+
+    async def test() -> None:
+        crowd = Crowd(Held())
+        half = b"".join(pieces(1, frames.asked("GET", "/", ("a", "b" * 60_000)), True, last=0))
+        await crowd.join(half[:PIECE])
+        ((_, link),) = crowd.clients
+        for number in (2, 3):
+            link.data_received(half[(number - 1) * PIECE : number * PIECE])
+            assert crowd.server.memory.held >= number * PIECE
 
     run(test)
 
