@@ -355,7 +355,7 @@ class MemoryStore:
         due.sort(key=lambda job: job.run_at)
         for job in due[:limit]:
             self._make_available(job)
-        return self._rung(min(len(due), limit))
+        return self._rung(min(len(late), limit) + min(len(due), limit))
 
     def _finish_idle(self, job: _Job, state: State, event: Event) -> None:
         at = self._clock()

@@ -19,7 +19,7 @@ from clusterd.core.log import fields, get_logger
 from clusterd.jobs.journal import follow
 from clusterd.jobs.node import node
 from clusterd.jobs.records import Released
-from clusterd.jobs.store import Store, StoreUnavailable
+from clusterd.jobs.store import Store, StoreError, StoreUnavailable
 from clusterd.jobs.stores import open_store
 from clusterd.jobs.worker import FIRST_PAUSE, LEASE, LONGEST_PAUSE
 from clusterd.kernel.process import is_running
@@ -96,7 +96,7 @@ class Scheduler:
             self.wake.clear()
             try:
                 wait = await self.turn()
-            except StoreUnavailable as error:
+            except (StoreUnavailable, StoreError) as error:
                 if not self._is_away:
                     logger.error("the job store is away, and is tried again: %s", error.message)
                 self._is_away, self._has_news = True, True

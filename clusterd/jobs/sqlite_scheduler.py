@@ -73,7 +73,7 @@ def promote(transaction: Transaction, limit: int) -> int:
         (transaction.now, limit),
     ).fetchall()
     make_available(transaction, due)
-    return len(due)
+    return len(late) + len(due)
 
 
 def make_available(transaction: Transaction, scheduled: Sequence[tuple[int, str]]) -> None:

@@ -129,8 +129,9 @@ class Store(Protocol):
         """Release jobs whose lease ran out."""
 
     async def promote(self, limit: int = 1000) -> int:
-        """Make scheduled jobs available whose time has come, and expire what is too late. Return
-        how many became available."""
+        """Make scheduled jobs available whose time has come, and expire what is too late; at most
+        `limit` of each. Return how many jobs that were: as many as `limit` say that there may be
+        more."""
 
     async def next_due(self) -> int:
         """Return when the next scheduled job is due, or 0 for none."""

@@ -17,6 +17,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
+from clusterd.core.errors import ClusterdError
 from clusterd.core.log import fields, get_logger
 from clusterd.jobs.api import Jobs
 from clusterd.jobs.attempt import Ended, ended_by, run_attempt, summary, tell_discarded
@@ -26,7 +27,7 @@ from clusterd.jobs.job import Job
 from clusterd.jobs.node import owner as this_process
 from clusterd.jobs.records import Claim, Claimed, Outcome, Owner
 from clusterd.jobs.states import Event
-from clusterd.jobs.store import Store, StoreUnavailable
+from clusterd.jobs.store import Store, StoreError, StoreUnavailable
 from clusterd.jobs.threads import Threads
 
 logger = get_logger("clusterd.jobs")
@@ -204,7 +205,7 @@ class JobWorker:
             try:
                 await self._store_last_reports()
                 claimed = await self._exchange(outcomes, room)
-            except StoreUnavailable as error:
+            except (StoreUnavailable, StoreError) as error:
                 self._outcomes = outcomes + self._outcomes
                 self._say_away(error)
                 await asyncio.sleep(pause)
@@ -262,7 +263,7 @@ class JobWorker:
             claimed.id, claimed.token, progress=said.progress, data=said.data, lines=said.lines
         )
 
-    def _say_away(self, error: StoreUnavailable) -> None:
+    def _say_away(self, error: ClusterdError) -> None:
         if not self._is_away:
             self._is_away = True
             logger.error("the job store is away, and is tried again: %s", error.message)
@@ -393,7 +394,7 @@ class JobWorker:
                 continue
             try:
                 await self._look()
-            except StoreUnavailable as error:
+            except (StoreUnavailable, StoreError) as error:
                 self._say_away(error)
                 self._lose_late()
 

@@ -139,7 +139,7 @@ def test_promote_expires_what_is_too_late_also_what_is_due(desk: Desk, run_at: i
     running = desk.add(expires_at=now + 2 * SECOND, priority=1)
     assert desk.one().id == running
     desk.clock.move(2)
-    assert desk.promote() == 0
+    assert desk.promote() == 1
     info = desk.info(id)
     assert (info.state, info.finished) == (State.EXPIRED, desk.clock.now)
     assert info.history[-1] == Attempt(desk.clock.now, "expire")

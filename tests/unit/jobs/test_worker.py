@@ -16,7 +16,7 @@ from clusterd.jobs.errors import Discard
 from clusterd.jobs.memory import MemoryStore
 from clusterd.jobs.records import Claim, Claimed, Filter, JobInfo, NewJob, Owner
 from clusterd.jobs.states import State
-from clusterd.jobs.store import StoreUnavailable
+from clusterd.jobs.store import StoreError, StoreUnavailable
 from clusterd.jobs.worker import JobWorker
 
 ME = Owner("node", 1, 1, "jobs", 0, 1)
@@ -515,15 +515,16 @@ def test_what_is_claimed_while_the_order_to_leave_comes_is_handed_back() -> None
 class Away(MemoryStore):
     """A store that cannot be reached for a while."""
 
-    def __init__(self) -> None:
+    def __init__(self, error: Exception) -> None:
         super().__init__()
+        self.error = error
         self.is_away = False
         self.tries = 0
 
     def _check(self) -> None:
         self.tries += 1
         if self.is_away:
-            raise StoreUnavailable("cannot be reached")
+            raise self.error
 
     async def claim(self, claim: Claim) -> list[Claimed]:
         self._check()
@@ -536,7 +537,11 @@ class Away(MemoryStore):
         return await super().finish(outcomes, claim)
 
 
-def test_results_are_stored_when_the_store_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [StoreUnavailable("is away"), StoreError("is not a database")])
+def test_results_are_stored_when_the_store_is_back(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also after an error that an operator has to mend, as where the file was replaced."""
     monkeypatch.setattr(module, "FIRST_PAUSE", 0.0)
 
     async def main() -> None:
@@ -546,7 +551,7 @@ def test_results_are_stored_when_the_store_is_back(monkeypatch: pytest.MonkeyPat
             await gate.wait()
             return "done"
 
-        store = Away()
+        store = Away(error)
         rig = Rig(work, store=store)
         id = await rig.enqueue("work")
         async with rig.running():
