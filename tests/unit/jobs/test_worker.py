@@ -537,11 +537,10 @@ class Away(MemoryStore):
         return await super().finish(outcomes, claim)
 
 
-@pytest.mark.parametrize("error", [StoreUnavailable("is away"), StoreError("is not a database")])
+@pytest.mark.parametrize("error", [StoreUnavailable("x"), StoreError("x")])
 def test_results_are_stored_when_the_store_is_back(
     error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also after an error that an operator has to mend, as where the file was replaced."""
     monkeypatch.setattr(module, "FIRST_PAUSE", 0.0)
 
     async def main() -> None:
