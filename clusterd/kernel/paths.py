@@ -46,6 +46,17 @@ def library_path(environ: Mapping[str, str]) -> list[str]:
     return [os.path.abspath(path) for path in re.split("[:;]", listed)] if listed else []
 
 
+def added_libraries(environ: Mapping[str, str]) -> list[str]:
+    """Return the libraries that LD_AUDIT and LD_PRELOAD add to each program (ld.so(8)), as paths.
+
+    One without the functions of an auditor is loaded, runs its constructors and is unloaded again,
+    so that `libraries` does not see it. Names without a slash are searched as any library is.
+    """
+    named = [*environ.get("LD_AUDIT", "").split(":")]
+    named += re.split("[: ]", environ.get("LD_PRELOAD", ""))
+    return [os.path.abspath(path) for path in named if "/" in path]
+
+
 def libraries() -> list[str]:
     """Return the paths of the shared libraries, and of other files, that we have mapped.
 

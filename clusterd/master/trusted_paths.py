@@ -53,7 +53,8 @@ def faults_of_code(groups: Mapping[str, Config], environ: Mapping[str, str]) -> 
     looker = _looker(groups, environ)
     if looker is None:
         return []
-    return looker.faults([*code(), *paths.libraries(), *paths.library_path(environ)])
+    libraries = [*paths.libraries(), *paths.library_path(environ), *paths.added_libraries(environ)]
+    return looker.faults([*code(), *libraries])
 
 
 def faults_of_log(groups: Mapping[str, Config], environ: Mapping[str, str]) -> list[Fault]:

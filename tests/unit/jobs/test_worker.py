@@ -595,7 +595,6 @@ def test_nothing_is_claimed_once_the_worker_leaves() -> None:
         rig = Rig(double)
         async with rig.running():
             pass
-        id = await rig.enqueue("double", 1)
-        assert (await rig.info(id)).state is State.AVAILABLE
+        assert (await rig.info(await rig.enqueue("double", 1))).state is State.AVAILABLE
 
     run(main())

@@ -16,6 +16,7 @@ from clusterd.kernel.paths import (
     MOST_LOOKUPS,
     UNKNOWN,
     Looker,
+    added_libraries,
     libraries,
     library_path,
     redirections,
@@ -230,3 +231,9 @@ def test_directories_where_libraries_are_searched_are_known() -> None:
     here = os.getcwd()
     assert library_path({"LD_LIBRARY_PATH": "/a:b;/c:"}) == ["/a", f"{here}/b", "/c", here]
     assert library_path({"LD_LIBRARY_PATH": ""}) == library_path({}) == []
+
+
+def test_libraries_that_the_environment_adds_to_programs() -> None:
+    added = {"LD_AUDIT": "/a/one.so:two.so", "LD_PRELOAD": "/b/three.so libfour.so:/c/five.so"}
+    assert added_libraries(added) == ["/a/one.so", "/b/three.so", "/c/five.so"]
+    assert added_libraries({}) == []

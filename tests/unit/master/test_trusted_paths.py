@@ -258,5 +258,7 @@ def test_libraries_are_code_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     found = trusted_paths.faults_of_code(groups, searched)
     assert str(tmp_path) in {one.entry.path for one in found}
     assert str(tmp_path) not in {one.entry.path for one in trusted_paths.faults_of_code(groups, {})}
+    found = trusted_paths.faults_of_code(groups, {"LD_AUDIT": str(loaded)})
+    assert str(loaded) in {one.entry.path for one in found}
     monkeypatch.setattr(paths, "libraries", lambda: [str(loaded)])
     assert str(loaded) in {one.entry.path for one in trusted_paths.faults_of_code(groups, {})}
