@@ -29,7 +29,7 @@ OPTIONS = ("--memory-budget", str(BUDGET), "--max-connections", "3000", "--stall
 ROUNDS = 20
 # What a worker has grown by at most, in budgets; where HTTP/2 takes part; and of some kinds.
 WANTED, HTTP2 = 1.1, 1.15
-MOST = {"pipelined": 1.25, "streams": HTTP2, "bodies": HTTP2, "half a block": HTTP2, "any": HTTP2}
+MOST = {"streams": HTTP2, "bodies": HTTP2, "any": HTTP2}
 
 
 @contextlib.contextmanager
