@@ -12,6 +12,7 @@ from clusterd.config import internal
 from clusterd.config.settings import Config
 from clusterd.core.imports import DOCS, PRICE
 from clusterd.core.units import show_bytes, show_seconds
+from clusterd.core.urls import without_password
 from clusterd.kernel.privileges import NAME_A_USER
 
 OK, WARN, FAIL = "ok", "warn", "fail"
@@ -136,7 +137,8 @@ def jobs(facts: Facts) -> Iterator[Finding]:
             yield Finding("jobs", FAIL, told["error"] + _of(facts, name), told.get("remedy", ""))
         else:
             count = told["jobs"]
-            text = f"{count} job{'s' * (count != 1)}, stored in {config.jobs.jobs_store}"
+            store = without_password(config.jobs.jobs_store)
+            text = f"{count} job{'s' * (count != 1)}, stored in {store}"
             yield Finding("jobs", OK, text + _of(facts, name))
 
 

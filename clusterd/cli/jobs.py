@@ -18,7 +18,7 @@ from clusterd.core.errors import ClusterdError, ConfigError
 from clusterd.core.exits import Exit
 from clusterd.core.terminal import clean_lines
 from clusterd.jobs.api import Jobs
-from clusterd.jobs.drive import drive
+from clusterd.jobs.drive import run as run_plainly
 from clusterd.jobs.options import Given, read_seconds
 from clusterd.jobs.places import find_store, in_settings
 from clusterd.jobs.records import Filter, JobInfo
@@ -83,7 +83,7 @@ def as_json(function: Function) -> Function:
 def opened(store: str | None) -> Store:
     """Return the store that is meant, opened. Raises StoreError, StoreUnavailable."""
     found = open_store(store or find_store(os.environ, directory()))
-    drive(found.open())
+    run_plainly(found, found.open())
     return found
 
 
@@ -120,7 +120,8 @@ def jobs() -> None:
 def ls(store: str | None, count: int, before: str | None, as_json: bool, **values: Any) -> None:
     """List jobs, the newest first."""
     filter = dataclasses.replace(filter_of(values, count), before=before or "")
-    found = drive(opened(store).find(filter))
+    kept = opened(store)
+    found = run_plainly(kept, kept.find(filter))
     if as_json:
         for info in found:
             click.echo(json.dumps(as_object(info)))
@@ -134,7 +135,8 @@ def ls(store: str | None, count: int, before: str | None, as_json: bool, **value
 @which_store
 def show(store: str | None, id: str, as_json: bool) -> None:
     """Show a job: its arguments, attempts, log, result or error."""
-    info = drive(opened(store).get(id))
+    kept = opened(store)
+    info = run_plainly(kept, kept.get(id))
     if info is None:
         raise NoSuchJob(f"the store holds no job {id}", "'clusterd jobs ls' lists them.")
     if as_json:
@@ -148,7 +150,8 @@ def show(store: str | None, id: str, as_json: bool) -> None:
 @which_store
 def stats(store: str | None, as_json: bool) -> None:
     """Show the queues: how many jobs are in each state, and how long the first one waits."""
-    now, found = microseconds(), drive(opened(store).stats())
+    kept = opened(store)
+    now, found = microseconds(), run_plainly(kept, kept.stats())
     if not as_json:
         click.echo(clean_lines(statistics(found, now)))
         return
@@ -253,28 +256,28 @@ def change(store: str | None, values: dict[str, Any], done: str, act: Change) ->
 @which_jobs
 def retry(store: str | None, **values: Any) -> None:
     """Run jobs again that have ended, with fresh attempts."""
-    change(store, values, "run again", lambda kept, filter: drive(kept.retry(filter)))
+    change(store, values, "run again", lambda kept, filter: run_plainly(kept, kept.retry(filter)))
 
 
 @jobs.command()
 @which_jobs
 def cancel(store: str | None, **values: Any) -> None:
     """Cancel jobs that have not ended; running ones are asked to stop."""
-    change(store, values, "cancelled", lambda kept, filter: drive(kept.cancel(filter)))
+    change(store, values, "cancelled", lambda kept, filter: run_plainly(kept, kept.cancel(filter)))
 
 
 @jobs.command("run-now")
 @which_jobs
 def run_now(store: str | None, **values: Any) -> None:
     """Run jobs now that wait for their time."""
-    change(store, values, "run now", lambda kept, filter: drive(kept.run_now(filter)))
+    change(store, values, "run now", lambda kept, filter: run_plainly(kept, kept.run_now(filter)))
 
 
 @jobs.command()
 @which_jobs
 def purge(store: str | None, **values: Any) -> None:
     """Delete jobs that have ended; also waiting ones, where --state names their state."""
-    change(store, values, "deleted", lambda kept, filter: drive(kept.purge(filter)))
+    change(store, values, "deleted", lambda kept, filter: run_plainly(kept, kept.purge(filter)))
 
 
 @jobs.command()
@@ -282,7 +285,8 @@ def purge(store: str | None, **values: Any) -> None:
 @which_store
 def pause(store: str | None, queue: str) -> None:
     """Hand out no more jobs of a queue. Those that run go on."""
-    drive(opened(store).pause(queue, True))
+    kept = opened(store)
+    run_plainly(kept, kept.pause(queue, True))
     click.echo(f"{queue} is paused")
 
 
@@ -291,7 +295,8 @@ def pause(store: str | None, queue: str) -> None:
 @which_store
 def resume(store: str | None, queue: str) -> None:
     """Hand out the jobs of a queue again."""
-    drive(opened(store).pause(queue, False))
+    kept = opened(store)
+    run_plainly(kept, kept.pause(queue, False))
     click.echo(f"{queue} goes on")
 
 

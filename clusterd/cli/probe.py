@@ -65,13 +65,14 @@ def _jobs(config: Config, app: object) -> Told:
     """Use the store as a job worker would."""
     # Here, since what is loaded before the application hides that it loads it later.
     from clusterd.jobs.api import Jobs
-    from clusterd.jobs.drive import drive
+    from clusterd.jobs.drive import run
     from clusterd.jobs.stores import open_store
 
     if not isinstance(app, Jobs):
         return {}  # the scheduler
     try:
-        drive(open_store(config.jobs.jobs_store).open())
+        store = open_store(config.jobs.jobs_store)
+        run(store, store.open())
     except ClusterdError as error:
         return {"error": error.message, "remedy": error.remedy}
     return {"jobs": len({id(job) for job in app.registry.values()})}

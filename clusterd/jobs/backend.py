@@ -1,6 +1,6 @@
 """The store of a `Jobs`, opened at its first use; with sync and async twins of what callers need.
 
-Plain functions drive a store's coroutine themselves, since no event loop runs in their thread.
+Plain functions run a store's coroutine themselves, since no event loop runs in their thread.
 """
 
 import importlib
@@ -9,7 +9,8 @@ import sys
 from collections.abc import Sequence
 from typing import Protocol
 
-from clusterd.jobs.drive import drive
+from clusterd.core.urls import without_password
+from clusterd.jobs.drive import run
 from clusterd.jobs.records import Filter, JobInfo, NewJob, Stored
 from clusterd.jobs.store import Store, StoreError
 from clusterd.jobs.times import now
@@ -55,6 +56,9 @@ class Backend:
         self.codec = codec
         self._url = url
         self._store = store
+        if is_loading() and (told := os.environ.get(STORE)):
+            # Once, for all workers that are forked from here: redis-py takes 0.3 s.
+            importlib.import_module("clusterd.jobs.stores").load(told)
 
     def now(self) -> int:
         """Return the time in microseconds since the epoch."""
@@ -66,7 +70,10 @@ class Backend:
         """Return the store, opened. Raises StoreError, StoreUnavailable."""
         if self._store is None:
             store = self._find()
-            drive(store.open())
+            run(store, store.open())
+            if self._store is not None:  # another thread was quicker
+                run(store, store.close())
+                return self._store
             self._store = store
         return self._store
 
@@ -75,6 +82,9 @@ class Backend:
         if self._store is None:
             store = self._find()
             await store.open()
+            if self._store is not None:  # another task was quicker
+                await store.close()
+                return self._store
             self._store = store
         return self._store
 
@@ -93,19 +103,22 @@ class Backend:
     # --- what callers need
 
     def enqueue(self, jobs: Sequence[NewJob]) -> list[Stored]:
-        return drive(self.open().enqueue(jobs))
+        store = self.open()
+        return run(store, store.enqueue(jobs))
 
     async def aenqueue(self, jobs: Sequence[NewJob]) -> list[Stored]:
         return await (await self.aopen()).enqueue(jobs)
 
     def get(self, id: str) -> JobInfo | None:
-        return drive(self.open().get(id))
+        store = self.open()
+        return run(store, store.get(id))
 
     async def aget(self, id: str) -> JobInfo | None:
         return await (await self.aopen()).get(id)
 
     def cancel(self, id: str) -> bool:
-        return drive(self.open().cancel(Filter(ids=(id,)))) > 0
+        store = self.open()
+        return run(store, store.cancel(Filter(ids=(id,)))) > 0
 
     async def acancel(self, id: str) -> bool:
         return await (await self.aopen()).cancel(Filter(ids=(id,))) > 0
@@ -122,12 +135,21 @@ def find_url(given: str) -> str:
         find_store = importlib.import_module("clusterd.jobs.places").find_store
         return told or str(find_store(os.environ, os.getcwd()))
     url = absolute(given)
-    if told and absolute(told) != url:
+    if not told:
+        return url
+    if _as_far_as(url, absolute(told)) != url:
         raise StoreError(
-            f"Jobs({given!r}) names another store than the settings do, which is {told}",
+            f"Jobs({without_password(given)!r}) names another store than the settings do, which is "
+            f"{without_password(told)}",
             "Write Jobs(), or the same store in both.",
         )
-    return url
+    return absolute(told)
+
+
+def _as_far_as(url: str, told: str) -> str:
+    """Return the store of the settings, without the namespace where the other names none."""
+    place, question, _ = told.partition("?")
+    return told if "?" in url or not question or told.startswith("sqlite:") else place
 
 
 def absolute(url: str) -> str:

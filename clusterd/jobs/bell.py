@@ -6,6 +6,7 @@ a script's jobs start as soon as a worker's, and a process that does not wait pa
 """
 
 import contextlib
+import os
 
 from clusterd.kernel.database_files import touch
 from clusterd.kernel.inotify import ATTRIBUTES, IGNORED, Inotify
@@ -53,3 +54,35 @@ class FileBell:
     def _watch(self, inotify: Inotify) -> None:
         touch(self.path)
         inotify.watch(self.path, ATTRIBUTES)
+
+
+class EventBell:
+    """Wakes who watches it in this process."""
+
+    def __init__(self) -> None:
+        self._fd = -1
+
+    def ring(self) -> None:
+        """Wake the loop that watches, if one does."""
+        if self._fd >= 0:
+            os.eventfd_write(self._fd, 1)
+
+    def fileno(self) -> int:
+        """Return a descriptor that becomes readable at a ring."""
+        if self._fd < 0:
+            self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        return self._fd
+
+    def drain(self) -> None:
+        """Wait for the next ring."""
+        if self._fd >= 0:
+            try:
+                os.eventfd_read(self._fd)
+            except BlockingIOError:
+                pass
+
+    def close(self) -> None:
+        """Stop watching."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)

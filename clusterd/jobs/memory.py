@@ -1,12 +1,12 @@
 """A store in memory, of one process: for tests, and the model that the other stores must match."""
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 from weakref import WeakSet
 
+from clusterd.jobs.bell import EventBell
 from clusterd.jobs.records import (
     MOST_CRASHES,
     MOST_ERROR,
@@ -24,46 +24,21 @@ from clusterd.jobs.records import (
     Released,
     Stored,
 )
-from clusterd.jobs.states import FINISHED, NEXT, UNFINISHED, Event, State, sources
+from clusterd.jobs.states import (
+    AGAIN,
+    COUNTED,
+    FINISHED,
+    NEXT,
+    UNFINISHED,
+    Event,
+    State,
+    sources,
+)
 from clusterd.jobs.text import start, tail
 from clusterd.jobs.times import MICROSECONDS, now
 
-_COUNTED = (Event.SUCCEEDED, Event.FAILED, Event.EXHAUSTED)
-_AGAIN = (Event.FAILED, Event.RETURNED, Event.LOST)  # after these a job would run again
 _NO_OWNER = Owner("", 0, 0)
 T = TypeVar("T")
-
-
-class EventBell:
-    """Wakes who watches it in this process."""
-
-    def __init__(self) -> None:
-        self._fd = -1
-
-    def ring(self) -> None:
-        """Wake the loop that watches, if one does."""
-        if self._fd >= 0:
-            os.eventfd_write(self._fd, 1)
-
-    def fileno(self) -> int:
-        """Return a descriptor that becomes readable at a ring."""
-        if self._fd < 0:
-            self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        return self._fd
-
-    def drain(self) -> None:
-        """Wait for the next ring."""
-        if self._fd >= 0:
-            try:
-                os.eventfd_read(self._fd)
-            except BlockingIOError:
-                pass
-
-    def close(self) -> None:
-        """Stop watching."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
 
 
 @dataclass(slots=True)
@@ -142,6 +117,7 @@ class MemoryStore:
     """Keeps jobs in a dictionary. Methods are documented in `Store`."""
 
     url = "memory:"
+    is_networked = False
 
     def __init__(self, clock: Callable[[], int] = now) -> None:
         self._clock = clock
@@ -152,6 +128,9 @@ class MemoryStore:
 
     async def open(self) -> None:
         """Do nothing: it is there."""
+
+    async def concerns(self) -> list[str]:
+        return []
 
     async def close(self) -> None:
         """Do nothing: the jobs stay."""
@@ -239,7 +218,7 @@ class MemoryStore:
             return False
         if job.state is not State.RUNNING:
             return job.ended is outcome.event
-        job.attempts += outcome.event in _COUNTED
+        job.attempts += outcome.event in COUNTED
         error = outcome.error
         if outcome.event is Event.SUCCEEDED:
             job.result, job.error, error = outcome.result, "", ""
@@ -251,7 +230,7 @@ class MemoryStore:
         error = tail(error, MOST_ERROR)
         at = self._clock()
         owner = job.owner
-        counted = job.attempts + (event not in _COUNTED)
+        counted = job.attempts + (event not in COUNTED)
         job.history.append(
             Attempt(
                 at,
@@ -265,7 +244,7 @@ class MemoryStore:
                 error,
             )
         )
-        stopped = job.cancel_requested and event in _AGAIN
+        stopped = job.cancel_requested and event in AGAIN
         job.state = NEXT[State.RUNNING, Event.CANCEL if stopped else event]
         job.ended, job.owner, job.lease_until = event, _NO_OWNER, 0
         job.error = error or job.error

@@ -185,6 +185,8 @@ class Application:
         await receive()
         try:
             await self.store.open()
+            for concern in await self.store.concerns():
+                logger.warning(concern)
         except ClusterdError as error:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return

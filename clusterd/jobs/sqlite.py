@@ -56,6 +56,8 @@ def create(url: str) -> "SqliteStore":
 class SqliteStore:
     """Keeps jobs in an SQLite file. Methods are documented in `Store`."""
 
+    is_networked = False
+
     def __init__(
         self,
         path: str,
@@ -76,6 +78,9 @@ class SqliteStore:
 
     async def open(self) -> None:
         await self._database.connect()
+
+    async def concerns(self) -> list[str]:
+        return []
 
     async def close(self) -> None:
         self._database.close()

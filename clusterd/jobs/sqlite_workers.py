@@ -16,12 +16,9 @@ from clusterd.jobs.records import (
 )
 from clusterd.jobs.sqlite_database import Connection
 from clusterd.jobs.sqlite_transaction import Transaction, marks
-from clusterd.jobs.states import NEXT, Event, State
+from clusterd.jobs.states import AGAIN, COUNTED, NEXT, Event, State
 from clusterd.jobs.text import start, tail
 from clusterd.jobs.times import MICROSECONDS
-
-COUNTED = (Event.SUCCEEDED, Event.FAILED, Event.EXHAUSTED)
-AGAIN = (Event.FAILED, Event.RETURNED, Event.LOST)  # after these a job would run again
 
 _INSERT = (
     "INSERT INTO job (id, state, queue, name, priority, place, available, run_at, expires_at,"

@@ -66,6 +66,10 @@ NEXT: dict[tuple[State, Event], State] = {
     (S.EXPIRED, E.RUN_AGAIN): S.AVAILABLE,
 }
 
+# After these an attempt counts; after those the job would run again.
+COUNTED = (E.SUCCEEDED, E.FAILED, E.EXHAUSTED)
+AGAIN = (E.FAILED, E.RETURNED, E.LOST)
+
 UNFINISHED = tuple(state for state in State if state < State.COMPLETED)
 FINISHED = tuple(state for state in State if state >= State.COMPLETED)
 

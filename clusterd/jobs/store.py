@@ -1,8 +1,9 @@
 """The contract of a store: what every engine does alike, and one conformance suite asks of all.
 
 Methods are coroutines. A store that needs no network never suspends but to wait for a lock, so
-`drive` can run it where no event loop is. Each method is one transaction: after an error nothing
-has changed. All raise StoreUnavailable where the engine cannot be reached or cannot write.
+`drive` can run it where no event loop is; the others run in a thread that has one. Each method is
+one transaction: after an error nothing has changed. All raise StoreUnavailable where the engine
+cannot be reached or cannot write; a store behind a network does not know then whether it was done.
 """
 
 from collections.abc import Sequence
@@ -55,11 +56,15 @@ class Store(Protocol):
     """Where jobs are kept."""
 
     url: str  # as it may be shown: without a password
+    is_networked: bool  # whether its coroutines need an event loop, to wait for the network
 
     # --- life
 
     async def open(self) -> None:
         """Connect, and create or check the schema. Raises StoreError."""
+
+    async def concerns(self) -> list[str]:
+        """Return what may lose jobs in this store as it is set up, for the log."""
 
     async def close(self) -> None:
         """Close this process's connections. The store may be opened again."""

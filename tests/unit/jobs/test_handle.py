@@ -20,8 +20,9 @@ from clusterd.jobs import (
     waiting,
 )
 from clusterd.jobs.backend import Backend, PlainCodec
+from clusterd.jobs.bell import EventBell
 from clusterd.jobs.drive import drive
-from clusterd.jobs.memory import EventBell, MemoryStore
+from clusterd.jobs.memory import MemoryStore
 from clusterd.jobs.records import Attempt, Claim, Claimed, Filter, JobInfo, Outcome, Owner
 from clusterd.jobs.states import Event
 
