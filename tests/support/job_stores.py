@@ -1,6 +1,11 @@
 """Job stores of every engine behind one desk: a clock that tests move, and calls without a loop."""
 
 import asyncio
+import atexit
+import contextlib
+import functools
+import tempfile
+import uuid
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,9 +13,11 @@ from typing import Any, TypeVar
 
 from clusterd.jobs.memory import MemoryStore
 from clusterd.jobs.records import Claim, Claimed, Filter, JobInfo, NewJob, Outcome, Owner
+from clusterd.jobs.redis_store import RedisStore
 from clusterd.jobs.sqlite import SqliteStore
 from clusterd.jobs.states import Event, State
 from clusterd.jobs.store import Store
+from tests.support import stores
 
 T = TypeVar("T")
 SECOND = 1_000_000  # in microseconds
@@ -33,9 +40,25 @@ class Clock:
         self.now += int(seconds * SECOND)
 
 
+@functools.cache
+def redis_server() -> str:
+    """Return the URL of a Redis server of this test process, which ends with it."""
+    place, stack = tempfile.TemporaryDirectory(), contextlib.ExitStack()
+    stack.enter_context(place)
+    url = stack.enter_context(stores.redis(Path(place.name)))
+    atexit.register(stack.close)
+    return url
+
+
+def redis_store(place: Path, clock: Clock) -> Store:
+    server = redis_server()
+    return RedisStore(server, server, uuid.uuid4().hex, clock=clock)
+
+
 STORES: dict[str, Callable[[Path, Clock], Store]] = {
     "memory": lambda _, clock: MemoryStore(clock),
     "sqlite": lambda place, clock: SqliteStore(str(place / "jobs.sqlite3"), clock=clock),
+    "redis": redis_store,
 }
 
 

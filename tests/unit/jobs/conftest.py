@@ -7,8 +7,13 @@ import pytest
 
 from tests.support.job_stores import STORES, Clock, Desk
 
+ENGINES = [
+    pytest.param(name, marks=pytest.mark.redis if name == "redis" else ())
+    for name in sorted(STORES)
+]
 
-@pytest.fixture(params=sorted(STORES))
+
+@pytest.fixture(params=ENGINES)
 def desk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Desk]:
     """An open store of each engine."""
     clock = Clock()

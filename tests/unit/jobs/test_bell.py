@@ -13,13 +13,17 @@ from clusterd.jobs.states import Event
 from clusterd.jobs.store import Bell
 from clusterd.kernel.inotify import ATTRIBUTES, IGNORED, Inotify
 from tests.support.job_stores import OWNER, SECOND, Desk
+from tests.support.stores import LIMIT
 
 
 def rings(bell: Bell) -> bool:
-    """Return whether a bell has rung, and drain it. inotify(7) reports before the call returns."""
+    """Return whether a bell has rung, and drain it. inotify(7) reports before the call returns.
+
+    One behind a network is waited for: here it always rings, at first when it listens.
+    """
     poll = select.poll()
     poll.register(bell.fileno(), select.POLLIN)
-    rung = bool(poll.poll(0))
+    rung = bool(poll.poll(1000 * LIMIT if type(bell).__name__ == "RedisBell" else 0))
     bell.drain()
     assert not poll.poll(0)
     return rung
@@ -106,8 +110,8 @@ def test_a_bell_rings_for_all_bells_of_its_path_and_no_other(tmp_path: Path) -> 
 
 
 def test_what_does_not_concern_workers_does_not_wake_them(desk: Desk) -> None:
-    if type(desk.store).__name__ == "MemoryStore":
-        pytest.skip("it rings at every change")
+    if type(desk.store).__name__ != "SqliteStore":
+        pytest.skip("one in memory rings at every change; of Redis, rings are counted elsewhere")
     desk.add()
     available, finished = desk.store.available_bell(), desk.store.finished_bell()
     rings(available)

@@ -70,3 +70,15 @@ def test_jobs_without_a_store_take_that_of_the_settings(
     assert find_url("sqlite:other") == f"sqlite:{tmp_path}/other"
     monkeypatch.setenv(VARIABLE, f"sqlite:{tmp_path}/other")
     assert find_url("") == find_url("sqlite:other") == f"sqlite:{tmp_path}/other"
+
+
+def test_jobs_that_name_a_server_take_the_namespace_of_the_settings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(VARIABLE, "redis://:secret@h/2?namespace=n")
+    assert find_url("redis://:secret@h/2") == "redis://:secret@h/2?namespace=n"
+    assert find_url("redis://:secret@h/2?namespace=n") == "redis://:secret@h/2?namespace=n"
+    for other in ("redis://:secret@h/3", "redis://:secret@h/2?namespace=m"):
+        with pytest.raises(StoreError, match="names another store") as caught:
+            find_url(other)
+        assert "secret" not in str(caught.value)

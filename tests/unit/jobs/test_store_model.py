@@ -1,18 +1,18 @@
-"""SQLite and the store in memory do the same, whatever is asked of them in whatever order."""
+"""Each store and the one in memory do the same, whatever is asked of them in whatever order."""
 
 import tempfile
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from clusterd.jobs.memory import MemoryStore
 from clusterd.jobs.records import Claim, Claimed, Filter, NewJob, Outcome, Owner
-from clusterd.jobs.sqlite import SqliteStore
 from clusterd.jobs.states import Event, State
-from tests.support.job_stores import OTHER, OWNER, SECOND, Clock, Desk
+from tests.support.job_stores import OTHER, OWNER, SECOND, STORES, Clock, Desk
 
 NAMES, QUEUES, KEYS = ("mail", "video"), ("default", "other"), ("", "", "k", "l")
 OUTCOMES = (Event.SUCCEEDED, Event.FAILED, Event.EXHAUSTED, Event.RETURNED, Event.CANCEL)
@@ -30,13 +30,15 @@ filters = st.builds(
 class Stores(RuleBasedStateMachine):
     """Asks both stores the same, and compares what they return and hold."""
 
+    engine = "sqlite"
+
     def __init__(self) -> None:
         super().__init__()
         self.place = tempfile.TemporaryDirectory()
         self.clock = Clock()
         self.model = MemoryStore(self.clock)
-        self.sqlite = SqliteStore(str(Path(self.place.name) / "jobs"), clock=self.clock)
-        self.desk = Desk(self.sqlite, self.clock)
+        self.store = STORES[self.engine](Path(self.place.name), self.clock)
+        self.desk = Desk(self.store, self.clock)
         self.claimed: list[Claimed] = []  # of all times: their tokens may be old
 
     def teardown(self) -> None:
@@ -47,7 +49,7 @@ class Stores(RuleBasedStateMachine):
     def ask(self, method: str, *arguments: Any) -> Any:
         """Return what both stores return, which must be the same."""
         expected, found = (
-            self.desk.run(getattr(store, method)(*arguments)) for store in (self.model, self.sqlite)
+            self.desk.run(getattr(store, method)(*arguments)) for store in (self.model, self.store)
         )
         assert found == expected
         return found
@@ -133,5 +135,14 @@ class Stores(RuleBasedStateMachine):
             self.ask("get", info.id)
 
 
+class RedisStores(Stores):
+    """The same with a real server."""
+
+    engine = "redis"
+
+
 TestStores = Stores.TestCase
 TestStores.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestRedisStores = pytest.mark.redis(RedisStores.TestCase)
+# Fewer: each question is a way to the server and back.
+TestRedisStores.settings = settings(max_examples=15, stateful_step_count=40, deadline=None)

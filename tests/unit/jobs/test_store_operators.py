@@ -39,6 +39,8 @@ def test_jobs_are_found_newest_first_page_by_page_without_history(desk: Desk) ->
     assert desk.find(limit=2) == [ids[4], ids[3]]
     assert desk.find(limit=2, before=ids[3]) == [ids[2], ids[1]]
     assert desk.find(limit=0) == ids[::-1]
+    assert desk.find(limit=1, ids=(ids[1], ids[3], ids[2])) == [ids[3]]
+    assert desk.find(limit=1, ids=(ids[1], ids[3], ids[2]), before=ids[3]) == [ids[2]]
     assert all(info.history == () for info in desk.run(desk.store.find(Filter())))
     assert desk.run(desk.store.find(Filter(limit=1)))[0].payload == b'{"to": 1}'
 
@@ -121,10 +123,12 @@ def test_cancel_ends_waiting_jobs_and_asks_running_ones(desk: Desk) -> None:
 
 def test_a_limit_holds_for_what_is_still_to_be_done(desk: Desk) -> None:
     """So that a caller can go on in portions until none is left."""
-    for _ in range(3):
-        desk.add()
-    desk.claim(2)
-    assert [desk.run(desk.store.cancel(Filter(limit=2))) for _ in range(3)] == [2, 1, 0]
+    for limit, portions in ((2, [2, 1, 0]), (1, [1, 1, 1, 0])):
+        for _ in range(3):
+            desk.add()
+        desk.claim(2)
+        cancelled = [desk.run(desk.store.cancel(Filter(limit=limit))) for _ in portions]
+        assert cancelled == portions
 
 
 def test_retry_runs_finished_jobs_afresh(desk: Desk) -> None:
