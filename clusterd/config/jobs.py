@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlencode
 
 from clusterd.config.kinds import DEFAULT, Kind, setting
 from clusterd.core.errors import ConfigError
@@ -17,6 +18,7 @@ STORE = "CLUSTERD_JOBS_STORE"  # the variables by which processes are told
 QUEUES = "CLUSTERD_JOBS_QUEUES"
 CONCURRENCY = "CLUSTERD_JOBS_CONCURRENCY"
 SQLITE = "sqlite:"
+REDIS = ("redis", "rediss", "unix")  # schemes: plain, with TLS, and a Unix socket
 FILE = "jobs.sqlite3"
 # Beside settings of any group, what a table of jobs may say of how its application is imported.
 OF_IMPORTS = ("app_dir", "factory", "preload", "preload_modules")
@@ -56,13 +58,23 @@ class JobsSettings:
     )
     jobs_store: str = setting(
         "",
-        "Where jobs are stored: sqlite:PATH, a file on a disk of this machine. All processes of "
-        "the application find it in CLUSTERD_JOBS_STORE.",
+        "Where jobs are stored: sqlite:PATH, a file on a disk of this machine; or redis://HOST/DB, "
+        "for workers on many machines (rediss: with TLS, unix: a socket). All processes of the "
+        "application find it in CLUSTERD_JOBS_STORE.",
         Kind.WORDS,
         metavar="URL",
         shown=f"sqlite:{FILE} in $STATE_DIRECTORY, else in clusterd/NAME in $XDG_STATE_HOME or "
         "~/.local/state; without a name, the module of jobs.app is in its place",
         key="store",
+    )
+    jobs_namespace: str = setting(
+        "",
+        "Which jobs of a Redis server are meant: applications with different namespaces never see "
+        "each other's. Needed there unless the cluster has a name.",
+        Kind.WORDS,
+        metavar="NAME",
+        shown="the cluster's name",
+        key="namespace",
     )
 
 
@@ -138,15 +150,34 @@ def _store(config: "Config", environ: Mapping[str, str], here: Path) -> str:
     if not given:
         return SQLITE + str(_default_path(config, environ))
     scheme, colon, path = given.partition(":")
+    if colon and scheme in REDIS:
+        return _redis(config, given)
     if not colon or scheme != "sqlite" or not path.strip("/"):
         raise ConfigError(
             f"{origin}: {scheme + ':…' if colon else repr(given)} is no store of jobs",
-            "write sqlite:PATH, a file on a disk of this machine",
+            "write sqlite:PATH, a file on a disk of this machine, or redis://HOST/DB",
         )
     path, question, options = path.partition("?")
     # As in sqlite:///var/lib/x, where URLs of databases have three slashes.
     path = "/" + path.lstrip("/") if path.startswith("//") else path
     return f"{SQLITE}{os.path.normpath(here / Path(path).expanduser())}{question}{options}"
+
+
+def _redis(config: "Config", given: str) -> str:
+    """Return the URL of a store in Redis, with its namespace. Raises ConfigError."""
+    name = config.place.name if config.origins.get("name", DEFAULT) != DEFAULT else ""
+    namespace = config.jobs.jobs_namespace or name
+    server, _, query = given.partition("?")
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    if not options.setdefault("namespace", namespace):
+        raise ConfigError(
+            f"{config.origins['jobs_store']}: jobs on a server need a namespace, which keeps the "
+            "jobs of applications apart",
+            'write namespace = "…" into [jobs], or give the cluster a name (--name)',
+        )
+    if name:
+        options.setdefault("application", name)
+    return f"{server}?{urlencode(options)}"
 
 
 def _default_path(config: "Config", environ: Mapping[str, str]) -> Path:

@@ -144,8 +144,10 @@ def _jobs(
     for name, one in inner.items():
         if not NAME.fullmatch(name):
             raise ConfigError(f"{place}: {name!r} is no name of a group: letters, digits, - and _")
-        if "store" in one:
-            raise ConfigError(f"{place} [{JOBS}.{name}]: store is for all jobs: write it in [jobs]")
+        for key in one.keys() & {"store", "namespace"}:
+            raise ConfigError(
+                f"{place} [{JOBS}.{name}]: {key} is for all jobs: write it in [{JOBS}]"
+            )
         found[f"{JOBS}-{name}"] = found[JOBS] | _job_settings(one, f"{place} [{JOBS}.{name}]")
     for name in found.keys() & groups.keys():
         raise ConfigError(f"{place}: the group {name} runs jobs, and [{GROUP}.{name}] is another")

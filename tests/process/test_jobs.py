@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,9 +14,11 @@ from typing import Any
 
 import pytest
 
+from clusterd.jobs.drive import run
 from clusterd.jobs.handle import Handle
 from clusterd.jobs.records import JobInfo
 from clusterd.jobs.states import State
+from tests.support.job_stores import redis_server
 from tests.support.server import APPS, LIMIT, ROOT, Server, running
 
 CODE = APPS / "jobs"
@@ -48,11 +51,18 @@ class Work:
 
     def close(self) -> None:
         os.close(self._pipe)
+        if (store := self.module.jobs.backend._store) is not None:
+            run(store, store.close())
 
 
-@pytest.fixture
-def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Work]:
-    monkeypatch.setenv("CLUSTERD_JOBS_STORE", f"sqlite:{tmp_path}/jobs.db")
+@pytest.fixture(params=["sqlite", pytest.param("redis", marks=pytest.mark.redis)])
+def work(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Work]:
+    url = f"sqlite:{tmp_path}/jobs.db"
+    if request.param == "redis":
+        url = f"{redis_server()}?namespace={uuid.uuid4().hex}"
+    monkeypatch.setenv("CLUSTERD_JOBS_STORE", url)
     monkeypatch.setenv("DIARY", str(tmp_path / "diary"))
     made = Work(tmp_path)
     yield made
@@ -254,9 +264,12 @@ def test_job_groups_serve_the_queues_that_they_are_told(work: Work, tmp_path: Pa
         assert server.stop() == 0
 
 
-def test_a_store_that_cannot_be_used_is_said_and_ends_the_start(work: Work) -> None:
-    (work.place / "jobs.db").write_text("this is no database, and never was one" * 100)
+def test_a_store_that_cannot_be_used_is_said_and_ends_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLUSTERD_JOBS_STORE", f"sqlite:{tmp_path}/jobs.db")
+    (tmp_path / "jobs.db").write_text("this is no database, and never was one" * 100)
     told = ("--jobs", "work:jobs", "--app-dir", str(CODE))
-    with running(work.place, "", *told, "--min-ready", "0") as server:
+    with running(tmp_path, "", *told, "--min-ready", "0") as server:
         assert server.wait() == 3
         assert "jobs.db" in server.log()

@@ -124,6 +124,28 @@ def test_a_store_in_the_environment_asks_for_no_job_workers(tmp_path: Path) -> N
     assert set(groups) == {"web"}
 
 
+@pytest.mark.parametrize(
+    ("top", "given", "told"),
+    [
+        ("", "redis://h/2", "redis://h/2?namespace=n"),
+        ("name = 'shop'", "rediss://u:p@h", "rediss://u:p@h?namespace=n&application=shop"),
+        ("", "unix:///run/redis.sock?db=1", "unix:///run/redis.sock?db=1&namespace=n"),
+        ("", "redis://h?namespace=own", "redis://h?namespace=own"),
+    ],
+)
+def test_a_server_is_told_with_the_namespace_and_the_application(
+    top: str, given: str, told: str, tmp_path: Path
+) -> None:
+    text = f"{top}\n[jobs]\napp = 'a:b'\nstore = '{given}'\nnamespace = 'n'"
+    groups = read(tmp_path, text)
+    assert {variables(config)["CLUSTERD_JOBS_STORE"] for config in groups.values()} == {told}
+
+
+def test_the_name_of_the_cluster_is_the_namespace_where_none_is_given(tmp_path: Path) -> None:
+    groups = read(tmp_path, "name = 'shop'\n[jobs]\napp = 'a:b'\nstore = 'redis://h'")
+    assert groups["jobs"].jobs.jobs_store == "redis://h?namespace=shop&application=shop"
+
+
 def test_the_scheduler_has_the_store_and_the_user_of_the_job_workers(tmp_path: Path) -> None:
     groups = read(tmp_path, FILE + "[jobs.b]\n", user="ann")
     scheduler = groups["@scheduler"]
@@ -155,6 +177,15 @@ def test_the_scheduler_has_the_store_and_the_user_of_the_job_workers(tmp_path: P
         (
             "[jobs]\napp = 'a:b'\n[jobs.c]\nstore = 'sqlite:x'",
             "clusterd.toml [jobs.c]: store is for all jobs: write it in [jobs]",
+        ),
+        (
+            "[jobs]\napp = 'a:b'\n[jobs.c]\nnamespace = 'x'",
+            "clusterd.toml [jobs.c]: namespace is for all jobs: write it in [jobs]",
+        ),
+        (
+            "[jobs]\napp = 'a:b'\nstore = 'redis://:secret@db'",
+            "clusterd.toml [jobs] store: jobs on a server need a namespace, which keeps the jobs "
+            "of applications apart",
         ),
         (
             "[jobs]\napp = 'a:b'\n[group.jobs]\ncommand = 'x'",
