@@ -429,14 +429,15 @@ PROMOTE = (
     PRELUDE
     + """
 local until_now = { '-inf', whole(now), 'BYSCORE', 'LIMIT', 0, ARGV[2] }
-for _, id in ipairs(call('ZRANGE', P .. 'expiring', unpack(until_now))) do
+local late = call('ZRANGE', P .. 'expiring', unpack(until_now))
+for _, id in ipairs(late) do
   local state = fields(id, 'state')
   finish_idle(id, state, '7', 'expire')
 end
 local due = call('ZRANGE', P .. 'scheduled', unpack(until_now))
 for _, id in ipairs(due) do make_available(id, '0') end
 ring()
-return #due
+return #late + #due
 """
 )
 
