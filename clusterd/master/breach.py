@@ -58,14 +58,19 @@ def _end_worker(group: Group, worker: Worker, reason: str, sender: int) -> None:
 
 
 def end_worker(group: Group, worker: Worker, reason: str) -> None:
-    """Kill a worker and replace it, with a back-off where it was young."""
-    group.close_channel(worker.row)
+    """Kill a worker and replace it, with a back-off where it was young.
+
+    First the signal: where a worker reads the end of its channel, it takes the master for gone, and
+    closes the listeners to newcomers for all that share them.
+    """
     if worker.pid is None:
+        group.close_channel(worker.row)
         absorb.unspawned(group, worker, reason)
         return
+    group.kernel.kill(worker.pid, signal.SIGKILL)
+    group.close_channel(worker.row)
     uptime = group.kernel.now() - worker.since if worker.phase is Phase.READY else 0.0
     worker.phase, worker.deadline = step(worker.phase, Cue.BREACHED), inf
-    group.kernel.kill(worker.pid, signal.SIGKILL)
     if worker.asked:
         return
     worker.asked = True  # by us; what follows from its end follows now
@@ -80,9 +85,9 @@ def _end_zygote(group: Group, zygote: Zygote, reason: str) -> None:
         return
     identity = {"generation": zygote.generation, "pid": zygote.pid}
     group.note(Kind.BREACH, **identity, reason=reason)
-    group.kernel.unwatch(channel)
+    group.kernel.kill(zygote.pid, signal.SIGKILL)  # first: at the end of its channel it would
+    group.kernel.unwatch(channel)  # take the master for gone, and end its workers
     channel.close()
-    group.kernel.kill(zygote.pid, signal.SIGKILL)
     if zygote.phase is ZygotePhase.DISMISSED:
         return
     loading = zygote.phase is ZygotePhase.LOADING

@@ -28,6 +28,7 @@ PROCESSES = {
     "demo": ["cli"],
     "fleet": [*LIFE, "faults", "starts"],
     "ipc": [*LIFE, "control", "upgrade"],
+    "jobs": ["jobs", "jobs_api", "jobs_hostile", "job_store"],
     "keeper": ["groups", "ends"],
     "kernel": ["own_files", "ends", "rights", "trusted_paths", "faults", "breaches"],
     "master": [*LIFE, "control", "upgrade", "faults", "ends", "places", "certificates"],

@@ -231,6 +231,8 @@ def test_a_worker_that_imports_for_itself_after_the_package_was_exchanged_says_w
         failed = server.event("worker_failed", slot=killed["slot"])
         assert failed["reason"].startswith("clusterd was changed on disk")
         assert failed["remedy"].startswith("Say clusterd upgrade")
+        # It may have been ready, and would take the connection with it.
+        server.event("exited", pid=failed["pid"])
         assert json.loads(server.get())["pid"] == other["pid"]
         change(copy / "clusterd" / file, new, old)
         server.event("readied", slot=killed["slot"])

@@ -308,6 +308,31 @@ def test_zygotes_that_break_the_rules_as_soon_as_they_are_loaded_wait() -> None:
         assert sim.ready() == 1, "whose worker serves on"
 
 
+@pytest.mark.parametrize("whose", ["worker", "zygote"])
+def test_a_speaker_is_killed_before_its_channel_is_closed(
+    whose: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the end of its channel it would take the master for gone, and act for all the others."""
+    with simulated(2) as sim:
+        sim.start()
+        children = sim.kernel.workers() if whose == "worker" else sim.kernel.zygotes()
+        child, kill, heard = children[0], sim.kernel.kill, list[int]()
+
+        def look_and_kill(pid: int, number: int) -> None:
+            if pid == child.pid and not heard:
+                child.channel.sock.setblocking(False)
+                with pytest.raises(BlockingIOError):
+                    child.channel.sock.recv(65536)  # '' at the end of the channel
+                heard.append(pid)
+            kill(pid, number)
+
+        monkeypatch.setattr(sim.kernel, "kill", look_and_kill)
+        child.channel.sock.send(b"noise")
+        sim.settle()
+        assert heard == [child.pid]
+        assert sim.ready() == 2
+
+
 def test_a_zygote_of_another_version_has_failed_and_is_no_traitor() -> None:
     with simulated(1, lambda g: Behaviour(import_time=5.0 if g == 2 else 0.5)) as sim:
         sim.start()
