@@ -27,9 +27,9 @@ from tests.support.spools import find_disk
 BUDGET, DISK = 96 * MIB, 200 * MIB
 OPTIONS = ("--memory-budget", str(BUDGET), "--max-connections", "3000", "--stall-timeout", "0")
 ROUNDS = 20
-# What a worker has grown by at most, in budgets. 1.1 is wanted, and reached by all in most runs. On a
-# busy machine a run may take some more: "chunks", whose pieces wait for their turn, up to 1.22, and
-# bodies on disk up to 1.16.
+# What a worker has grown by at most, in budgets. 1.1 is wanted, and reached by all in most runs.
+# On a busy machine a run may take some more: "chunks", whose pieces wait for their turn, up to
+# 1.22, and bodies on disk up to 1.16.
 MOST, CHUNKS, SPOOLS_ON_DISK = 1.15, 1.3, 1.25
 
 
