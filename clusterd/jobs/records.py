@@ -11,6 +11,7 @@ MOST_ERROR = 32 * 1024  # bytes of a traceback
 MOST_PROGRESS = 16 * 1024  # bytes of the data of a progress report, as JSON
 MOST_LOG_LINES = 200  # of one job; older lines are dropped
 MOST_LOG_LINE = 4 * 1024  # bytes of one line
+LEASE = 30.0  # seconds that a job is its worker's without being renewed
 MOST_CRASHES = 3  # deaths of the worker that a job may survive
 
 

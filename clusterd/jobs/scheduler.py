@@ -18,10 +18,11 @@ from clusterd.core.events import Kind
 from clusterd.core.log import fields, get_logger
 from clusterd.jobs.journal import follow
 from clusterd.jobs.node import node
-from clusterd.jobs.records import Released
+from clusterd.jobs.outage import Outage
+from clusterd.jobs.records import LEASE, Released
 from clusterd.jobs.store import Store, StoreError, StoreUnavailable
 from clusterd.jobs.stores import open_store
-from clusterd.jobs.worker import FIRST_PAUSE, LEASE, LONGEST_PAUSE
+from clusterd.jobs.waking import wait
 from clusterd.kernel.process import is_running
 
 logger = get_logger("clusterd.jobs")
@@ -67,7 +68,7 @@ class Scheduler:
         self._has_news = True  # a process ended, or the journal may have been missed
         self._look_at = 0.0
         self._prune_at = clock() + PRUNE
-        self._is_away = False
+        self._outage = Outage()
         self.wake = asyncio.Event()
 
     def hear(self, event: dict[str, Any]) -> None:
@@ -91,30 +92,17 @@ class Scheduler:
 
     async def run(self) -> None:
         """Work for ever. The store may be away for a while."""
-        pause = FIRST_PAUSE
         while True:
             self.wake.clear()
             try:
-                wait = await self.turn()
+                seconds = await self.turn()
             except (StoreUnavailable, StoreError) as error:
-                if not self._is_away:
-                    logger.error("the job store is away, and is tried again: %s", error.message)
-                self._is_away, self._has_news = True, True
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, LONGEST_PAUSE)
+                self._has_news = True
+                self._outage.tell(error)
+                await self._outage.wait()
                 continue
-            if self._is_away:
-                self._is_away = False
-                logger.info("the job store is back")
-            pause = FIRST_PAUSE
-            await self._wait(wait)
-
-    async def _wait(self, seconds: float) -> None:
-        handle = asyncio.get_running_loop().call_later(seconds, self.wake.set)
-        try:
-            await self.wake.wait()
-        finally:
-            handle.cancel()
+            self._outage.end()
+            await wait(self.wake, seconds)
 
     async def turn(self) -> float:
         """Do what is due; return the seconds until there is more. Raises StoreUnavailable."""

@@ -6,6 +6,7 @@ import select
 import time
 import weakref
 
+from clusterd.jobs import waking
 from clusterd.jobs.backend import Backend
 from clusterd.jobs.records import Filter, JobInfo
 from clusterd.jobs.states import FINISHED
@@ -104,10 +105,7 @@ class Finished:
                 self._rung.clear()
                 bell.drain()
                 await self._wake_finished()
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(
-                        self._rung.wait(), LOOK_WITHOUT_BELL if fd is None else LOOK
-                    )
+                await waking.wait(self._rung, LOOK_WITHOUT_BELL if fd is None else LOOK)
         except Exception as error:
             for future in self._futures(*self._waiting):
                 future.set_exception(error)

@@ -17,7 +17,6 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from clusterd.core.errors import ClusterdError
 from clusterd.core.log import fields, get_logger
 from clusterd.jobs.api import Jobs
 from clusterd.jobs.attempt import Ended, ended_by, run_attempt, summary, tell_discarded
@@ -25,21 +24,21 @@ from clusterd.jobs.current import CurrentJob, Report
 from clusterd.jobs.errors import JobLost, JobTimeout
 from clusterd.jobs.job import Job
 from clusterd.jobs.node import owner as this_process
-from clusterd.jobs.records import Claim, Claimed, Outcome, Owner
+from clusterd.jobs.outage import Outage
+from clusterd.jobs.records import LEASE, Claim, Claimed, Outcome, Owner
 from clusterd.jobs.states import Event
 from clusterd.jobs.store import Store, StoreError, StoreUnavailable
 from clusterd.jobs.threads import Threads
+from clusterd.jobs.waking import wait
 
 logger = get_logger("clusterd.jobs")
 
 QUEUES = "CLUSTERD_JOBS_QUEUES"  # variables: see `config.jobs`
 CONCURRENCY = "CLUSTERD_JOBS_CONCURRENCY"
 DEFAULT_CONCURRENCY = 10
-LEASE = 30.0  # seconds that a job is ours without being renewed
 RENEW = 10.0  # seconds between two renewals by ourselves, as the scheduler does it for all
 TEND = 1.0  # seconds between two looks at running jobs: reports, cancellations, leases
 LOOK = 5.0  # seconds without a bell after which we look for jobs that no bell told of
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds between two tries of a store that is away
 STUBBORN = 5.0  # seconds that a cancelled job may take to end
 LONGEST_REASON = 500  # characters of an error in a log line; all of it is in the store
 LAST = 1.0  # seconds before the end of a drain that are left to hand jobs back
@@ -123,7 +122,7 @@ class JobWorker:
         self._last_reports: list[tuple[Claimed, Report]] = []  # of the same attempts
         self._wake = asyncio.Event()
         self._leaving = False
-        self._is_away = False  # the store, when last asked
+        self._outage = Outage()
         self._leased = 0.0  # when the leases of our jobs were last known to be renewed
         self._threads = Threads()
         self._hooks: set[asyncio.Task[None]] = set()
@@ -197,7 +196,6 @@ class JobWorker:
         self._wake.set()
 
     async def _serve(self) -> None:
-        pause = FIRST_PAUSE
         while True:
             self._wake.clear()
             outcomes, self._outcomes = self._outcomes, []
@@ -207,14 +205,10 @@ class JobWorker:
                 claimed = await self._exchange(outcomes, room)
             except (StoreUnavailable, StoreError) as error:
                 self._outcomes = outcomes + self._outcomes
-                self._say_away(error)
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, LONGEST_PAUSE)
+                self._outage.tell(error)
+                await self._outage.wait()
                 continue
-            pause = FIRST_PAUSE
-            if self._is_away:
-                self._is_away = False
-                logger.info("the job store is back")
+            self._outage.end()
             if self._leaving:  # since the store was asked
                 self._outcomes += [Outcome(one.id, one.token, Event.RETURNED) for one in claimed]
             else:
@@ -224,15 +218,7 @@ class JobWorker:
                 continue
             if self._leaving and not self.running:
                 return
-            await self._wait()
-
-    async def _wait(self) -> None:
-        """Wait for something to do, but never for long: a bell may have been missed."""
-        handle = asyncio.get_running_loop().call_later(LOOK, self._wake.set)
-        try:
-            await self._wake.wait()
-        finally:
-            handle.cancel()
+            await wait(self._wake, LOOK)
 
     async def _exchange(self, outcomes: list[Outcome], room: int) -> list[Claimed]:
         """End attempts and claim jobs in one transaction."""
@@ -262,11 +248,6 @@ class JobWorker:
         return await self.store.report(
             claimed.id, claimed.token, progress=said.progress, data=said.data, lines=said.lines
         )
-
-    def _say_away(self, error: ClusterdError) -> None:
-        if not self._is_away:
-            self._is_away = True
-            logger.error("the job store is away, and is tried again: %s", error.message)
 
     # --- attempts
 
@@ -395,7 +376,7 @@ class JobWorker:
             try:
                 await self._look()
             except (StoreUnavailable, StoreError) as error:
-                self._say_away(error)
+                self._outage.tell(error)
                 self._lose_late()
 
     async def _look(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from clusterd.jobs import journal
+from clusterd.jobs import journal, outage
 from clusterd.jobs import scheduler as module
 from clusterd.jobs.memory import MemoryStore
 from clusterd.jobs.records import MOST_CRASHES, Claim, Filter, NewJob, Owner
@@ -207,7 +207,7 @@ class Away(MemoryStore):
 def test_a_store_that_is_away_is_tried_again_and_what_was_missed_is_found(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(outage, "FIRST_PAUSE", 0.0)
 
     async def main() -> None:
         store = Away()

@@ -3,12 +3,13 @@
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
+from clusterd.jobs import outage
 from clusterd.jobs import worker as module
 from clusterd.jobs.api import Jobs
 from clusterd.jobs.current import current_job
@@ -76,8 +77,7 @@ async def double(number: int) -> int:
     return 2 * number
 
 
-def run(main: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(main)
+run = asyncio.run
 
 
 def test_jobs_run_and_their_results_are_stored() -> None:
@@ -541,7 +541,7 @@ class Away(MemoryStore):
 def test_results_are_stored_when_the_store_is_back(
     error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(outage, "FIRST_PAUSE", 0.0)
 
     async def main() -> None:
         gate = asyncio.Event()
@@ -594,7 +594,7 @@ def test_nothing_is_claimed_once_the_worker_leaves() -> None:
     async def main() -> None:
         rig = Rig(double)
         async with rig.running():
-            pass
+            ...
         assert (await rig.info(await rig.enqueue("double", 1))).state is State.AVAILABLE
 
     run(main())
