@@ -13,6 +13,7 @@ from clusterd.app.importer import load
 from clusterd.cli.here import directory
 from clusterd.cli.jobs_views import listing, page, statistics
 from clusterd.config.convert import convert
+from clusterd.config.jobs import STORE
 from clusterd.config.settings import TABLE
 from clusterd.core.errors import ClusterdError, ConfigError
 from clusterd.core.exits import Exit
@@ -183,7 +184,7 @@ def enqueue(
       clusterd jobs enqueue shop.jobs.welcome '{"email": "x@example.com"}'
     """
     if store:
-        os.environ["CLUSTERD_JOBS_STORE"] = store
+        os.environ[STORE] = store
     found = imported(app, app_dir)
     job = found.registry.get(name)
     if job is None:

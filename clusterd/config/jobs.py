@@ -1,6 +1,5 @@
 """Settings of jobs, and the groups that run them."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,6 +8,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from clusterd.config.kinds import DEFAULT, Kind, setting
 from clusterd.core.errors import ConfigError
+from clusterd.core.urls import absolute_file
 
 if TYPE_CHECKING:
     from clusterd.config.settings import Config
@@ -157,10 +157,7 @@ def _store(config: "Config", environ: Mapping[str, str], here: Path) -> str:
             f"{origin}: {scheme + ':…' if colon else repr(given)} is no store of jobs",
             "write sqlite:PATH, a file on a disk of this machine, or redis://HOST/DB",
         )
-    path, question, options = path.partition("?")
-    # As in sqlite:///var/lib/x, where URLs of databases have three slashes.
-    path = "/" + path.lstrip("/") if path.startswith("//") else path
-    return f"{SQLITE}{os.path.normpath(here / Path(path).expanduser())}{question}{options}"
+    return absolute_file(given, str(here))
 
 
 def _redis(config: "Config", given: str) -> str:

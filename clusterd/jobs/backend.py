@@ -9,14 +9,13 @@ import sys
 from collections.abc import Sequence
 from typing import Protocol
 
-from clusterd.core.urls import without_password
+from clusterd.config.jobs import SQLITE, STORE
+from clusterd.core.urls import absolute_file, without_password
 from clusterd.jobs.drive import run
 from clusterd.jobs.records import Filter, JobInfo, NewJob, Stored
 from clusterd.jobs.store import Store, StoreError
 from clusterd.jobs.times import now
 from clusterd.kernel.loading import is_loading
-
-STORE = "CLUSTERD_JOBS_STORE"
 
 
 class Codec(Protocol):
@@ -154,9 +153,4 @@ def _as_far_as(url: str, told: str) -> str:
 
 def absolute(url: str) -> str:
     """Return a URL with the path of its file made absolute."""
-    scheme, colon, rest = url.partition(":")
-    if not colon or scheme != "sqlite":
-        return url
-    path, question, options = rest.partition("?")
-    path = "/" + path.lstrip("/") if path.startswith("//") else os.path.expanduser(path)
-    return f"sqlite:{os.path.abspath(path)}{question}{options}"
+    return absolute_file(url, os.getcwd()) if url.startswith(SQLITE) else url

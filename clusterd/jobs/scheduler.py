@@ -13,6 +13,8 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
+from clusterd.config.admin import CONTROL
+from clusterd.config.jobs import STORE
 from clusterd.core.errors import ClusterdError
 from clusterd.core.events import Kind
 from clusterd.core.log import fields, get_logger
@@ -27,8 +29,6 @@ from clusterd.kernel.process import is_running
 
 logger = get_logger("clusterd.jobs")
 
-STORE = "CLUSTERD_JOBS_STORE"  # see `config.jobs`
-CONTROL = "CLUSTERD_CONTROL"  # the control socket's path, see `config.admin`
 # Seconds between two looks at leases and owners: so long may a death go unseen of which the
 # journal did not tell.
 LOOK = 5.0

@@ -17,6 +17,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
+from clusterd.config.jobs import CONCURRENCY, QUEUES
 from clusterd.core.log import fields, get_logger
 from clusterd.jobs.api import Jobs
 from clusterd.jobs.attempt import Ended, ended_by, run_attempt, summary, tell_discarded
@@ -33,8 +34,6 @@ from clusterd.jobs.waking import wait
 
 logger = get_logger("clusterd.jobs")
 
-QUEUES = "CLUSTERD_JOBS_QUEUES"  # variables: see `config.jobs`
-CONCURRENCY = "CLUSTERD_JOBS_CONCURRENCY"
 DEFAULT_CONCURRENCY = 10
 RENEW = 10.0  # seconds between two renewals by ourselves, as the scheduler does it for all
 TEND = 1.0  # seconds between two looks at running jobs: reports, cancellations, leases
