@@ -1,8 +1,9 @@
 """The files of an embedded database: make them for us alone, and know what lies where they lie."""
 
 import contextlib
-import ctypes
 import os
+
+from clusterd.kernel.disk import file_system
 
 FILE_MODE = 0o600  # jobs hold what users sent
 DIRECTORY_MODE = 0o700
@@ -20,8 +21,6 @@ _FILE_SYSTEMS = {
     0x00C36400: "Ceph",
     0x65735546: FUSE,
 }
-_LIBC = ctypes.CDLL(None, use_errno=True)
-_STATFS_SIZE = 256  # bytes; struct statfs has 120 on 64-bit machines
 
 
 def create(path: str) -> None:
@@ -73,11 +72,7 @@ def touch(path: str) -> None:
 
 def shared_file_system(path: str) -> str:
     """Return the name of the network file system, or FUSE, that a path is on; else ''."""
-    about = ctypes.create_string_buffer(_STATFS_SIZE)
-    if _LIBC.statfs(os.fsencode(path), about) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code), path)
-    return name_of(ctypes.c_long.from_buffer(about).value)
+    return name_of(file_system(path))
 
 
 def name_of(magic: int) -> str:

@@ -1,25 +1,40 @@
-"""What an open file lies on: a disk or memory, and how much room is left there."""
+"""What a file lies on: which file system, disk or memory, and how much room is left there."""
 
 import ctypes
 import os
-import sys
 
-_LIBC = ctypes.CDLL(None)
+_LIBC = ctypes.CDLL(None, use_errno=True)
 # File systems that keep their files in memory (statfs(2), f_type).
 TMPFS, RAMFS = 0x01021994, 0x858458F6
-LARGEST = 256  # bytes; a struct statfs has 120 at most
+_LARGEST = 256  # bytes; a struct statfs has 120 at most
+# f_type is its first member: a long, but on s390x.
+_F_TYPE = ctypes.c_uint if os.uname().machine == "s390x" else ctypes.c_long
+
+
+def file_system(file: int | str) -> int:
+    """Return the type of the file system (statfs(2), f_type) that a descriptor or path is on.
+
+    Python's own `os.statvfs` does not have it. The type is signed on some machines, so only its
+    lower 32 bits are returned. Raises OSError.
+    """
+    about = ctypes.create_string_buffer(_LARGEST)
+    failed = (
+        _LIBC.fstatfs(file, about)
+        if isinstance(file, int)
+        else _LIBC.statfs(os.fsencode(file), about)
+    )
+    if failed:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), file)
+    return _F_TYPE.from_buffer(about).value & 0xFFFFFFFF
 
 
 def is_in_memory(fd: int) -> bool:
-    """Return whether an open file takes memory instead of disk; False where that is not known.
-
-    Python's own `os.fstatvfs` does not have the type of the file system.
-    """
-    found = ctypes.create_string_buffer(LARGEST)  # of noughts, which a call that fails leaves
-    _LIBC.fstatfs(fd, found)
-    # f_type is the first member. It has four bytes on s390x and eight on the other machines with
-    # 64 bits, which have the four that matter first.
-    return int.from_bytes(found.raw[:4], sys.byteorder) in (TMPFS, RAMFS)
+    """Return whether an open file takes memory instead of disk; False where that is not known."""
+    try:
+        return file_system(fd) in (TMPFS, RAMFS)
+    except OSError:
+        return False
 
 
 def free_space(fd: int) -> int:
