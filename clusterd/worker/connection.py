@@ -199,7 +199,7 @@ class Connection(Ending):
         return len(self._late) <= PIECE
 
     def advance(self) -> bool:
-        """Read a piece of what waits; return whether there is more (`http2_turns.Turns`)."""
+        """Read a piece of what waits; return whether there is more (`turns.Turns`)."""
         if self._late and not self.is_closing:
             self._now = self.server.clock()
             self._take_piece()

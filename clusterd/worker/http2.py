@@ -21,12 +21,12 @@ from clusterd.wire.request import BODYLESS
 from clusterd.wire.tables import REASONS
 from clusterd.worker.http2_ending import NOTHING, Http2Ending
 from clusterd.worker.http2_stream import Stream
-from clusterd.worker.http2_turns import PIECE
 from clusterd.worker.http2_windows import WIDEST
 from clusterd.worker.identity import identified
 from clusterd.worker.link import Link, Origin
 from clusterd.worker.memory_budget import ALLOWANCE, PAIR
 from clusterd.worker.server import Server
+from clusterd.worker.turns import PIECE
 
 logging.getLogger("hpack").setLevel(logging.INFO)  # else an app's DEBUG has it log every cookie
 
@@ -130,7 +130,7 @@ class Http2Connection(Http2Ending):
         return len(self.later) <= PIECE
 
     def advance(self) -> bool:
-        """Work off a piece of what waits; return whether there is more (`http2_turns.Turns`)."""
+        """Work off a piece of what waits; return whether there is more (`turns.Turns`)."""
         if not self.later:
             return False  # the connection ended meanwhile
         self._now = self.server.clock()

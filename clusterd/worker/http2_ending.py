@@ -56,7 +56,7 @@ class Http2Ending(Link):
         self._is_final = False  # and knows which request was the last
         self._peer_ended = False
         self._discarded = 0
-        self.later = NOTHING  # came, and waits for its turn: see `http2_turns`
+        self.later = NOTHING  # came, and waits for its turn: see `turns`
         self.promised = 0  # bytes of window: see `http2_windows`
 
     # --- for the worker's life

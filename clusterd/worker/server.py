@@ -27,13 +27,13 @@ from clusterd.wire.response import plain_answer
 from clusterd.wire.tables import STATUS_LINES
 from clusterd.worker.access import NOBODY, STYLES, AccessLog
 from clusterd.worker.deadlines import Wheel
-from clusterd.worker.http2_turns import Turns
 from clusterd.worker.http2_windows import Windows
 from clusterd.worker.identity import identified
 from clusterd.worker.memory_budget import MemoryBudget
 from clusterd.worker.spool_budget import SpoolBudget
 from clusterd.worker.threads import Pool
 from clusterd.worker.trust import Trust, mounted
+from clusterd.worker.turns import Turns
 
 if TYPE_CHECKING:
     from clusterd.worker.link import Link

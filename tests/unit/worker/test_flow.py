@@ -4,7 +4,7 @@ from typing import Any
 
 from clusterd.worker import ending as module
 from clusterd.worker.connection import PIECE
-from clusterd.worker.http2_turns import SLICE
+from clusterd.worker.turns import SLICE
 from tests.unit.worker.fakes import (
     CHUNKED,
     POST,

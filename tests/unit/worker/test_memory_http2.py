@@ -7,8 +7,8 @@ from hpack import Encoder
 
 from clusterd.config.serving import HttpSettings
 from clusterd.worker.http2_stream import STREAM
-from clusterd.worker.http2_turns import PIECE
 from clusterd.worker.memory_budget import GRACE, LOOK, PAIR
+from clusterd.worker.turns import PIECE
 from tests.support import http2 as frames
 from tests.support.http2 import Reading, get, post
 from tests.unit.worker.fakes import Held, hello, run

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from clusterd.worker.http2_turns import PIECE, SLICE, Turns
+from clusterd.worker.turns import PIECE, SLICE, Turns
 from tests.support import http2 as frames
 from tests.support.http2 import Reading, get
 from tests.unit.worker.fakes import Held, hello, run
