@@ -128,7 +128,7 @@ def app(facts: Facts) -> Iterator[Finding]:
 
 
 def jobs(facts: Facts) -> Iterator[Finding]:
-    """Whether job workers, as their user, can use the store."""
+    """Judge whether job workers, as their user, can use the store."""
     for name, config in _apps(facts):
         told = facts.probes.get(name, {}).get("jobs")
         if not told:
@@ -480,7 +480,7 @@ def _apps(facts: Facts) -> Iterator[tuple[str, Config]]:
 
 
 def _serving(facts: Facts) -> Iterator[tuple[str, Config]]:
-    """The applications that serve an address: jobs do not."""
+    """Return the applications that serve an address: jobs do not."""
     return ((name, config) for name, config in _apps(facts) if config.listen.bind)
 
 

@@ -48,7 +48,7 @@ class Ordered(click.Group):
 
 
 def which_store(function: Function) -> Function:
-    """The option that says which store is meant."""
+    """Add the option that says which store is meant."""
     return click.option(
         "--store",
         metavar="URL",
@@ -57,7 +57,7 @@ def which_store(function: Function) -> Function:
 
 
 def which_jobs(function: Function) -> Function:
-    """The options and arguments that say which jobs are meant."""
+    """Add the options and arguments that say which jobs are meant."""
     for add in (
         click.option("--text", metavar="TEXT", help="Only with this in arguments or error."),
         click.option("--name", metavar="NAME", help="Only of this function."),
@@ -77,7 +77,7 @@ def which_jobs(function: Function) -> Function:
 
 
 def as_json(function: Function) -> Function:
-    """The option for programs."""
+    """Add the option for programs."""
     return click.option("--json", "as_json", is_flag=True, help="JSON, for programs.")(function)
 
 

@@ -96,7 +96,7 @@ def load_groups(
 def _job_groups(
     here: Path, file: Written, told: Mapping[str, Given], last: Mapping[str, Given]
 ) -> dict[str, Config]:
-    """The groups that run jobs. What is said of the application counts for them, too, where
+    """Return the groups that run jobs. What is said of the application counts for them, too, where
     their own table says nothing; what the command line says of jobs is of the group `jobs`."""
     tables = dict(file.jobs)
     # A store in the environment is there for scripts, too, and asks for no job workers.

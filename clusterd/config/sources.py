@@ -133,7 +133,7 @@ def _tables(table: Mapping[str, Any], place: str) -> dict[str, dict[str, Any]]:
 def _jobs(
     table: Mapping[str, Any], place: str, groups: Mapping[str, object]
 ) -> dict[str, dict[str, Given]]:
-    """`[jobs]`, and `[jobs.NAME]` of further job groups, which have what [jobs] says as well."""
+    """Return what `[jobs]` says, and `[jobs.NAME]` of further groups, which have it as well."""
     own = table.get(JOBS, {})
     if not isinstance(own, dict):
         raise ConfigError(f"{place}: {JOBS} is no table: settings of jobs are written in [{JOBS}]")
@@ -155,7 +155,7 @@ def _jobs(
 
 
 def _job_settings(table: Mapping[str, Any], place: str) -> dict[str, Given]:
-    """The settings of a table of jobs: its own keys, and those of any group."""
+    """Return the settings of a table of jobs: its own keys, and those of any group."""
     short = {row.about.key: row.name for row in TABLE.values() if row.scope is Scope.JOBS}
     found = {
         short[key]: Given(value, f"{place} {key}") for key, value in table.items() if key in short

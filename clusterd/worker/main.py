@@ -427,7 +427,7 @@ class Life:
             self._say(Leaving("TERM"), keep=True)
 
     def _ask_to_be_replaced(self, reason: str) -> None:
-        """The application wants a worker in our place: a job is stuck in a thread, say."""
+        """Ask for a worker in our place, as the application wants: a job is stuck, say."""
         if not self._alone:
             self._say(Leaving(reason), keep=True)
 
